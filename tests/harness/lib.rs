@@ -1,0 +1,1 @@
+//! A whole cluster in one process, and helpers that drive real programs.

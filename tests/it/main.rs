@@ -1,0 +1,3 @@
+//! The suites that need more than one room, in one process.
+
+mod layering;
