@@ -1,1 +1,32 @@
-//! See ARCHITECTURE.md.
+//! The solver: a [`Problem`] in, a [`Solution`] out.
+//!
+//! Pure: no I/O, no clock, no randomness, no Kubernetes names. The same problem with the same [`Budget`] has the same
+//! answer, and an answer that is handed back as what runs now is given again.
+//!
+//! ```text
+//! problem ─▶ search ─▶ solution ─▶ explain (prose)
+//!              │ cost/{memory, latency, energy}
+//!              └ judged in tests, and by the manager's linter, by check (which shares no code with it)
+//! ```
+//!
+//! # The objective
+//!
+//! One currency, nanoseconds per request, for a typical request of `p` prompt and `o` output tokens:
+//!
+//! ```text
+//! cost = ttft_weight · TTFT + (o − 1) · TPOT
+//!      + slo_penalty · (TTFT − slo_ttft)⁺ + slo_penalty · (o − 1) · (TPOT − slo_tpot)⁺
+//!      + joule_cost · battery joules + metered traffic + loss of fidelity at cuts + quality_value · missing quality
+//!
+//! TTFT = ingress + Σ stages chunk + Σ hops chunk + (chunks − 1) · max over stages and links of chunk + head + return
+//! TPOT = Σ stages decode + Σ hops token + return
+//! ```
+//!
+//! The maximum and the penalties are part of what is minimised exactly, not replaced by a surrogate: see the search module.
+
+pub mod problem;
+pub mod solution;
+pub mod units;
+
+pub use problem::Problem;
+pub use solution::Solution;
