@@ -4,5 +4,6 @@
 //! is an axum `Router`, hence a tower service, hence what `kube::Client::new` takes: a client in the same process needs no socket.
 
 pub mod status;
+pub mod store;
 
 pub use status::Status;
