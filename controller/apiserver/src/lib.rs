@@ -3,6 +3,7 @@
 //! It knows a handful of built-in kinds and serves any `CustomResourceDefinition`; it knows none of Edgeloom's. [`ApiServer::router`]
 //! is an axum `Router`, hence a tower service, hence what `kube::Client::new` takes: a client in the same process needs no socket.
 
+pub mod auth;
 pub mod status;
 pub mod store;
 
