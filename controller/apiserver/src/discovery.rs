@@ -1,0 +1,1 @@
+//! Discovery documents: which groups, versions and resources are served.

@@ -1,0 +1,97 @@
+//! Admission of one object by its kind: prune, default, validate, in that order, as Kubernetes does.
+//!
+//! Not here: names, namespaces, resourceVersion and the other rules of the verbs, and who may write.
+
+use serde_json::Value;
+
+use super::{Resource, builtin};
+use crate::status::Cause;
+
+/// What is being written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// A new object.
+    Create,
+    /// An existing object; `status` has already been kept from the old one where it is a subresource.
+    Update,
+    /// `/status`: everything but `status` has already been kept from the old object.
+    UpdateStatus,
+}
+
+/// What happens to fields that the schema does not know, from the query parameter `fieldValidation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FieldValidation {
+    /// Dropped without a word.
+    Ignore,
+    /// Dropped, with a warning for each.
+    #[default]
+    Warn,
+    /// Refused.
+    Strict,
+}
+
+impl FieldValidation {
+    /// Reads the query parameter; `None` when its value is not one of the three. An empty value is the default.
+    pub fn parse(value: &str) -> Option<Self> {
+        match value {
+            "Ignore" => Some(Self::Ignore),
+            "" | "Warn" => Some(Self::Warn),
+            "Strict" => Some(Self::Strict),
+            _ => None,
+        }
+    }
+}
+
+/// Why an object was not admitted.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rejection {
+    /// Strict field validation met fields that the schema does not know. Each entry reads `unknown field "spec.zz"`.
+    /// On create and update this is a 400, on merge and JSON patches a 422.
+    UnknownFields(Vec<String>),
+    /// The object breaks the rules of its kind: a 422 with these causes.
+    Invalid(Vec<Cause>),
+}
+
+impl Resource {
+    /// Prunes, defaults and validates `object` in place; `old` is the stored object on updates. Returns warnings for
+    /// the `Warning` header.
+    pub fn admit(
+        &self,
+        operation: Operation,
+        object: &mut Value,
+        old: Option<&Value>,
+        field_validation: FieldValidation,
+    ) -> Result<Vec<String>, Rejection> {
+        if !self.is_custom() {
+            builtin::normalise(self, object);
+        }
+        let mut warnings = Vec::new();
+        if let Some(schema) = &self.schema {
+            let unknown: Vec<String> =
+                schema.prune(object).into_iter().map(|path| format!("unknown field \"{path}\"")).collect();
+            match field_validation {
+                FieldValidation::Strict if !unknown.is_empty() => return Err(Rejection::UnknownFields(unknown)),
+                FieldValidation::Warn => warnings = unknown,
+                FieldValidation::Strict | FieldValidation::Ignore => {}
+            }
+            schema.fill_defaults(object);
+            let causes = schema.validate(object, old);
+            if !causes.is_empty() {
+                return Err(Rejection::Invalid(causes));
+            }
+        }
+        let causes = builtin::validate(self, operation, object, old);
+        if causes.is_empty() { Ok(warnings) } else { Err(Rejection::Invalid(causes)) }
+    }
+
+    /// The text of a strict decoding error, for a 400: `Widget in version "v1" cannot be handled as a Widget: …`.
+    /// `problems` are entries such as `unknown field "spec.zz"` or `duplicate field "spec.replicas"`.
+    pub fn strict_decoding_message(&self, problems: &[String]) -> String {
+        format!(
+            "{kind} in version \"{version}\" cannot be handled as a {kind}: strict decoding error: {problems}",
+            kind = self.kind,
+            version = self.version,
+            problems = problems.join(", "),
+        )
+    }
+}

@@ -1,0 +1,193 @@
+//! Structural schemas: the parsed form of `openAPIV3Schema`, and what is done with it: pruning, defaults, validation.
+//!
+//! One [`Schema`] tree serves custom resources and built-in kinds. It is pure over JSON values and knows nothing of
+//! requests; the order (prune, default, validate) is kept by `kinds::admission`.
+
+pub mod cel;
+pub mod compare;
+pub mod defaults;
+pub mod formats;
+pub mod lists;
+pub mod metadata;
+pub mod parse;
+pub mod path;
+pub mod prune;
+pub mod validate;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use self::cel::Rule;
+use self::path::Path;
+use crate::status::Cause;
+
+/// A node of a structural schema. The root of a kind's schema carries `apiVersion`, `kind` and `metadata` too.
+#[derive(Debug, Clone, Default)]
+pub struct Schema {
+    /// `type`; `None` for int-or-string nodes and for nodes that preserve whatever comes.
+    pub value_type: Option<ValueType>,
+    /// `nullable`: null is a value, and stays.
+    pub nullable: bool,
+    /// `x-kubernetes-int-or-string`
+    pub int_or_string: bool,
+    /// `x-kubernetes-preserve-unknown-fields`: fields without a schema stay.
+    pub preserve_unknown_fields: bool,
+    /// `x-kubernetes-embedded-resource`: a whole object with `apiVersion`, `kind` and `metadata`.
+    pub embedded_resource: bool,
+    /// Nulls anywhere below mean "absent", as in kinds that are decoded into structs.
+    pub null_is_absent: bool,
+    /// Fields by name.
+    pub properties: BTreeMap<String, Arc<Schema>>,
+    /// Values of a map.
+    pub additional: Additional,
+    /// Items of a list.
+    pub items: Option<Arc<Schema>>,
+    /// How items of a list are told apart.
+    pub list_type: ListType,
+    /// Whether a map or object is replaced as a whole by server-side apply (`x-kubernetes-map-type: atomic`).
+    pub atomic_map: bool,
+    /// `default`
+    pub default: Option<Value>,
+    /// Limits on the value, without CEL.
+    pub checks: Checks,
+    /// `x-kubernetes-validations`
+    pub rules: Vec<Rule>,
+}
+
+/// `type` of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueType {
+    /// A JSON object.
+    Object,
+    /// A JSON array.
+    Array,
+    /// A JSON string.
+    String,
+    /// A number without a fraction.
+    Integer,
+    /// Any number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// `additionalProperties`
+#[derive(Debug, Clone, Default)]
+pub enum Additional {
+    /// Absent: fields that are not in `properties` are unknown.
+    #[default]
+    None,
+    /// `true`: any value.
+    Any,
+    /// Values follow a schema.
+    Of(Arc<Schema>),
+}
+
+/// `x-kubernetes-list-type`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ListType {
+    /// One value, replaced as a whole.
+    #[default]
+    Atomic,
+    /// Scalars, each at most once.
+    Set,
+    /// Objects told apart by these fields.
+    Map(Vec<String>),
+}
+
+/// Limits on one value, without CEL.
+#[derive(Debug, Clone, Default)]
+pub struct Checks {
+    /// `format`, as written; unknown formats check nothing.
+    pub format: Option<String>,
+    /// `enum`
+    pub allowed: Option<Vec<Value>>,
+    /// `minimum`
+    pub minimum: Option<f64>,
+    /// `exclusiveMinimum`
+    pub exclusive_minimum: bool,
+    /// `maximum`
+    pub maximum: Option<f64>,
+    /// `exclusiveMaximum`
+    pub exclusive_maximum: bool,
+    /// `multipleOf`
+    pub multiple_of: Option<f64>,
+    /// `minLength`, in characters
+    pub min_length: Option<u64>,
+    /// `maxLength`, in characters
+    pub max_length: Option<u64>,
+    /// `pattern`
+    pub pattern: Option<Pattern>,
+    /// `minItems`
+    pub min_items: Option<u64>,
+    /// `maxItems`
+    pub max_items: Option<u64>,
+    /// `uniqueItems`
+    pub unique_items: bool,
+    /// `minProperties`
+    pub min_properties: Option<u64>,
+    /// `maxProperties`
+    pub max_properties: Option<u64>,
+    /// `required`
+    pub required: Vec<String>,
+    /// `allOf`
+    pub all_of: Vec<Schema>,
+    /// `anyOf`
+    pub any_of: Vec<Schema>,
+    /// `oneOf`
+    pub one_of: Vec<Schema>,
+    /// `not`
+    pub not: Option<Box<Schema>>,
+}
+
+/// A regular expression with its source.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    /// As written in the schema.
+    pub source: String,
+    /// Compiled; anchored only where the source says so.
+    pub regex: regex::Regex,
+}
+
+impl Schema {
+    /// Removes fields that the schema does not know, in place, and returns their paths in order, such as `spec.zz`.
+    pub fn prune(&self, object: &mut Value) -> Vec<String> {
+        prune::prune(self, object)
+    }
+
+    /// Fills in defaults for absent fields, in place. Doing it twice changes nothing more.
+    pub fn fill_defaults(&self, object: &mut Value) {
+        defaults::fill(self, object);
+    }
+
+    /// All causes for which `object` is invalid. With `old`, values that were already stored as they are now are
+    /// tolerated (ratcheting), and CEL rules may compare.
+    pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<Cause> {
+        let causes = validate::validate(self, object, old, &Path::root());
+        if !causes.is_empty() {
+            return causes; // CEL rules may count on the types being right.
+        }
+        cel::validate(self, object, old)
+    }
+
+    /// The schema of a field, whether declared or a map's value.
+    pub fn child(&self, name: &str) -> Option<&Self> {
+        match (self.properties.get(name), &self.additional) {
+            (Some(property), _) => Some(property),
+            (None, Additional::Of(value)) => Some(value),
+            (None, Additional::None | Additional::Any) => None,
+        }
+    }
+
+    /// Whether a field without a schema may stay.
+    pub fn keeps_unknown(&self) -> bool {
+        self.preserve_unknown_fields || matches!(self.additional, Additional::Any)
+    }
+
+    /// Whether null at this node is neither a value nor an error but to be replaced by the default.
+    pub(crate) fn null_gives_way_to_default(&self) -> bool {
+        self.default.is_some() && !self.nullable
+    }
+}

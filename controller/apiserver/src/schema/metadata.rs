@@ -1,0 +1,169 @@
+//! `metadata` of every object: its schema, and the rules for labels, annotations, owners and finalizers.
+//!
+//! Not here: the object's own name and namespace, which the verbs judge, since only they know the path.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::{Map, Value, json};
+
+use super::Schema;
+use crate::status::Cause;
+
+/// All annotations of an object together may have this many bytes.
+const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
+
+static LABEL_VALUE: LazyLock<Regex> = LazyLock::new(|| compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"));
+static QUALIFIED_NAME: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$"));
+static SUBDOMAIN: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"));
+static LABEL: LazyLock<Regex> = LazyLock::new(|| compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"));
+
+fn compile(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the pattern is a constant that the tests run")
+}
+
+/// The schema of `metadata`. Nulls in it mean "absent": Go clients write `creationTimestamp: null`.
+pub fn object_meta() -> &'static Schema {
+    static OBJECT_META: LazyLock<Schema> = LazyLock::new(|| {
+        let text = || json!({"type": "string"});
+        let texts = || json!({"type": "object", "additionalProperties": {"type": "string"}});
+        let time = || json!({"type": "string", "format": "date-time"});
+        let owner = json!({
+            "type": "object",
+            "properties": {
+                "apiVersion": text(), "kind": text(), "name": text(), "uid": text(),
+                "controller": {"type": "boolean"}, "blockOwnerDeletion": {"type": "boolean"},
+            },
+        });
+        let manager = json!({
+            "type": "object",
+            "properties": {
+                "manager": text(), "operation": text(), "apiVersion": text(), "time": time(), "fieldsType": text(),
+                "fieldsV1": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}, "subresource": text(),
+            },
+        });
+        let schema = Schema::parse(&json!({
+            "type": "object",
+            "properties": {
+                "name": text(), "generateName": text(), "namespace": text(), "selfLink": text(), "uid": text(),
+                "resourceVersion": text(), "generation": {"type": "integer"}, "creationTimestamp": time(),
+                "deletionTimestamp": time(), "deletionGracePeriodSeconds": {"type": "integer"},
+                "labels": texts(), "annotations": texts(),
+                "ownerReferences": {
+                    "type": "array", "items": owner,
+                    "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"],
+                },
+                "finalizers": {"type": "array", "items": text(), "x-kubernetes-list-type": "set"},
+                "managedFields": {"type": "array", "items": manager},
+            },
+        }));
+        schema.with_nulls_absent()
+    });
+    &OBJECT_META
+}
+
+/// Judges labels, annotations, owner references and finalizers of an object.
+pub fn validate(object: &Value) -> Vec<Cause> {
+    let metadata = &object["metadata"];
+    let mut causes = Vec::new();
+    if let Some(labels) = metadata["labels"].as_object() {
+        causes.extend(labels.keys().filter_map(|key| key_cause("metadata.labels", key)));
+        causes.extend(labels.values().filter_map(label_value_cause));
+    }
+    if let Some(annotations) = metadata["annotations"].as_object() {
+        // Kubernetes compares the key in lower case: annotation prefixes may be written in any.
+        causes.extend(annotations.keys().filter_map(|key| key_cause("metadata.annotations", &key.to_lowercase())));
+        if bytes_of(annotations) > ANNOTATIONS_BYTES_MAX {
+            causes.push(Cause::too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX));
+        }
+    }
+    causes.extend(owner_causes(&metadata["ownerReferences"]));
+    for (index, finalizer) in metadata["finalizers"].as_array().into_iter().flatten().enumerate() {
+        let name = finalizer.as_str().unwrap_or_default();
+        causes.extend(key_cause(&format!("metadata.finalizers[{index}]"), name));
+    }
+    causes
+}
+
+/// Warnings about finalizers without a domain, which may collide with those of Kubernetes itself.
+pub fn finalizer_warnings(object: &Value) -> Vec<String> {
+    const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
+    let finalizers = object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let bare = finalizers.filter(|name| !name.contains('/') && !STANDARD.contains(name));
+    bare.map(|name| {
+        format!(
+            "metadata.finalizers: \"{name}\": prefer a domain-qualified finalizer name including a path (/) to avoid \
+             accidental conflicts with other finalizer writers"
+        )
+    })
+    .collect()
+}
+
+/// Whether `name` is a DNS subdomain of at most 253 characters, as most objects' names must be.
+pub fn is_dns_subdomain(name: &str) -> bool {
+    name.len() <= 253 && SUBDOMAIN.is_match(name)
+}
+
+/// Whether `name` is a DNS label of at most 63 characters, as names of namespaces must be.
+pub fn is_dns_label(name: &str) -> bool {
+    name.len() <= 63 && LABEL.is_match(name)
+}
+
+fn bytes_of(annotations: &Map<String, Value>) -> usize {
+    annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
+}
+
+fn owner_causes(owners: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let mut controllers = Vec::new();
+    for (index, owner) in owners.as_array().into_iter().flatten().enumerate() {
+        for name in ["apiVersion", "kind", "name", "uid"] {
+            if owner[name].as_str().unwrap_or_default().is_empty() {
+                let field = format!("metadata.ownerReferences[{index}].{name}");
+                causes.push(Cause::required(field, "must not be empty"));
+            }
+        }
+        if owner["controller"] == true {
+            controllers.push(owner["name"].as_str().unwrap_or_default());
+        }
+    }
+    if controllers.len() > 1 {
+        let detail = "Only one reference can have Controller set to true. Found \"true\" in references for ";
+        let detail = format!("{detail}{} and {}", controllers[0], controllers[1]);
+        causes.push(Cause::invalid("metadata.ownerReferences", owners, &detail));
+    }
+    causes
+}
+
+fn key_cause(field: &str, key: &str) -> Option<Cause> {
+    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let value = Value::from(key);
+    if prefix.is_some_and(|prefix| !is_dns_subdomain(prefix)) {
+        let detail = "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
+                      '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com')";
+        return Some(Cause::invalid(field, &value, detail));
+    }
+    if name.is_empty() {
+        return Some(Cause::invalid(field, &value, "name part must be non-empty"));
+    }
+    if name.len() > 63 {
+        return Some(Cause::invalid(field, &value, "name part must be no more than 63 bytes"));
+    }
+    let detail = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                  alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+                  '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+    (!QUALIFIED_NAME.is_match(name)).then(|| Cause::invalid(field, &value, detail))
+}
+
+fn label_value_cause(value: &Value) -> Option<Cause> {
+    let text = value.as_str()?;
+    if text.len() > 63 {
+        return Some(Cause::invalid("metadata.labels", value, "must be no more than 63 bytes"));
+    }
+    let detail = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
+                  must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', \
+                  regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+    (!LABEL_VALUE.is_match(text)).then(|| Cause::invalid("metadata.labels", value, detail))
+}
