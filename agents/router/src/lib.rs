@@ -15,9 +15,23 @@
 
 pub mod backend;
 mod config;
+mod generation;
+mod lease;
+mod metrics;
+mod record;
+mod refusal;
+mod request;
+mod request_id;
+mod response;
+mod routes;
+mod serve;
+mod stop;
 
 pub use backend::{
     AllowedServices, AuthError, Backend, Caller, Error, Event, EventStream, FinishReason, Message, Prompt, Readiness,
     Reason, Request, Role, Sampling, ServiceInfo, Usage,
 };
 pub use config::Config;
+pub use routes::routes;
+pub use serve::serve;
+pub use stop::{Step, StopMatcher};
