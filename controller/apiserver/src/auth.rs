@@ -22,8 +22,13 @@ use serde_json::Value;
 use crate::status::Status;
 
 pub mod attributes;
+pub mod authority;
+pub mod certificates;
+pub mod kubeconfig;
+mod private_file;
 pub mod refusal;
 pub mod rules;
+pub mod tokens;
 
 pub use attributes::RequestAttributes;
 pub use refusal::refusal;
