@@ -1,1 +1,72 @@
-//! See ARCHITECTURE.md.
+//! The vocabulary of Edgeloom: one file per kind of the group `edgeloom.dev`, with the conditions, reasons
+//! and quantities that the kinds share.
+//!
+//! ```text
+//! Model ◀── LLMService ◀── EdgeUser            written by users
+//!               │ owns
+//!           Placement ──▶ Stage ◀── RouteTable   written by the controller
+//!                           │           │
+//!                           └▶ EdgeNode ◀┘ ◀── EdgeLink
+//! ```
+//!
+//! The types here are what travels: plain data with a schema. Deciding anything from them is the work of
+//! `manager` and `solver`, doing anything with them that of `node`. Nothing here does I/O.
+
+#![allow(
+    unreachable_pub,
+    non_camel_case_types,
+    reason = "KubeSchema copies each struct into a function to derive its schema"
+)]
+
+pub mod api_key;
+pub mod condition;
+pub mod edge_link;
+pub mod edge_node;
+pub mod edge_user;
+pub mod llm_service;
+pub mod manifest;
+pub mod mode;
+pub mod model;
+pub mod placement;
+pub mod quantity;
+pub mod route_table;
+pub mod stage;
+
+pub use condition::ConditionType;
+pub use edge_link::{EdgeLink, EdgeLinkSpec, EdgeLinkStatus, LinkReport};
+pub use edge_node::{EdgeNode, EdgeNodeSpec, EdgeNodeStatus};
+pub use edge_user::{EdgeUser, EdgeUserSpec, EdgeUserStatus};
+pub use llm_service::{LLMService, LLMServiceSpec, LLMServiceStatus};
+pub use mode::{ActivationPrecision, InferenceMode};
+pub use model::{Model, ModelSpec, ModelStatus};
+pub use placement::{Placement, PlacementSpec, PlacementStatus};
+pub use quantity::Quantity;
+pub use route_table::{RouteTable, RouteTableSpec, RouteTableStatus};
+pub use stage::{Stage, StageSpec, StageStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of every kind.
+pub const GROUP: &str = "edgeloom.dev";
+
+/// The version that is served and stored.
+pub const VERSION: &str = "v1alpha1";
+
+/// The label that names the LLMService an object was derived from.
+pub const SERVICE_LABEL: &str = "edgeloom.dev/service";
+
+/// Every CustomResourceDefinition of Edgeloom, in the order in which `kubectl get edgeloom` is pleasant to read.
+#[must_use]
+pub fn definitions() -> Vec<CustomResourceDefinition> {
+    vec![
+        Model::crd(),
+        LLMService::crd(),
+        EdgeUser::crd(),
+        EdgeNode::crd(),
+        EdgeLink::crd(),
+        Placement::crd(),
+        Stage::crd(),
+        RouteTable::crd(),
+    ]
+}

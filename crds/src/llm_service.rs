@@ -1,0 +1,318 @@
+//! `LLMService`: a promise to answer, and how well it is kept.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::mode::{ActivationPrecision, InferenceMode};
+
+/// A service that answers OpenAI-compatible requests with one of its models.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[kube(
+    group = "edgeloom.dev",
+    version = "v1alpha1",
+    kind = "LLMService",
+    namespaced,
+    status = "LLMServiceStatus",
+    derive = "PartialEq",
+    plural = "llmservices",
+    shortname = "llm",
+    category = "edgeloom",
+    doc = "A language-model service: which models may answer, how fast, in which modes, for whom.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode"),
+    printcolumn(name = "Pipeline", type_ = "string", json_path = ".status.pipeline"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(
+        name = "TTFT-us",
+        type_ = "integer",
+        json_path = ".status.predicted.timeToFirstTokenMicroseconds",
+        priority = 1
+    ),
+    printcolumn(
+        name = "TPOT-us",
+        type_ = "integer",
+        json_path = ".status.predicted.timePerOutputTokenMicroseconds",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.outputTokensMax <= self.contextTokens")
+    .message("outputTokensMax must not exceed contextTokens: prompt and answer share the context"))]
+#[x_kube(validation = Rule::new("self.workload.promptTokens + self.workload.outputTokens <= self.contextTokens")
+    .message("workload.promptTokens + workload.outputTokens must fit in contextTokens"))]
+#[x_kube(validation = Rule::new("self.privacy.level == 'Open' || self.privacy.trustDomains.size() > 0")
+    .message("privacy.trustDomains must name at least one domain unless privacy.level is Open"))]
+pub struct LLMServiceSpec {
+    /// Models in the same namespace that may answer, best first.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(min = 1, max = 8))]
+    pub models: Vec<ModelReference>,
+    /// The name that clients send as `model`. The object's name when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub served_name: Option<String>,
+    /// What the service promises.
+    #[serde(default)]
+    pub slo: ServiceLevel,
+    /// The modes that may be used.
+    #[serde(default = "InferenceMode::defaults")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 7))]
+    pub modes: Vec<InferenceMode>,
+    /// Who may see prompts and answers.
+    #[serde(default)]
+    pub privacy: Privacy,
+    /// Tokens that one session may hold, prompt and answer together.
+    #[serde(default = "default_context")]
+    #[schemars(range(min = 16, max = 1_048_576))]
+    pub context_tokens: i32,
+    /// Sessions that are held at once; their memory is reserved.
+    #[serde(default = "default_concurrency")]
+    #[schemars(range(min = 1, max = 256))]
+    pub concurrency: i32,
+    /// The most tokens that one answer may have, and what a request that names no limit gets.
+    #[serde(default = "default_output")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub output_tokens_max: i32,
+    /// A typical request; predictions and decisions are made for it.
+    #[serde(default)]
+    pub workload: Workload,
+    /// Pipelines that should serve. 0 stops the service; more than 1 is for a later version.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1))]
+    pub replicas: i32,
+    /// What to do when memory does not hold the old and the new pipeline together.
+    #[serde(default)]
+    pub update_policy: UpdatePolicy,
+    /// Services with a higher priority are placed first.
+    #[serde(default)]
+    #[schemars(range(min = -1000, max = 1000))]
+    pub priority: i32,
+    /// Milliseconds of latency that one joule of battery energy is worth. 0 ignores energy.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub energy_weight_milliseconds_per_joule: i32,
+    /// Formats in which hidden states may cross a cut. Only F32 keeps greedy text exactly.
+    #[serde(default = "exact_activations")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 3))]
+    pub activation_precisions: Vec<ActivationPrecision>,
+    /// Whether a request needs an API key of an EdgeUser.
+    #[serde(default)]
+    pub access: Access,
+    /// Nodes whose router takes requests of this service. All nodes when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 64))]
+    pub ingress_nodes: Vec<String>,
+}
+
+/// A Model in the same namespace.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelReference {
+    /// The Model's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Variants of it that may be used; all when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 16))]
+    pub variants: Vec<String>,
+}
+
+/// A service-level objective.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceLevel {
+    /// From the request to the first token of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub time_to_first_token_milliseconds: Option<i32>,
+    /// Between two tokens of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3_600_000))]
+    pub time_per_output_token_milliseconds: Option<i32>,
+    /// The share of requests that must be within the times.
+    #[serde(default = "default_percentile")]
+    #[schemars(range(min = 1, max = 100))]
+    pub percentile: i32,
+}
+
+/// Who may see prompts, answers, and hidden states that give them away.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Privacy {
+    /// How much may leave the trusted nodes.
+    #[serde(default)]
+    pub level: PrivacyLevel,
+    /// The trust domains of nodes that may see text.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 16))]
+    pub trust_domains: Vec<String>,
+    /// Blocks that must be computed on trusted nodes before a hidden state may leave them.
+    #[serde(default = "default_shallow_layers")]
+    #[schemars(range(min = 0, max = 1024))]
+    pub shallow_layers: i32,
+}
+
+/// How private a service is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum PrivacyLevel {
+    /// Any node may see text.
+    #[default]
+    Open,
+    /// Only nodes of the named trust domains may see text: the head, the last stage, and stages behind a cut
+    /// shallower than `shallowLayers`.
+    TrustedText,
+    /// Every stage runs on nodes of the named trust domains.
+    TrustedOnly,
+}
+
+/// A typical request.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Workload {
+    /// Tokens of a prompt.
+    #[serde(default = "default_prompt")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub prompt_tokens: i32,
+    /// Tokens of an answer.
+    #[serde(default = "default_answer")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub output_tokens: i32,
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self {
+            prompt_tokens: default_prompt(),
+            output_tokens: default_answer(),
+        }
+    }
+}
+
+/// How a pipeline is replaced.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum UpdatePolicy {
+    /// The new pipeline serves before the old one goes; where memory does not hold both, nothing changes.
+    #[default]
+    MakeBeforeBreak,
+    /// Where memory does not hold both, the old pipeline goes first: the service pauses.
+    AllowPause,
+}
+
+/// Who may send requests.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum Access {
+    /// Requests carry an API key of an EdgeUser who has a demand for the service.
+    #[default]
+    ApiKey,
+    /// Anyone who reaches a router.
+    Anonymous,
+}
+
+fn default_context() -> i32 {
+    2048
+}
+fn default_concurrency() -> i32 {
+    1
+}
+fn default_output() -> i32 {
+    512
+}
+fn default_percentile() -> i32 {
+    95
+}
+fn default_prompt() -> i32 {
+    128
+}
+fn default_answer() -> i32 {
+    128
+}
+fn default_shallow_layers() -> i32 {
+    4
+}
+fn one() -> i32 {
+    1
+}
+fn exact_activations() -> Vec<ActivationPrecision> {
+    vec![ActivationPrecision::F32]
+}
+
+/// How the service stands.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LLMServiceStatus {
+    /// The generation that was decided on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Feasible`, `Ready` and `SLOMet`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// The Placement that requests go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_placement: Option<String>,
+    /// The Placement that is being made ready to replace it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_placement: Option<String>,
+    /// The mode of the active placement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<InferenceMode>,
+    /// The active pipeline in one line: `laptop[0,12) robot[12,30)`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// Pipelines that serve.
+    #[serde(default)]
+    pub replicas: i32,
+    /// A label selector for the scale subresource; it selects the service's Placements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// URLs of routers that take requests for the service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 64))]
+    pub endpoints: Vec<String>,
+    /// What the cost model predicts for the typical request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<ServiceFigures>,
+    /// What agents observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<ServiceFigures>,
+    /// Why the placement is as it is, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub why: Option<String>,
+}
+
+/// Speed of a service.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceFigures {
+    /// From the request to the first token of the answer.
+    pub time_to_first_token_microseconds: i64,
+    /// Between two tokens of the answer.
+    pub time_per_output_token_microseconds: i64,
+    /// Requests that an observed figure stands for; 0 for a prediction.
+    #[serde(default)]
+    pub requests: i64,
+}

@@ -1,0 +1,57 @@
+//! YAML in and out. The one module that knows the YAML library, so that it can be replaced.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+/// Why a manifest cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("document {document}: {message}")]
+pub struct Error {
+    /// Which document of the stream, from 1.
+    pub document: usize,
+    /// What the parser says, with line and column.
+    pub message: String,
+}
+
+/// Reads every document of a YAML stream as JSON; empty documents are skipped.
+///
+/// # Errors
+///
+/// When a document is not YAML, has a duplicate key, or has a key that JSON cannot hold.
+pub fn read(text: &str) -> Result<Vec<serde_json::Value>, Error> {
+    use serde::Deserialize as _;
+    let mut values = vec![];
+    for (index, document) in serde_yaml::Deserializer::from_str(text).enumerate() {
+        let value = serde_yaml::Value::deserialize(document)
+            .and_then(serde_yaml::from_value::<serde_json::Value>)
+            .map_err(|error| Error {
+                document: index + 1,
+                message: error.to_string(),
+            })?;
+        if !value.is_null() {
+            values.push(value);
+        }
+    }
+    Ok(values)
+}
+
+/// Reads one typed object from a JSON value, naming the field that is wrong.
+///
+/// # Errors
+///
+/// When a field is missing, unknown to its type, or of another type.
+pub fn parse<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Error> {
+    serde_json::from_value(value).map_err(|error| Error {
+        document: 1,
+        message: error.to_string(),
+    })
+}
+
+/// Prints a value as one YAML document.
+///
+/// # Panics
+///
+/// Never for values of this crate: their keys are strings.
+#[must_use]
+pub fn print<T: Serialize>(value: &T) -> String {
+    serde_yaml::to_string(value).expect("keys of our kinds are strings")
+}

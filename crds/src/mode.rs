@@ -1,0 +1,45 @@
+//! How a service may be inferred, and at which precision activations cross a cut.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A way to serve a request, as the survey of mobile edge intelligence names them.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InferenceMode {
+    /// Whole, on a device.
+    OnDevice,
+    /// Whole, on a server or in the cloud.
+    OnServer,
+    /// Two stages on two nodes.
+    Split,
+    /// First and last stage on the user's device, the rest elsewhere.
+    UShaped,
+    /// Three stages or more.
+    MultiHop,
+    /// A small model drafts on a device, a large one verifies.
+    Speculative,
+    /// A small model answers what it can, a large one the rest.
+    Cascade,
+}
+
+impl InferenceMode {
+    /// The modes that a service allows when it names none: all that keep the model's own answer.
+    #[must_use]
+    pub fn defaults() -> Vec<Self> {
+        vec![Self::OnDevice, Self::OnServer, Self::Split, Self::MultiHop]
+    }
+}
+
+/// The format of a hidden state between two stages. `F32` keeps greedy text exactly; the others save bytes.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+pub enum ActivationPrecision {
+    #[default]
+    /// Four bytes a value; exact.
+    F32,
+    /// Two bytes a value.
+    F16,
+    /// One byte a value, and the eight largest of each row exactly.
+    Int8Outliers,
+}

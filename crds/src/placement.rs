@@ -1,0 +1,257 @@
+//! `Placement`: the decision for a service, and the commit record of its plan.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::mode::{ActivationPrecision, InferenceMode};
+
+/// A decision: the pipelines of a service, what was predicted for them, and why they won. It is written in
+/// one request and never changed; Stages and RouteTables are derived from the live Placements.
+#[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[kube(
+    group = "edgeloom.dev",
+    version = "v1alpha1",
+    kind = "Placement",
+    namespaced,
+    status = "PlacementStatus",
+    derive = "PartialEq",
+    shortname = "elp",
+    category = "edgeloom",
+    doc = "The decision for a service: its pipelines, what was predicted, and why they won.",
+    selectable = ".spec.service",
+    printcolumn(name = "Service", type_ = "string", json_path = ".spec.service"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.pipelines[0].mode"),
+    printcolumn(name = "Stages", type_ = "string", json_path = ".status.stages"),
+    printcolumn(
+        name = "Model",
+        type_ = "string",
+        json_path = ".spec.model.name",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Variant",
+        type_ = "string",
+        json_path = ".spec.model.variant",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self == oldSelf").message("a Placement's spec is immutable: a new decision is a new Placement"))]
+pub struct PlacementSpec {
+    /// The LLMService in the same namespace.
+    pub service: String,
+    /// The weights that were chosen.
+    pub model: ChosenModel,
+    /// Tokens that one session may hold.
+    pub context_tokens: i32,
+    /// Sessions whose memory is reserved in every stage.
+    pub sessions: i32,
+    /// One pipeline for each replica.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(min = 1, max = 16))]
+    pub pipelines: Vec<Pipeline>,
+    /// Why this, and how far from the best it may be.
+    #[serde(default)]
+    pub explanation: Explanation,
+}
+
+/// A variant of a Model.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ChosenModel {
+    /// The Model's name.
+    pub name: String,
+    /// The variant's name.
+    pub variant: String,
+    /// The digest of its weights.
+    pub digest: String,
+    /// Where they are.
+    pub uri: String,
+    /// The SHA-256 of the file, if the Model gives it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// Transformer blocks.
+    pub layers: i32,
+    /// Its quantisation, such as `Q4_1`.
+    pub quantisation: String,
+}
+
+/// Stages in the order in which hidden states pass them.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Pipeline {
+    /// Unique in the cluster and the same through revisions: `namespace/service/ordinal`.
+    pub name: String,
+    /// Grows with each new wiring of the same pipeline; peers refuse an older one.
+    pub revision: i64,
+    /// How the pipeline answers.
+    pub mode: Mode,
+    /// Rows of a prompt that are computed and sent at once.
+    pub prefill_chunk_rows: i32,
+    /// At least one stage; the first is the head.
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(min = 1, max = 64))]
+    pub stages: Vec<PipelineStage>,
+    /// What the cost model predicts for the service's typical request.
+    pub predicted: Prediction,
+}
+
+/// [`InferenceMode`] with a default, since a schema's required enum has none.
+pub type Mode = InferenceMode;
+
+impl Default for InferenceMode {
+    fn default() -> Self {
+        Self::OnServer
+    }
+}
+
+/// One stage of a pipeline.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PipelineStage {
+    /// The Stage's name.
+    pub stage: String,
+    /// The EdgeNode that holds it.
+    pub node: String,
+    /// The device there.
+    pub device: String,
+    /// First block, counted from 0.
+    pub first_layer: i32,
+    /// One past the last block.
+    pub end_layer: i32,
+    /// The format of what it sends to the next stage.
+    #[serde(default)]
+    pub sends: ActivationPrecision,
+    /// Memory that is reserved for it.
+    pub memory: StageMemory,
+    /// What it costs.
+    pub cost: StageCost,
+}
+
+/// Memory of a stage, as the cost model computes it.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct StageMemory {
+    /// Blocks, embedding and head.
+    pub weights_bytes: i64,
+    /// Keys and values of all sessions.
+    pub key_value_bytes: i64,
+    /// Buffers of a batch in flight, and of its outputs.
+    pub compute_bytes: i64,
+    /// The sum, which the agent reserves.
+    pub total_bytes: i64,
+}
+
+/// Predicted times of a stage, and of the hop behind it.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct StageCost {
+    /// The typical prompt through this stage.
+    pub prefill_microseconds: i64,
+    /// One output token through this stage.
+    pub decode_microseconds: i64,
+    /// The typical prompt over the hop to the next stage; for the last stage, the token back to the head.
+    pub hop_prefill_microseconds: i64,
+    /// One output token over that hop.
+    pub hop_decode_microseconds: i64,
+}
+
+/// What the cost model predicts.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Prediction {
+    /// From the request to the first token.
+    pub time_to_first_token_microseconds: i64,
+    /// Between two tokens.
+    pub time_per_output_token_microseconds: i64,
+    /// Battery energy for one output token.
+    #[serde(default)]
+    pub battery_microjoules_per_token: i64,
+}
+
+/// Why a placement won.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// One sentence.
+    #[serde(default)]
+    #[schemars(length(max = 2048))]
+    pub summary: String,
+    /// What kept the objective from being better, such as `MemoryOf` and a node.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub binding: String,
+    /// The objective in microseconds for a typical request; lower is better.
+    #[serde(default)]
+    pub objective_microseconds: i64,
+    /// No placement can be better than this.
+    #[serde(default)]
+    pub lower_bound_microseconds: i64,
+    /// (objective − bound) / objective, in parts per million.
+    #[serde(default)]
+    pub gap_parts_per_million: i64,
+    /// What else was considered: the runner-up first, then the best of each mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 16))]
+    pub alternatives: Vec<Alternative>,
+}
+
+/// Something that was not chosen.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Alternative {
+    /// Its mode.
+    pub mode: Mode,
+    /// Its stages in one line; empty when there is none.
+    #[serde(default)]
+    pub pipeline: String,
+    /// Its figures, when it is possible.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted: Option<Prediction>,
+    /// Why it lost, in one sentence.
+    #[schemars(length(max = 1024))]
+    pub why_not: String,
+}
+
+/// How far the placement is.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct PlacementStatus {
+    /// The generation that was acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The step that it has reached.
+    #[serde(default)]
+    pub phase: PlacementPhase,
+    /// `Ready`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+    /// Stages that are ready of all, such as `1/2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stages: Option<String>,
+}
+
+/// A step of make before break.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
+pub enum PlacementPhase {
+    /// Written; nothing was derived yet.
+    #[default]
+    Proposed,
+    /// Its stages are being loaded.
+    Loading,
+    /// Its stages are loaded and wired; no request enters yet.
+    Ready,
+    /// Requests enter.
+    Serving,
+    /// No new request enters; it goes when its sessions have ended.
+    Draining,
+}
