@@ -4,11 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A way to serve a request, as the survey of mobile edge intelligence names them.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub enum InferenceMode {
     /// Whole, on a device.
     OnDevice,
     /// Whole, on a server or in the cloud.
+    #[default]
     OnServer,
     /// Two stages on two nodes.
     Split,

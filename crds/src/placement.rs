@@ -89,7 +89,7 @@ pub struct Pipeline {
     /// Grows with each new wiring of the same pipeline; peers refuse an older one.
     pub revision: i64,
     /// How the pipeline answers.
-    pub mode: Mode,
+    pub mode: InferenceMode,
     /// Rows of a prompt that are computed and sent at once.
     pub prefill_chunk_rows: i32,
     /// At least one stage; the first is the head.
@@ -98,15 +98,6 @@ pub struct Pipeline {
     pub stages: Vec<PipelineStage>,
     /// What the cost model predicts for the service's typical request.
     pub predicted: Prediction,
-}
-
-/// [`InferenceMode`] with a default, since a schema's required enum has none.
-pub type Mode = InferenceMode;
-
-impl Default for InferenceMode {
-    fn default() -> Self {
-        Self::OnServer
-    }
 }
 
 /// One stage of a pipeline.
@@ -206,7 +197,7 @@ pub struct Explanation {
 #[serde(rename_all = "camelCase")]
 pub struct Alternative {
     /// Its mode.
-    pub mode: Mode,
+    pub mode: InferenceMode,
     /// Its stages in one line; empty when there is none.
     #[serde(default)]
     pub pipeline: String,
