@@ -1,6 +1,10 @@
 //! How fast this machine computes real blocks of a model: the figures that the cost model reads.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, worker::Device};
 
 /// What the figures depend on. Equal keys, equal figures: a table is cached under its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,4 +47,9 @@ pub struct Benchmark {
     pub batch_overhead_ns: u64,
     /// Bytes per second of a plain copy in memory, read and write counted once.
     pub copy_bytes_per_second: u64,
+}
+
+pub(crate) fn run(device: &mut Device, model_path: PathBuf, model_digest: String) -> Result<Benchmark> {
+    let _ = (device, model_path, model_digest);
+    Err(Error::Stopped)
 }

@@ -123,13 +123,25 @@ pub enum Error {
         /// The epoch of the worker now, 0 while it restarts.
         current: u64,
     },
-    /// llama.cpp returned an error for a valid batch. The slots that took part were emptied.
-    #[error("decoding failed with code {code}; sessions {slots:?} were dropped")]
+    /// llama.cpp returned an error for a valid batch. The sessions that took part were emptied.
+    #[error("decoding failed with code {code}; the batch's sessions were dropped")]
     Decode {
         /// `llama_decode`'s return value.
         code: i32,
-        /// The slots that were emptied.
-        slots: Vec<u32>,
+    },
+    /// The model computed no usable logits for a row. The batch's sessions were emptied.
+    #[error("no finite logits for row {row}; the batch's sessions were dropped")]
+    Logits {
+        /// Index of the row in the batch.
+        row: u32,
+    },
+    /// The last layer's output did not have the size of the batch. The batch's sessions were emptied.
+    #[error("the last layer put out {floats} floats for {rows} rows; the batch's sessions were dropped")]
+    LayerOutput {
+        /// Floats that came out.
+        floats: usize,
+        /// Rows that went in.
+        rows: usize,
     },
     /// The deadline passed before the batch was given to the worker. Nothing was computed.
     #[error("the batch waited {waited_ms} ms for the worker, longer than its deadline")]
@@ -199,6 +211,8 @@ impl Error {
             Self::DiskFull { .. }
             | Self::File { .. }
             | Self::Decode { .. }
+            | Self::Logits { .. }
+            | Self::LayerOutput { .. }
             | Self::DeadlineInQueue { .. }
             | Self::Deadline { .. }
             | Self::WorkerDied { .. }

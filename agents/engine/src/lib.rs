@@ -13,9 +13,11 @@ mod benchmark;
 mod error;
 mod facts;
 pub mod gguf;
+mod llama;
 mod memory;
 mod sampling;
 mod stage;
+mod stage_file;
 mod text;
 pub mod worker;
 

@@ -1,10 +1,16 @@
 //! The vocabulary of a stage: what is loaded, what a batch says, what comes back. Plain values; the worker and its
 //! handle exchange exactly these. Hidden states travel behind the message as they are, hence the skipped fields.
 
+mod embedding;
+mod loaded;
+mod slots;
+
 use std::{ops::Range, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use loaded::{LoadPlan, LoadedStage};
 
 use crate::{Epoch, Memory, Sampling};
 
@@ -54,7 +60,7 @@ pub struct Roles {
 }
 
 /// A stage that is ready to compute.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The worker's life; it goes into every batch of the stage's sessions.
     pub epoch: Epoch,
@@ -97,6 +103,8 @@ pub struct Output {
     pub sampling: Sampling,
     /// Tokens of the session that repetition penalties look at; empty when there is no penalty.
     pub history: Vec<u32>,
+    /// Whether the token's probability is wanted; it costs a pass over the vocabulary.
+    pub logprob: bool,
 }
 
 /// One step of a stage. Rows of several sessions may be mixed; rows of one session stand in order of position.
@@ -124,14 +132,12 @@ pub struct Sample {
     pub row: u32,
     /// The token.
     pub token: u32,
-    /// Natural logarithm of its probability under the model, before temperature and filters.
-    pub logprob: f32,
-    /// Whether the token ends the model's turn.
-    pub end_of_generation: bool,
+    /// Natural logarithm of its probability under the model, before temperature and filters, where it was wanted.
+    pub logprob: Option<f32>,
 }
 
 /// What a batch yields.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BatchOutput {
     /// Hidden states of all rows in the batch's order (little-endian `f32`); empty from a last stage.
     #[serde(skip)]

@@ -6,12 +6,42 @@
 //! back-off, its stages are loaded again, and it has a new [`Epoch`]: sessions of an earlier epoch are refused.
 //! This module knows no network and no Kubernetes.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+mod life;
+mod pacing;
+mod process;
+mod protocol;
+mod reservation;
+mod supervisor;
+mod system;
+
+use std::{
+    num::NonZero, path::PathBuf, process::ExitCode, sync::Arc, thread::available_parallelism, time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
-use crate::{Batch, BatchOutput, Benchmark, Error, LoadStage, Loaded, Result, StageId};
+use self::{
+    life::Life,
+    protocol::{Reply, Request},
+    reservation::Reservation,
+    supervisor::{Call, Command, LOAD_DEADLINE, Supervisor},
+};
+pub(crate) use self::{process::Device, system::processor_time};
+use crate::{Batch, BatchOutput, Benchmark, Error, LoadStage, Loaded, Memory, Result, StageId};
+
+/// Requests that may wait for the worker. A device decodes one batch at a time, and whoever has more sessions than this
+/// in flight gains nothing by queueing them here instead of batching them.
+const QUEUE_LENGTH: usize = 64;
+/// Dropping cells takes microseconds; this is for a machine that swaps.
+const TRUNCATE_DEADLINE: Duration = Duration::from_secs(30);
+/// A benchmark on a small share of a slow core.
+const BENCHMARK_DEADLINE: Duration = Duration::from_secs(10 * 60);
+/// Steps of progress that may wait to be read; more are dropped.
+const PROGRESS_WAITING: usize = 16;
 
 /// Names one life of a worker process. Random, never 0, new at each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +66,30 @@ pub struct WorkerConfig {
     pub cache_dir: PathBuf,
 }
 
+impl WorkerConfig {
+    /// The threads that a worker of this kind runs.
+    #[must_use]
+    pub fn num_threads(&self) -> u32 {
+        let cores = available_parallelism().map_or(1, NonZero::get);
+        let cores = u32::try_from(cores).unwrap_or(1);
+        let share = self
+            .compute_share_cores
+            .map_or(cores, |share| share.ceil().max(1.0) as u32);
+        self.threads.unwrap_or(share).clamp(1, cores)
+    }
+
+    fn check(&self) -> Result<()> {
+        match self.compute_share_cores {
+            Some(share) if !(0.001..=4_096.0).contains(&share) => Err(Error::invalid(
+                "compute_share_cores",
+                share,
+                "use 0.001 to 4096 cores, or none",
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// What a worker is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
@@ -58,6 +112,8 @@ pub enum State {
 /// What the worker process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
+    /// The process's number.
+    pub process: u32,
     /// Resident bytes of the process now, mapped weights included.
     pub resident_bytes: u64,
     /// Predicted bytes of the process and all its stages.
@@ -65,9 +121,20 @@ pub struct Held {
 }
 
 /// A handle on the worker process; clones speak to the same process, which ends when the last clone is dropped.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Worker {
+    commands: mpsc::Sender<Command>,
     state: watch::Receiver<State>,
+    reservation: Arc<Reservation>,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Worker")
+            .field("state", &*self.state.borrow())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Worker {
@@ -75,10 +142,22 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`Error::WorkerDied`] when the program cannot be started or does not answer.
+    /// [`Error::WorkerDied`] when the program cannot be started or does not answer, [`Error::Invalid`] for a share that
+    /// no machine has.
     pub async fn start(config: WorkerConfig) -> Result<Self> {
-        let _ = config;
-        Err(Error::Stopped)
+        config.check()?;
+        let life = Life::begin(&config).await?;
+        let (commands, queue) = mpsc::channel(QUEUE_LENGTH);
+        let (state, states) = watch::channel(State::Running { epoch: life.epoch });
+        let reservation = Arc::new(Reservation::default());
+        reservation.begin_life(life.process);
+        let supervisor = Supervisor::new(config, queue, state, Arc::clone(&reservation));
+        tokio::spawn(supervisor.run(life));
+        Ok(Self {
+            commands,
+            state: states,
+            reservation,
+        })
     }
 
     /// The worker's present life.
@@ -102,15 +181,48 @@ impl Worker {
         self.state.clone()
     }
 
+    /// What a stage would hold, without loading it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Worker::load`], before anything is loaded.
+    pub async fn predict_memory(stage: LoadStage) -> Result<Memory> {
+        supervisor::predict(stage).await
+    }
+
     /// Assembles the stage file where it is missing, loads it and reserves memory for all sessions. `progress` is
-    /// called with a share of 1.
+    /// called with a share of 1. A stage that is loaded is loaded again whenever the worker is started again.
     ///
     /// # Errors
     ///
     /// A refusal with its field; [`Error::Memory`], [`Error::SplitUnsupported`], [`Error::DiskFull`], [`Error::Load`].
-    pub async fn load(&self, stage: LoadStage, progress: impl FnMut(f32) + Send) -> Result<Loaded> {
-        let _ = (stage, progress);
-        Err(Error::Stopped)
+    pub async fn load(&self, stage: LoadStage, mut progress: impl FnMut(f32) + Send) -> Result<Loaded> {
+        let (sender, mut shares) = mpsc::channel(PROGRESS_WAITING);
+        let answer = self.ask(Request::Load(stage), LOAD_DEADLINE, Some(sender));
+        tokio::pin!(answer);
+        let (epoch, reply, memory) = loop {
+            tokio::select! {
+                biased;
+                Some(share) = shares.recv() => progress(share),
+                answer = &mut answer => break answer?,
+            }
+        };
+        match reply {
+            Reply::Loaded {
+                roles,
+                embedding_length,
+                vocabulary,
+                took,
+            } => Ok(Loaded {
+                epoch,
+                roles,
+                embedding_length,
+                vocabulary,
+                memory,
+                took,
+            }),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Frees a stage and its sessions.
@@ -119,26 +231,30 @@ impl Worker {
     ///
     /// [`Error::NoSuchStage`].
     pub async fn unload(&self, stage: &StageId) -> Result<()> {
-        let _ = stage;
-        Err(Error::Stopped)
+        self.ask(Request::Unload(stage.clone()), LOAD_DEADLINE, None)
+            .await
+            .map(drop)
     }
 
-    /// Computes one batch.
+    /// Computes one batch. Batches are computed in the order in which they come.
     ///
     /// # Errors
     ///
     /// A refusal ([`Error::is_refusal`]) leaves all sessions as they were. After [`Error::Deadline`] and
     /// [`Error::WorkerDied`] all sessions of the worker are gone.
     pub async fn execute(&self, batch: Batch) -> Result<BatchOutput> {
-        let _ = batch;
-        Err(Error::Stopped)
+        let deadline = batch.deadline;
+        match self.ask(Request::Execute(batch), deadline, None).await? {
+            (_, Reply::Output(output), _) => Ok(output),
+            (_, other, _) => Err(unexpected(&other)),
+        }
     }
 
     /// Drops all but the first `keep_positions` positions of a session.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchStage`], [`Error::Invalid`], [`Error::Position`] when it holds fewer.
+    /// [`Error::NoSuchStage`], [`Error::Epoch`], [`Error::Invalid`], [`Error::Position`] when it holds fewer.
     pub async fn truncate(
         &self,
         epoch: Epoch,
@@ -146,27 +262,39 @@ impl Worker {
         slot: u32,
         keep_positions: u32,
     ) -> Result<()> {
-        let _ = (epoch, stage, slot, keep_positions);
-        Err(Error::Stopped)
+        let request = Request::Truncate {
+            epoch,
+            stage: stage.clone(),
+            slot,
+            keep_positions,
+        };
+        self.ask(request, TRUNCATE_DEADLINE, None).await.map(drop)
     }
 
     /// Empties a session's slot.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchStage`], [`Error::Invalid`].
+    /// As [`Worker::truncate`].
     pub async fn release(&self, epoch: Epoch, stage: &StageId, slot: u32) -> Result<()> {
         self.truncate(epoch, stage, slot, 0).await
     }
 
-    /// Times real blocks of a model on this worker, at its share of the machine. Takes some seconds.
+    /// Times real blocks of a model on this worker, at its share of the machine. Takes some seconds, during which the
+    /// worker serves nothing else.
     ///
     /// # Errors
     ///
     /// As [`Worker::load`].
     pub async fn benchmark(&self, model_path: PathBuf, model_digest: String) -> Result<Benchmark> {
-        let _ = (model_path, model_digest);
-        Err(Error::Stopped)
+        let request = Request::Benchmark {
+            model_path,
+            model_digest,
+        };
+        match self.ask(request, BENCHMARK_DEADLINE, None).await? {
+            (_, Reply::Benchmark(benchmark), _) => Ok(benchmark),
+            (_, other, _) => Err(unexpected(&other)),
+        }
     }
 
     /// What the process holds now, beside what was reserved.
@@ -175,15 +303,53 @@ impl Worker {
     ///
     /// [`Error::Restarting`] between two lives.
     pub fn held_memory(&self) -> Result<Held> {
-        Err(Error::Stopped)
+        let held = self.reservation.held();
+        held.ok_or_else(|| Error::Restarting {
+            reason: "there is no worker process now".into(),
+        })
     }
 
-    /// Ends the process and waits for its end.
-    pub async fn stop(&self) {}
+    /// Ends the process and waits for its end. Requests that wait are answered by [`Error::Stopped`].
+    pub async fn stop(&self) {
+        let (done, stopped) = oneshot::channel();
+        if self.commands.send(Command::Stop(done)).await.is_ok() {
+            // An error means that another clone's stop came first.
+            let _ = stopped.await;
+        }
+    }
+
+    async fn ask(
+        &self,
+        request: Request,
+        deadline: Duration,
+        progress: Option<mpsc::Sender<f32>>,
+    ) -> Result<(Epoch, Reply, Memory)> {
+        let (answer, answered) = oneshot::channel();
+        let call = Call {
+            request,
+            deadline,
+            queued: Instant::now(),
+            progress,
+            answer,
+        };
+        self.commands
+            .try_send(Command::Call(Box::new(call)))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => Error::Busy { queued: QUEUE_LENGTH },
+                mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+            })?;
+        answered.await.unwrap_or(Err(Error::Stopped))
+    }
+}
+
+fn unexpected(reply: &Reply) -> Error {
+    Error::WorkerDied {
+        reason: format!("it answered another question: {reply:?}"),
+    }
 }
 
 /// The child process: serves the socket that its parent left as standard input, and ends when that closes.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    process::main()
 }
