@@ -72,7 +72,9 @@ pub(crate) async fn keep_dialling(shared: Arc<Shared>, peer: Peer, stop: Cancell
 async fn dial(shared: &Arc<Shared>, peer: &Peer) -> Result<(), String> {
     let within = shared.limits.handshake_timeout;
     let address = resolve(shared, peer, within).await?;
-    shared.emulate_at(&peer.node, address);
+    if let Some(emulated) = &shared.emulated {
+        emulated.seen(&peer.node, address);
+    }
     let crypto = tls::client_config(&shared.identity, peer.key.clone()).map_err(|error| error.to_string())?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(shared.transport.clone());
@@ -171,7 +173,9 @@ async fn welcome(shared: &Arc<Shared>, incoming: quinn::Incoming) -> Result<(), 
         connection.close(close::REMOVED, b"");
         return Err("its key is not in the table of peers any more".to_owned());
     };
-    shared.emulate_at(&node, connection.remote_address());
+    if let Some(emulated) = &shared.emulated {
+        emulated.seen(&node, connection.remote_address());
+    }
     let (send, reader) = match greet(&connection, within).await {
         Ok(control) => control,
         Err(error) => {

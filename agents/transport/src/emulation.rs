@@ -3,12 +3,19 @@
 //! emulates what it sends; a link that is slow both ways is slow at both ends. It does not emulate a medium
 //! that several links share.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use quinn::AsyncUdpSocket;
 
 mod pipe;
 mod socket;
 
-pub(crate) use socket::{EmulatedSocket, Links};
+use socket::{EmulatedSocket, Links};
 
 /// How a link is in one direction.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,7 +88,55 @@ impl Default for Emulation {
 }
 
 impl Emulation {
-    pub(crate) fn conditions_of(&self, node: &str) -> Conditions {
+    fn conditions_of(&self, node: &str) -> Conditions {
         self.by_node.get(node).copied().unwrap_or(self.default)
+    }
+}
+
+/// The emulated links in force: what is declared by node, put on the addresses at which nodes are seen.
+#[derive(Debug)]
+pub(crate) struct Emulated {
+    links: Arc<Links>,
+    peers: Mutex<Peers>,
+}
+
+#[derive(Debug)]
+struct Peers {
+    emulation: Emulation,
+    /// Where each node was seen last. Kept after a loss: the way back must be as good or bad.
+    seen_at: BTreeMap<String, SocketAddr>,
+}
+
+impl Emulated {
+    pub(crate) fn new(emulation: Emulation) -> Self {
+        let links = Links::new(emulation.seed, emulation.default);
+        Self {
+            links,
+            peers: Mutex::new(Peers {
+                emulation,
+                seen_at: BTreeMap::new(),
+            }),
+        }
+    }
+
+    /// A socket whose packets pass these links.
+    pub(crate) fn wrap(&self, socket: Arc<dyn AsyncUdpSocket>) -> Arc<dyn AsyncUdpSocket> {
+        EmulatedSocket::wrap(socket, self.links.clone())
+    }
+
+    /// A node is at this address now.
+    pub(crate) fn seen(&self, node: &str, address: SocketAddr) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.seen_at.insert(node.to_owned(), address);
+        self.links.set(address, peers.emulation.conditions_of(node));
+    }
+
+    /// Fades, mends or cuts the link to a node.
+    pub(crate) fn set(&self, node: &str, conditions: Conditions) {
+        let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        peers.emulation.by_node.insert(node.to_owned(), conditions);
+        if let Some(address) = peers.seen_at.get(node) {
+            self.links.set(*address, conditions);
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     PublicKey,
     channel::Channel,
     close, dial,
-    emulation::{Conditions, EmulatedSocket, Emulation, Links},
+    emulation::{Conditions, Emulated, Emulation},
     figures::LinkFigures,
     identity::Identity,
     links::Registry,
@@ -210,18 +210,7 @@ pub(crate) struct Shared {
     pub(crate) registry: Registry,
     pub(crate) accepted: mpsc::Sender<Accepted>,
     pub(crate) stop: CancellationToken,
-    emulated: Option<Arc<Links>>,
-    emulation: Mutex<Emulation>,
-}
-
-impl Shared {
-    /// Puts the conditions declared for `node` on the link to `address`, where it is seen now.
-    pub(crate) fn emulate_at(&self, node: &str, address: SocketAddr) {
-        if let Some(links) = &self.emulated {
-            let emulation = self.emulation.lock().unwrap_or_else(PoisonError::into_inner);
-            links.set(address, emulation.conditions_of(node));
-        }
-    }
+    pub(crate) emulated: Option<Emulated>,
 }
 
 /// An agent's end of all its connections. Clones share it.
@@ -260,11 +249,9 @@ impl Endpoint {
         let socket = TokioRuntime
             .wrap_udp_socket(std::net::UdpSocket::bind(listen).map_err(bound)?)
             .map_err(bound)?;
-        let emulated = emulation
-            .as_ref()
-            .map(|emulation| Links::new(emulation.seed, emulation.default));
+        let emulated = emulation.map(Emulated::new);
         let socket = match &emulated {
-            Some(links) => EmulatedSocket::wrap(socket, links.clone()),
+            Some(emulated) => emulated.wrap(socket),
             None => socket,
         };
         let quinn = quinn::Endpoint::new_with_abstract_socket(
@@ -287,7 +274,6 @@ impl Endpoint {
             accepted,
             stop: stop.clone(),
             emulated,
-            emulation: Mutex::new(emulation.unwrap_or_default()),
         });
         tokio::spawn(dial::accept_connections(shared.clone()));
         Ok(Self {
@@ -406,16 +392,8 @@ impl Endpoint {
 
     /// Fades, mends or cuts the emulated link to a peer. What was under way still arrives.
     pub fn emulate(&self, node: &str, conditions: Conditions) -> Result<(), Error> {
-        let links = self.shared.emulated.as_ref().ok_or(Error::NotEmulated)?;
-        let mut emulation = self
-            .shared
-            .emulation
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        emulation.by_node.insert(node.to_owned(), conditions);
-        if let Some(address) = self.shared.registry.address(node) {
-            links.set(address, conditions);
-        }
+        let emulated = self.shared.emulated.as_ref().ok_or(Error::NotEmulated)?;
+        emulated.set(node, conditions);
         Ok(())
     }
 

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
@@ -71,10 +70,6 @@ impl Registry {
 
     pub(crate) fn meter(&self, node: &str) -> Option<Arc<Meter>> {
         self.links().get(node).map(|link| link.meter.clone())
-    }
-
-    pub(crate) fn address(&self, node: &str) -> Option<SocketAddr> {
-        self.live(node).map(|(connection, _)| connection.remote_address())
     }
 
     /// The connection in force, if it is alive.

@@ -34,14 +34,14 @@ const UNDER_WAY_PACKETS: usize = 32 * 1024;
 
 /// The emulated links by the address at their other end.
 #[derive(Debug)]
-pub(crate) struct Links {
+pub(super) struct Links {
     seed: u64,
     default: Conditions,
     pipes: Mutex<HashMap<SocketAddr, Pipe>>,
 }
 
 impl Links {
-    pub(crate) fn new(seed: u64, default: Conditions) -> Arc<Self> {
+    pub(super) fn new(seed: u64, default: Conditions) -> Arc<Self> {
         Arc::new(Self {
             seed,
             default,
@@ -54,7 +54,7 @@ impl Links {
     }
 
     /// Fades, mends or cuts the link to an address.
-    pub(crate) fn set(&self, address: SocketAddr, conditions: Conditions) {
+    pub(super) fn set(&self, address: SocketAddr, conditions: Conditions) {
         let mut pipes = self.pipes();
         match pipes.get_mut(&address) {
             Some(pipe) => pipe.set(conditions),
@@ -92,7 +92,7 @@ struct Packet {
 }
 
 /// The socket that quinn uses. The sending task ends when it is dropped.
-pub(crate) struct EmulatedSocket {
+pub(super) struct EmulatedSocket {
     socket: Arc<dyn AsyncUdpSocket>,
     links: Arc<Links>,
     under_way: mpsc::Sender<Packet>,
@@ -109,7 +109,7 @@ impl fmt::Debug for EmulatedSocket {
 
 impl EmulatedSocket {
     /// Wraps `socket`; must be called within a tokio runtime.
-    pub(crate) fn wrap(socket: Arc<dyn AsyncUdpSocket>, links: Arc<Links>) -> Arc<Self> {
+    pub(super) fn wrap(socket: Arc<dyn AsyncUdpSocket>, links: Arc<Links>) -> Arc<Self> {
         let (under_way, packets) = mpsc::channel(HANDOVER_PACKETS);
         tokio::spawn(deliver(socket.clone(), packets));
         Arc::new(Self {
