@@ -1,0 +1,8 @@
+//! The router from outside: over its routes, in the process or on a socket, with a backend that follows a script.
+
+mod answers;
+mod openai;
+mod refusals;
+mod scripted;
+mod serving;
+mod streams;
