@@ -1,0 +1,77 @@
+//! JSON patch, RFC 6902, with the one exception that the Kubernetes server makes and its clients rely on: a `test` for null succeeds
+//! on a path that does not exist.
+
+use json_patch::{PatchOperation, TestOperation};
+use serde_json::Value;
+
+use super::Error;
+
+/// Operations that a patch may have: upstream's limit, which bounds the work that one request can cause.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// Applies the operations in their order; all or none.
+pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
+    let operations: Vec<PatchOperation> =
+        serde::Deserialize::deserialize(patch).map_err(|error| Error::Malformed(format!("error decoding patch: {error}")))?;
+    if operations.len() > MAX_OPERATIONS {
+        let message = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
+        return Err(Error::Unprocessable(message));
+    }
+    let mut patched = document.clone();
+    for operation in operations {
+        if let PatchOperation::Test(TestOperation { path, value: Value::Null }) = &operation
+            && patched.pointer(path.as_str()).is_none()
+        {
+            continue;
+        }
+        json_patch::patch(&mut patched, std::slice::from_ref(&operation))
+            .map_err(|error| Error::Unprocessable(error.to_string()))?;
+    }
+    Ok(patched)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_finalizer_is_added_to_an_object_that_has_none() {
+        let patch = json!([
+            {"op": "test", "path": "/metadata/finalizers", "value": null},
+            {"op": "add", "path": "/metadata/finalizers", "value": ["edge.test/f"]},
+        ]);
+        let patched = apply(&json!({"metadata": {"name": "a"}}), &patch);
+        assert_eq!(patched, Ok(json!({"metadata": {"name": "a", "finalizers": ["edge.test/f"]}})));
+    }
+
+    #[test]
+    fn a_failed_test_or_missing_path_changes_nothing_and_is_unprocessable() {
+        for patch in [
+            json!([{"op": "add", "path": "/b", "value": 1}, {"op": "test", "path": "/a", "value": 2}]),
+            json!([{"op": "test", "path": "/a", "value": null}]),
+            json!([{"op": "remove", "path": "/missing"}]),
+            json!([{"op": "replace", "path": "/x/y", "value": 1}]),
+        ] {
+            assert!(matches!(apply(&json!({"a": 1}), &patch), Err(Error::Unprocessable(_))), "{patch}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_of_operations_is_malformed() {
+        for patch in [json!({}), json!([{"op": "jump", "path": "/a"}]), json!([{"op": "add", "path": "a", "value": 1}])] {
+            assert!(matches!(apply(&json!({}), &patch), Err(Error::Malformed(_))), "{patch}");
+        }
+    }
+
+    #[test]
+    fn moves_copies_and_list_positions_follow_the_rfc() {
+        let patch = json!([
+            {"op": "copy", "from": "/list/0", "path": "/first"},
+            {"op": "move", "from": "/list/0", "path": "/list/-"},
+            {"op": "add", "path": "/a~1b", "value": true},
+        ]);
+        let patched = apply(&json!({"list": [1, 2]}), &patch);
+        assert_eq!(patched, Ok(json!({"list": [2, 1], "first": 1, "a/b": true})));
+    }
+}

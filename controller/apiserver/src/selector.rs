@@ -1,0 +1,232 @@
+//! Label and field selectors: parsed once, matched against many objects.
+
+use serde_json::Value;
+
+use crate::kinds::Resource;
+use crate::objects;
+use crate::status::Status;
+
+/// A label selector and a field selector; both have to match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selector {
+    labels: Vec<LabelRequirement>,
+    fields: Vec<FieldRequirement>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LabelRequirement {
+    key: String,
+    condition: LabelCondition,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum LabelCondition {
+    Exists,
+    Absent,
+    In(Vec<String>),
+    NotIn(Vec<String>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FieldRequirement {
+    field: String,
+    equal: bool,
+    value: String,
+}
+
+impl Selector {
+    /// Parses both selectors; an empty text selects everything. Fields have to be known to the resource.
+    ///
+    /// # Errors
+    /// 400 with the place that is not understood.
+    pub fn parse(labels: &str, fields: &str, resource: &Resource) -> Result<Self, Status> {
+        let bad_labels = |why: String| Status::bad_request(format!("unable to parse requirement: {why}"));
+        let labels = parse_labels(labels).map_err(bad_labels)?;
+        let fields = parse_fields(fields).map_err(Status::bad_request)?;
+        for requirement in &fields {
+            if resource.field_value(&Value::Null, &requirement.field).is_none() {
+                return Err(Status::bad_request(format!("field label not supported: {}", requirement.field)));
+            }
+        }
+        Ok(Self { labels, fields })
+    }
+
+    /// Whether everything is selected.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && self.fields.is_empty()
+    }
+
+    /// Restricts to the object of this name.
+    pub fn and_name(mut self, name: &str) -> Self {
+        self.fields.push(FieldRequirement { field: "metadata.name".into(), equal: true, value: name.into() });
+        self
+    }
+
+    /// The one name that can match, if a requirement says so.
+    pub fn only_name(&self) -> Option<&str> {
+        let by_name = |one: &&FieldRequirement| one.equal && one.field == "metadata.name";
+        self.fields.iter().find(by_name).map(|one| one.value.as_str())
+    }
+
+    /// Whether an object in the wire form is selected.
+    pub fn matches(&self, resource: &Resource, object: &Value) -> bool {
+        self.labels.iter().all(|one| one.matches(object))
+            && self.fields.iter().all(|one| {
+                let value = resource.field_value(object, &one.field).unwrap_or_default();
+                (value == one.value) == one.equal
+            })
+    }
+}
+
+impl LabelRequirement {
+    fn matches(&self, object: &Value) -> bool {
+        let value = objects::label(object, &self.key);
+        match &self.condition {
+            LabelCondition::Exists => value.is_some(),
+            LabelCondition::Absent => value.is_none(),
+            LabelCondition::In(values) => value.is_some_and(|value| values.iter().any(|one| one == value)),
+            LabelCondition::NotIn(values) => value.is_none_or(|value| values.iter().all(|one| one != value)),
+        }
+    }
+}
+
+/// `a=b,c!=d,e in (f,g),h notin (i),j,!k`
+fn parse_labels(text: &str) -> Result<Vec<LabelRequirement>, String> {
+    split_outside_parentheses(text)
+        .into_iter()
+        .map(str::trim)
+        .filter(|term| !term.is_empty() || !text.trim().is_empty())
+        .map(parse_label)
+        .collect()
+}
+
+fn split_outside_parentheses(text: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut terms) = (0_usize, 0, Vec::new());
+    for (place, character) in text.char_indices() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                terms.push(&text[start..place]);
+                start = place + 1;
+            }
+            _ => {}
+        }
+    }
+    terms.push(&text[start..]);
+    terms
+}
+
+fn parse_label(term: &str) -> Result<LabelRequirement, String> {
+    let (key, condition) = if let Some(key) = term.strip_prefix('!') {
+        (key, LabelCondition::Absent)
+    } else if let Some((key, value)) = term.split_once("!=") {
+        (key, LabelCondition::NotIn(vec![value.trim().to_owned()]))
+    } else if let Some((key, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
+        (key, LabelCondition::In(vec![value.trim().to_owned()]))
+    } else if let Some((head, list)) = term.split_once('(') {
+        let list = list.strip_suffix(')').ok_or_else(|| format!("found '{list}', expected: ')'"))?;
+        let values = list.split(',').map(|value| value.trim().to_owned()).collect();
+        match head.trim_end().rsplit_once(char::is_whitespace) {
+            Some((key, "in")) => (key, LabelCondition::In(values)),
+            Some((key, "notin")) => (key, LabelCondition::NotIn(values)),
+            _ => return Err(format!("found '{term}', expected: 'in' or 'notin'")),
+        }
+    } else {
+        (term, LabelCondition::Exists)
+    };
+    let key = key.trim();
+    let well_formed = |text: &str| text.chars().all(|one| one.is_ascii_alphanumeric() || "-_./".contains(one));
+    if key.is_empty() || !well_formed(key) {
+        return Err(format!("found '{term}', expected: a label key, optionally with =, ==, !=, in or notin"));
+    }
+    if let LabelCondition::In(values) | LabelCondition::NotIn(values) = &condition
+        && let Some(wrong) = values.iter().find(|value| !well_formed(value) || value.len() > 63)
+    {
+        return Err(format!("values[0][{key}]: Invalid value: \"{wrong}\": a valid label must consist of at most 63 \
+                            alphanumeric characters, '-', '_' or '.'"));
+    }
+    Ok(LabelRequirement { key: key.to_owned(), condition })
+}
+
+/// `a=b,c==d,e!=f`, with `\,`, `\=` and `\\` for themselves.
+fn parse_fields(text: &str) -> Result<Vec<FieldRequirement>, String> {
+    let mut requirements = Vec::new();
+    for term in split_unescaped(text) {
+        if term.is_empty() {
+            continue;
+        }
+        let (field, equal, value) = if let Some((field, value)) = term.split_once("!=") {
+            (field, false, value)
+        } else if let Some((field, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
+            (field, true, value)
+        } else {
+            return Err(format!("invalid selector: '{text}'; can't understand '{term}'"));
+        };
+        requirements.push(FieldRequirement { field: field.to_owned(), equal, value: unescaped(value) });
+    }
+    Ok(requirements)
+}
+
+fn split_unescaped(text: &str) -> Vec<&str> {
+    let (mut escaped, mut start, mut terms) = (false, 0, Vec::new());
+    for (place, character) in text.char_indices() {
+        match character {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            ',' => {
+                terms.push(&text[start..place]);
+                start = place + 1;
+            }
+            _ => {}
+        }
+    }
+    terms.push(&text[start..]);
+    terms
+}
+
+fn unescaped(text: &str) -> String {
+    let mut characters = text.chars();
+    let mut plain = String::with_capacity(text.len());
+    while let Some(character) = characters.next() {
+        plain.extend(if character == '\\' { characters.next() } else { Some(character) });
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn labels_match(selector: &str, labels: Value) -> bool {
+        let object = json!({"metadata": {"labels": labels}});
+        parse_labels(selector).expect("it is a selector").iter().all(|one| one.matches(&object))
+    }
+
+    #[test]
+    fn label_requirements_match_as_in_kubernetes() {
+        for (selector, expected) in [
+            ("", true), ("a=1", true), ("a==1", true), ("a=2", false), ("a!=2", true), ("a!=1", false), ("c!=1", true), ("a", true),
+            ("c", false), ("!c", true), ("!a", false), ("a in (1, 2)", true), ("a in (3)", false), ("a notin (3)", true),
+            ("c notin (3)", true), ("a=1,b=x/y", false), ("a=1,b=2", true), ("a in (1),b in (2)", true), ("b=", false),
+        ] {
+            assert_eq!(labels_match(selector, json!({"a": "1", "b": "2"})), expected, "{selector}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_selector_is_refused() {
+        for selector in ["=a", "a in 1", "a in (1", "a,,b", "a of (1)", "a b"] {
+            assert!(parse_labels(selector).is_err(), "{selector}");
+        }
+        assert!(parse_fields("metadata.name").is_err());
+    }
+
+    #[test]
+    fn field_values_may_be_escaped() {
+        let requirements = parse_fields(r"a=x\,y,b!=c\=d").expect("it is a selector");
+        assert_eq!(requirements[0].value, "x,y");
+        assert_eq!((requirements[1].value.as_str(), requirements[1].equal), ("c=d", false));
+    }
+}
