@@ -2,15 +2,31 @@
 //!
 //! It knows a handful of built-in kinds and serves any `CustomResourceDefinition`; it knows none of Edgeloom's. [`ApiServer::router`]
 //! is an axum `Router`, hence a tower service, hence what `kube::Client::new` takes: a client in the same process needs no socket.
+//!
+//! A request passes `auth` (who is it, may they), `routes` (what is asked), a verb of `verbs` (the rules of HTTP and metadata),
+//! `kinds` (the rules of the object's kind) and `store` (the one place where something changes).
 
 pub mod auth;
 pub mod discovery;
+pub mod health;
 pub mod kinds;
+pub mod metrics;
+pub mod negotiation;
+pub mod objects;
 pub mod openapi;
+pub mod parameters;
+pub mod patch;
+pub mod present;
 pub mod protobuf;
+pub mod routes;
 pub mod schema;
+pub mod selector;
+mod server;
 pub mod status;
+pub mod storage;
 pub mod store;
 pub mod table;
+pub mod verbs;
 
+pub use server::{ApiServer, Options};
 pub use status::Status;

@@ -1,0 +1,66 @@
+//! Objects and lists as a client wants to see them: whole, metadata only, or as a table.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::kinds::Resource;
+use crate::negotiation::Representation;
+use crate::objects;
+use crate::table::{self, IncludeObject};
+use crate::verbs::list::Listed;
+
+/// What a client wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// The shape of answers.
+    pub representation: Representation,
+    /// What the rows of a table carry.
+    pub include: IncludeObject,
+}
+
+impl View {
+    /// Objects as they are.
+    pub const WHOLE: Self = Self { representation: Representation::Object, include: IncludeObject::Metadata };
+
+    /// One object. `first` is false for all but the first of a watch, whose tables need no columns again.
+    pub fn object(&self, resource: &Resource, object: Value, first: bool) -> Value {
+        match self.representation {
+            Representation::Object => object,
+            Representation::Metadata => table::partial_metadata(&object),
+            Representation::Table => {
+                let metadata = json!({"resourceVersion": objects::resource_version(&object)});
+                table::table(resource, std::slice::from_ref(&object), &metadata, self.include, first, Timestamp::now())
+            }
+        }
+    }
+
+    /// A list.
+    pub fn list(&self, resource: &Resource, listed: Listed) -> Value {
+        let metadata = Value::Object(listed.metadata());
+        if self.representation == Representation::Table {
+            return table::table(resource, &listed.items, &metadata, self.include, true, Timestamp::now());
+        }
+        let (api_version, kind) = (resource.api_version(), &resource.list_kind);
+        let list = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": Value::Array(listed.items)});
+        if self.representation == Representation::Metadata { table::partial_metadata_list(&list) } else { list }
+    }
+
+    /// The object of a bookmark, which says only how far the watch has come.
+    pub fn bookmark(&self, resource: &Resource, revision: u64, ends_initial_events: bool) -> Value {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if ends_initial_events {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let (kind, api_version) = match self.representation {
+            Representation::Object => (resource.kind.as_str(), resource.api_version()),
+            Representation::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+            Representation::Table => ("Table", "meta.k8s.io/v1".to_owned()),
+        };
+        let mut bookmark = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        if self.representation == Representation::Table {
+            bookmark["columnDefinitions"] = Value::Null;
+            bookmark["rows"] = json!([]);
+        }
+        bookmark
+    }
+}

@@ -1,0 +1,240 @@
+//! From a request to a verb and back. What a request asks was read once, by the gate ([`crate::auth`]), so that what is done is what
+//! was allowed.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::StreamExt;
+use http::header::{CONTENT_TYPE, WARNING};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
+
+use crate::ApiServer;
+use crate::auth::Caller;
+use crate::negotiation::{self, Decoded, Shape};
+use crate::parameters::{ListOptions, Parameters, WriteOptions};
+use crate::present::View;
+use crate::status::{Cause, Status};
+use crate::table::IncludeObject;
+use crate::verbs::delete::{DeleteOptions, Deleted, delete, delete_collection};
+use crate::verbs::patch::Patch;
+use crate::verbs::update::Part;
+use crate::verbs::{Call, Written, create, get, list, patch, scale, update, watch};
+use crate::{health, metrics::Asked};
+
+/// Time that a request other than a watch may take: upstream's limit.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Answers any request.
+pub async fn answer(State(server): State<ApiServer>, request: Request) -> Response {
+    let caller = match Caller::of(request.extensions()) {
+        Ok(caller) => caller.clone(),
+        Err(status) => return status.into_response(),
+    };
+    let asked = Asked::begin(&server, &caller);
+    let response = if caller.attributes.resource_request {
+        match tokio::time::timeout(DEADLINE, resource(&server, caller, request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => status.into_response(),
+            Err(_) => Status::timeout("request did not complete within the allotted timeout", 0).into_response(),
+        }
+    } else {
+        document(&server, &request)
+    };
+    asked.end(response.status());
+    response
+}
+
+/// Paths that are no resource.
+fn document(server: &ApiServer, request: &Request) -> Response {
+    let path = request.uri().path().trim_matches('/');
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    match first {
+        "version" if rest.is_empty() => axum::Json(server.version()).into_response(),
+        "healthz" | "livez" | "readyz" => health::answer(server, first, rest, request.uri()),
+        "metrics" if rest.is_empty() => server.metrics().exposition(),
+        _ => not_found(),
+    }
+}
+
+/// Upstream's answer to paths that nobody knows.
+pub fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "text/plain; charset=utf-8")], "404 page not found\n").into_response()
+}
+
+/// A request for a resource, with what has been read of it.
+struct Asking {
+    call: Call,
+    name: String,
+    parameters: Parameters,
+    headers: HeaderMap,
+    view: View,
+}
+
+async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Result<Response, Status> {
+    let attributes = caller.attributes.clone();
+    let found = server.kinds().find(&attributes.group, &attributes.version, &attributes.resource);
+    let Some(resource) = found else { return Ok(not_found()) };
+    let of_itself = attributes.group.is_empty() && attributes.resource == "namespaces";
+    if !resource.namespaced && !attributes.namespace.is_empty() && !of_itself {
+        return Ok(not_found());
+    }
+    let namespace = if resource.namespaced { attributes.namespace.clone() } else { String::new() };
+    let (parts, body) = request.into_parts();
+    let parameters = Parameters::of(&parts.uri)?;
+    let shape = if matches!(attributes.verb.as_str(), "list" | "deletecollection") { Shape::List } else { Shape::Single };
+    let include = IncludeObject::parse(parameters.text("includeObject")).ok_or_else(|| {
+        let known = ["None", "Metadata", "Object"].map(str::to_owned);
+        let cause = Cause::not_supported("includeObject", Value::from(parameters.text("includeObject")), &known);
+        Status::invalid_options("TableOptions", vec![cause])
+    })?;
+    let view = View { representation: negotiation::representation(&parts.headers, shape)?, include };
+    let call = Call { server: server.clone(), caller, resource, namespace };
+    let deprecation = call.resource.deprecation_warning.clone();
+    let asking = Asking { call, name: attributes.name.clone(), parameters, headers: parts.headers, view };
+    let mut response = match (attributes.subresource.as_str(), attributes.verb.as_str()) {
+        ("", verb) => asking.main(verb, body).await?,
+        ("status", verb) if asking.call.resource.subresources.status => asking.part(Part::Status, verb, body).await?,
+        ("scale", verb) if asking.call.resource.subresources.scale.is_some() => asking.scale(verb, body).await?,
+        ("finalize", verb) if of_itself => asking.part(Part::Finalize, verb, body).await?,
+        _ => return Ok(not_found()),
+    };
+    if let Some(text) = deprecation {
+        warn(&mut response, &text);
+    }
+    Ok(response)
+}
+
+impl Asking {
+    async fn main(&self, verb: &str, body: Body) -> Result<Response, Status> {
+        let Self { call, name, parameters, headers, view } = self;
+        let resource = &call.resource;
+        if !resource.has_verb(verb) {
+            return Err(Status::method_not_allowed());
+        }
+        if resource.namespaced && call.namespace.is_empty() && !matches!(verb, "list" | "watch") {
+            return Err(Status::method_not_allowed());
+        }
+        let only_name = Some(name.as_str()).filter(|name| !name.is_empty());
+        match verb {
+            "get" => {
+                let options = ListOptions::of(parameters, false)?;
+                Ok(self.one(StatusCode::OK, get::get(call, name, options.at).await?))
+            }
+            "list" => {
+                let listed = list::list(call, &ListOptions::of(parameters, false)?, only_name).await?;
+                Ok(json(StatusCode::OK, &view.list(resource, listed)))
+            }
+            "watch" => {
+                let lines = watch::watch(call, &ListOptions::of(parameters, true)?, *view, only_name).await?;
+                let body = Body::from_stream(lines.map(Ok::<Bytes, Infallible>));
+                Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+            }
+            "create" if !name.is_empty() => Err(Status::method_not_allowed()),
+            "create" => {
+                let options = WriteOptions::of(parameters, "CreateOptions")?;
+                let written = create::create(call, self.decoded(body).await?, options).await?;
+                Ok(self.written(StatusCode::CREATED, written))
+            }
+            "update" | "patch" => self.part(Part::Main, verb, body).await,
+            "delete" => self.delete(body).await,
+            "deletecollection" => {
+                let options = DeleteOptions::of(parameters, self.optional(body).await?.as_ref())?;
+                let listed = delete_collection(call, &ListOptions::of(parameters, false)?, &options).await?;
+                Ok(json(StatusCode::OK, &view.list(resource, listed)))
+            }
+            _ => Err(Status::method_not_allowed()),
+        }
+    }
+
+    async fn part(&self, part: Part, verb: &str, body: Body) -> Result<Response, Status> {
+        let Self { call, name, parameters, headers, .. } = self;
+        let written = match verb {
+            "get" => return Ok(self.one(StatusCode::OK, get::get(call, name, ListOptions::of(parameters, false)?.at).await?)),
+            "update" => {
+                let options = WriteOptions::of(parameters, "UpdateOptions")?;
+                update::update(call, name, part, self.decoded(body).await?, options).await?
+            }
+            "patch" => {
+                let format = patch::format(call, negotiation::media_type(headers))?;
+                let options = WriteOptions::of(parameters, "PatchOptions")?;
+                let patch = Patch::read(format, &negotiation::read(body).await?)?;
+                patch::patch(call, name, part, &patch, options).await?
+            }
+            _ => return Err(Status::method_not_allowed()),
+        };
+        Ok(self.written(StatusCode::OK, written))
+    }
+
+    async fn scale(&self, verb: &str, body: Body) -> Result<Response, Status> {
+        let Self { call, name, parameters, headers, .. } = self;
+        let written = match verb {
+            "get" => {
+                let object = get::get(call, name, ListOptions::of(parameters, false)?.at).await?;
+                return Ok(json(StatusCode::OK, &scale::of(&object, scale::paths(call)?)));
+            }
+            "update" => {
+                let options = WriteOptions::of(parameters, "UpdateOptions")?;
+                scale::update(call, name, self.decoded(body).await?, options).await?
+            }
+            "patch" => {
+                let format = patch::format(call, negotiation::media_type(headers))?;
+                let options = WriteOptions::of(parameters, "PatchOptions")?;
+                let patch = Patch::read(format, &negotiation::read(body).await?)?;
+                scale::patch(call, name, &patch, options).await?
+            }
+            _ => return Err(Status::method_not_allowed()),
+        };
+        let mut response = json(StatusCode::OK, &written.object);
+        written.warnings.iter().for_each(|text| warn(&mut response, text));
+        Ok(response)
+    }
+
+    async fn delete(&self, body: Body) -> Result<Response, Status> {
+        let Self { call, name, parameters, .. } = self;
+        let options = DeleteOptions::of(parameters, self.optional(body).await?.as_ref())?;
+        Ok(match delete(call, name, &options).await? {
+            Deleted::Waiting(object) => self.one(StatusCode::OK, object),
+            Deleted::Gone(object) => {
+                let uid = crate::objects::uid(&object);
+                json(StatusCode::OK, &Status::success(&call.group_resource(), name, uid))
+            }
+        })
+    }
+
+    async fn decoded(&self, body: Body) -> Result<Decoded, Status> {
+        negotiation::decode(&self.headers, &negotiation::read(body).await?)
+    }
+
+    /// The body of a DELETE, which may be empty.
+    async fn optional(&self, body: Body) -> Result<Option<Decoded>, Status> {
+        let bytes = negotiation::read(body).await?;
+        if bytes.is_empty() { Ok(None) } else { negotiation::decode(&self.headers, &bytes).map(Some) }
+    }
+
+    fn one(&self, code: StatusCode, object: Value) -> Response {
+        json(code, &self.view.object(&self.call.resource, object, true))
+    }
+
+    fn written(&self, code: StatusCode, written: Written) -> Response {
+        let mut response = self.one(code, written.object);
+        written.warnings.iter().for_each(|text| warn(&mut response, text));
+        response
+    }
+}
+
+fn json(code: StatusCode, value: &Value) -> Response {
+    (code, axum::Json(value)).into_response()
+}
+
+/// Adds a `Warning` header, RFC 7234, as upstream writes it. A text that cannot stand in a header is left out.
+fn warn(response: &mut Response, text: &str) {
+    let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+    if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{quoted}\"")) {
+        response.headers_mut().append(WARNING, value);
+    }
+}

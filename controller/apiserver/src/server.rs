@@ -1,0 +1,129 @@
+//! The server as a value: a store, a registry of kinds, and the router over both.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Authorizer, Caller, Chain, Decision, RequestAttributes, UserInfo, refusal};
+use crate::kinds::Kinds;
+use crate::metrics::Metrics;
+use crate::routes;
+use crate::store::Store;
+
+/// What a server is told at its start.
+#[derive(Clone)]
+pub struct Options {
+    /// Version that `/version` tells, e.g. `v1.37.0+edge`: charts compare it with the Kubernetes versions that they support.
+    pub git_version: String,
+    /// Asked in this order about callers that are not masters.
+    pub authorizers: Vec<Arc<dyn Authorizer>>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { git_version: "v1.37.0+edge".to_owned(), authorizers: Vec::new() }
+    }
+}
+
+/// The server. Clones are cheap and are the same server.
+#[derive(Clone)]
+pub struct ApiServer {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<dyn Store>,
+    kinds: Kinds,
+    metrics: Metrics,
+    options: Options,
+    authorizer: Arc<dyn Authorizer>,
+    shutdown: CancellationToken,
+}
+
+impl ApiServer {
+    /// A server over a store.
+    pub fn new(store: Arc<dyn Store>, options: Options) -> Self {
+        let authorizer = Arc::new(Chain::new(options.authorizers.clone()));
+        let inner = Inner {
+            store,
+            kinds: Kinds::new(),
+            metrics: Metrics::new(),
+            options,
+            authorizer,
+            shutdown: CancellationToken::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Everything that the server answers, for callers that a gate has let in ([`crate::auth`]). Without a gate every request is
+    /// refused with 401.
+    pub fn router(&self) -> Router {
+        Router::new().fallback(routes::answer).with_state(self.clone())
+    }
+
+    /// The router for a client in this process, who is `user` and proves nothing.
+    pub fn in_process_router(&self, user: UserInfo) -> Router {
+        let authorizer = self.inner.authorizer.clone();
+        self.router().layer(middleware::from_fn(move |request: Request, next: Next| {
+            enter(authorizer.clone(), user.clone(), request, next)
+        }))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &dyn Store {
+        self.inner.store.as_ref()
+    }
+
+    /// The registry of kinds.
+    pub fn kinds(&self) -> &Kinds {
+        &self.inner.kinds
+    }
+
+    /// Who decides what callers may do.
+    pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
+        &self.inner.authorizer
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Ends all watches and makes `/readyz` fail, so that clients go elsewhere. Other requests are still answered.
+    pub fn shut_down(&self) {
+        self.inner.shutdown.cancel();
+    }
+
+    /// Cancelled when the server shuts down.
+    pub fn shutdown_token(&self) -> CancellationToken {
+        self.inner.shutdown.clone()
+    }
+
+    /// The document of `/version`.
+    pub(crate) fn version(&self) -> Value {
+        let version = self.inner.options.git_version.as_str();
+        let mut numbers = version.trim_start_matches('v').split('.');
+        let mut number = || numbers.next().unwrap_or("0");
+        json!({
+            "major": number(), "minor": number(), "gitVersion": version, "gitCommit": "", "gitTreeState": "", "buildDate": "",
+            "goVersion": "", "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        })
+    }
+}
+
+async fn enter(authorizer: Arc<dyn Authorizer>, user: UserInfo, mut request: Request, next: Next) -> Response {
+    let attributes = RequestAttributes::read(user, request.method(), request.uri().path(), request.uri().query());
+    match authorizer.authorize(&attributes).await {
+        Decision::Allow => {
+            request.extensions_mut().insert(Caller::new(attributes, authorizer));
+            next.run(request).await
+        }
+        Decision::Deny(reason) => refusal(&attributes, &reason).into_response(),
+        Decision::NoOpinion => refusal(&attributes, "").into_response(),
+    }
+}

@@ -1,0 +1,67 @@
+//! How objects lie in the store: their keys, and their bytes, which are JSON in the stored form without `resourceVersion`; that is the
+//! revision of the entry.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::kinds::Resource;
+use crate::objects;
+use crate::status::Status;
+use crate::store::{self, Entry};
+
+/// Bytes that a stored object may have: etcd's limit for a request, so that objects can move there.
+pub const MAX_OBJECT_BYTES: usize = 3 << 19;
+
+/// The prefix of all objects of a resource, or of those in one namespace; an empty namespace stands for all.
+pub fn prefix(resource: &Resource, namespace: &str) -> String {
+    let group = if resource.storage.group.is_empty() { "core" } else { &resource.storage.group };
+    let plural = &resource.storage.plural;
+    if namespace.is_empty() { format!("/registry/{group}/{plural}/") } else { format!("/registry/{group}/{plural}/{namespace}/") }
+}
+
+/// The key of an object. The namespace is empty for cluster-scoped resources.
+pub fn key(resource: &Resource, namespace: &str, name: &str) -> Arc<str> {
+    format!("{}{name}", prefix(resource, namespace)).into()
+}
+
+/// The object of an entry in the wire form.
+///
+/// # Errors
+/// 500 when the bytes are no JSON, which means that something else wrote them.
+pub fn decode(resource: &Resource, entry: &Entry) -> Result<Value, Status> {
+    decode_at(resource, &entry.key, &entry.value, entry.revision)
+}
+
+/// The object of these bytes in the wire form, with this revision as its `resourceVersion`.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_at(resource: &Resource, key: &str, bytes: &Bytes, revision: u64) -> Result<Value, Status> {
+    let stored = serde_json::from_slice(bytes).map_err(|error| Status::internal(format!("stored object {key} is unreadable: {error}")))?;
+    let mut object = resource.from_storage(stored);
+    objects::set_resource_version(&mut object, revision);
+    Ok(object)
+}
+
+/// The bytes of an object in the wire form.
+///
+/// # Errors
+/// 413 when it is too large.
+pub fn encode(resource: &Resource, object: &Value) -> Result<Bytes, Status> {
+    let mut stored = resource.to_storage(object.clone());
+    objects::metadata_mut(&mut stored).shift_remove("resourceVersion");
+    let bytes = serde_json::to_vec(&stored).map_err(Status::internal)?;
+    if bytes.len() > MAX_OBJECT_BYTES { Err(Status::too_large(MAX_OBJECT_BYTES)) } else { Ok(bytes.into()) }
+}
+
+/// What a failure of the store means to a client. A failed precondition has to be dealt with where it is understood.
+pub fn refusal(error: store::Error) -> Status {
+    match error {
+        store::Error::Compacted { asked, oldest } => Status::too_old(asked, oldest),
+        store::Error::Future { asked, current } => Status::too_large_resource_version(asked, current),
+        store::Error::Closed => Status::unavailable("the server is shutting down"),
+        store::Error::Precondition { .. } | store::Error::Medium { .. } => Status::internal(error),
+    }
+}

@@ -1,0 +1,110 @@
+//! What can be done to the objects of a resource, whatever the resource.
+//!
+//! Each verb is a function from a [`Call`] and its options to an object or a refusal; [`crate::routes`] turns requests into calls, and
+//! controllers inside the server make calls of their own ([`Call::internal`]).
+
+pub mod create;
+pub mod delete;
+pub mod get;
+pub mod list;
+pub mod metadata;
+pub mod patch;
+pub mod scale;
+pub mod update;
+pub mod watch;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::ApiServer;
+use crate::auth::{Caller, Chain, RequestAttributes, UserInfo};
+use crate::kinds::{Rejection, Resource};
+use crate::negotiation::Decoded;
+use crate::parameters::WriteOptions;
+use crate::status::{Cause, GroupKind, GroupResource, Status};
+use crate::storage;
+use crate::store::Entry;
+
+/// Who does something to which resource, and where.
+#[derive(Clone)]
+pub struct Call {
+    /// The server.
+    pub server: ApiServer,
+    /// Who asks; also says whether they may touch an object.
+    pub caller: Caller,
+    /// The resource.
+    pub resource: Arc<Resource>,
+    /// The namespace; empty for cluster-scoped resources, and for all namespaces.
+    pub namespace: String,
+}
+
+/// An object after a write.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Written {
+    /// The object as it is now, or would be in a dry run.
+    pub object: Value,
+    /// What the client should be told.
+    pub warnings: Vec<String>,
+}
+
+impl Call {
+    /// A call of the server itself, which may do everything.
+    pub fn internal(server: &ApiServer, resource: Arc<Resource>, namespace: &str) -> Self {
+        let attributes = RequestAttributes { user: UserInfo::loopback(), ..RequestAttributes::default() };
+        let caller = Caller::new(attributes, Arc::new(Chain::default()));
+        Self { server: server.clone(), caller, resource, namespace: namespace.to_owned() }
+    }
+
+    /// The resource's group and plural, for messages.
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource { group: self.resource.group.clone(), resource: self.resource.plural.clone() }
+    }
+
+    /// The resource's group and kind, for messages.
+    pub fn group_kind(&self) -> GroupKind {
+        GroupKind { group: self.resource.group.clone(), kind: self.resource.kind.clone() }
+    }
+
+    /// The store's key of an object.
+    pub fn key(&self, name: &str) -> Arc<str> {
+        storage::key(&self.resource, &self.namespace, name)
+    }
+
+    /// An object with its entry.
+    ///
+    /// # Errors
+    /// 404 when there is none.
+    pub async fn read(&self, name: &str) -> Result<(Value, Entry), Status> {
+        let entry = self.server.store().get(&self.key(name)).await.map_err(storage::refusal)?;
+        let entry = entry.ok_or_else(|| Status::not_found(&self.group_resource(), name))?;
+        Ok((storage::decode(&self.resource, &entry)?, entry))
+    }
+
+    /// The refusal of an object that its kind does not admit.
+    fn rejected(&self, rejection: Rejection, name: &str, patch: Option<&str>) -> Status {
+        match (rejection, patch) {
+            (Rejection::Invalid(causes), _) => Status::invalid(&self.group_kind(), name, causes),
+            (Rejection::UnknownFields(fields), None) => {
+                Status::bad_request(self.resource.strict_decoding_message(&fields))
+            }
+            (Rejection::UnknownFields(fields), Some(patch)) => {
+                let why = format!("strict decoding error: {}", fields.join(", "));
+                let cause = Cause::invalid("patch", Value::from(patch), &why);
+                Status::invalid(&GroupKind { group: String::new(), kind: String::new() }, "", vec![cause])
+            }
+        }
+    }
+
+    /// What becomes of doubled fields in a body: a refusal if they are forbidden, else warnings.
+    fn judge_duplicates(&self, body: &Decoded, options: &WriteOptions) -> Result<Vec<String>, Status> {
+        use crate::kinds::FieldValidation::{Ignore, Strict, Warn};
+        match options.field_validation {
+            Strict if !body.duplicates.is_empty() => {
+                Err(Status::bad_request(self.resource.strict_decoding_message(&body.duplicates)))
+            }
+            Warn => Ok(body.duplicates.clone()),
+            Strict | Ignore => Ok(Vec::new()),
+        }
+    }
+}

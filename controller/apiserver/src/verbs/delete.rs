@@ -1,0 +1,196 @@
+//! Deleting an object, or a collection of them.
+//!
+//! An object without finalizers goes at once. One with finalizers is marked (`deletionTimestamp`) and goes with the write that takes
+//! its last finalizer away. Whether dependents go first (`Foreground`), after (`Background`) or stay (`Orphan`) is a finalizer, too: the
+//! collector of garbage acts on it.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Call, list, metadata, update};
+use crate::negotiation::Decoded;
+use crate::objects;
+use crate::parameters::{ListOptions, Parameters, dry_run};
+use crate::status::{Cause, Status};
+use crate::storage;
+use crate::store::{self, Write};
+
+/// Finalizer of an object whose dependents have to go first.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// Finalizer of an object whose dependents have to be let go first.
+pub const ORPHAN: &str = "orphan";
+
+/// Tries against other writers.
+const ATTEMPTS: usize = 5;
+
+/// What becomes of an object's dependents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// They are deleted after it.
+    Background,
+    /// They are deleted before it.
+    Foreground,
+    /// They stay.
+    Orphan,
+}
+
+/// Options of a deletion.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeleteOptions {
+    /// Only an object of this identifier.
+    pub uid: Option<String>,
+    /// Only an object of this version.
+    pub resource_version: Option<String>,
+    /// What becomes of dependents; `None` leaves the finalizers as they are.
+    pub propagation: Option<Propagation>,
+    /// Everything but the writing.
+    pub dry_run: bool,
+}
+
+impl DeleteOptions {
+    /// Reads the options from the body if there is one, else from the query, as upstream does.
+    ///
+    /// # Errors
+    /// 400 for a body that is no `DeleteOptions`, 422 for values that are not known.
+    pub fn of(parameters: &Parameters, body: Option<&Decoded>) -> Result<Self, Status> {
+        let empty = Value::Null;
+        let body = body.map_or(&empty, |body| &body.value);
+        if !matches!(body.get("kind").and_then(Value::as_str), None | Some("" | "DeleteOptions")) {
+            return Err(Status::bad_request("the body of a DELETE request must be a DeleteOptions"));
+        }
+        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let policy = text("/propagationPolicy").unwrap_or_else(|| parameters.text("propagationPolicy").to_owned());
+        let orphans = body.get("orphanDependents").and_then(Value::as_bool);
+        let mut causes = Vec::new();
+        let propagation = match policy.as_str() {
+            "" => match orphans {
+                Some(true) => Some(Propagation::Orphan),
+                Some(false) => Some(Propagation::Background),
+                None => None,
+            },
+            "Background" => Some(Propagation::Background),
+            "Foreground" => Some(Propagation::Foreground),
+            "Orphan" => Some(Propagation::Orphan),
+            other => {
+                let known = ["Foreground", "Background", "Orphan"].map(str::to_owned);
+                causes.push(Cause::not_supported("propagationPolicy", Value::from(other), &known));
+                None
+            }
+        };
+        if !policy.is_empty() && orphans.is_some() {
+            causes.push(Cause::forbidden("orphanDependents", "orphanDependents and deletionPropagation cannot be both set"));
+        }
+        let in_body = body.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let asked: Vec<&str> = in_body.chain(Some(parameters.text("dryRun")).filter(|text| !text.is_empty())).collect();
+        let dry_run = dry_run(&asked, &mut causes);
+        if !causes.is_empty() {
+            return Err(Status::invalid_options("DeleteOptions", causes));
+        }
+        let uid = text("/preconditions/uid");
+        Ok(Self { uid, resource_version: text("/preconditions/resourceVersion"), propagation, dry_run })
+    }
+}
+
+/// What a deletion led to.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Deleted {
+    /// The object is gone; this is how it was.
+    Gone(Value),
+    /// The object waits for its finalizers.
+    Waiting(Value),
+}
+
+/// Deletes an object.
+///
+/// # Errors
+/// 404 when there is none, 409 when it is not the one that the preconditions mean.
+pub async fn delete(call: &Call, name: &str, options: &DeleteOptions) -> Result<Deleted, Status> {
+    for _ in 0..ATTEMPTS {
+        let (old, entry) = call.read(name).await?;
+        check_preconditions(call, name, options, &old)?;
+        call.caller.admit(None, Some(&old)).await?;
+        let marked = mark(call, &old, options.propagation, Timestamp::now())?;
+        let held = update::is_held(&marked);
+        if options.dry_run || (held && marked == old) {
+            return Ok(if held { Deleted::Waiting(marked) } else { Deleted::Gone(old) });
+        }
+        if held {
+            if let Some(object) = update::write(call, marked, &entry).await? {
+                return Ok(Deleted::Waiting(object));
+            }
+            continue;
+        }
+        match call.server.store().commit(Write::Delete { key: entry.key.clone(), expected: entry.revision }).await {
+            Ok(_) => return Ok(Deleted::Gone(old)),
+            Err(store::Error::Precondition { .. }) => {}
+            Err(other) => return Err(storage::refusal(other)),
+        }
+    }
+    Err(Status::modified(&call.group_resource(), name))
+}
+
+/// Deletes every selected object; gives back how they were.
+///
+/// # Errors
+/// The first refusal; what was deleted before it stays deleted.
+pub async fn delete_collection(call: &Call, list: &ListOptions, options: &DeleteOptions) -> Result<list::Listed, Status> {
+    let mut listed = list::list(call, list, None).await?;
+    let mut deleted = Vec::with_capacity(listed.items.len());
+    for object in listed.items {
+        let call = Call { namespace: objects::namespace(&object).to_owned(), ..call.clone() };
+        match delete(&call, objects::name(&object), options).await {
+            Ok(Deleted::Gone(object) | Deleted::Waiting(object)) => deleted.push(object),
+            Err(gone) if gone.reason == "NotFound" => {}
+            Err(status) => return Err(status),
+        }
+    }
+    listed.items = deleted;
+    Ok(listed)
+}
+
+fn check_preconditions(call: &Call, name: &str, options: &DeleteOptions, old: &Value) -> Result<(), Status> {
+    let check = |asked: &Option<String>, actual: &str, what: &str, hint: &str| match asked {
+        Some(asked) if asked != actual => {
+            let why = format!("the {what} in the precondition ({asked}) does not match the {what} in record ({actual}). {hint}");
+            Err(Status::conflict(&call.group_resource(), name, &why))
+        }
+        _ => Ok(()),
+    };
+    check(&options.uid, objects::uid(old), "UID", "The object might have been deleted and then recreated")?;
+    let version = objects::resource_version(old);
+    check(&options.resource_version, version, "ResourceVersion", "The object might have been modified")
+}
+
+/// The object with the finalizers that the propagation asks for and, if any hold it, with the mark of deletion.
+fn mark(call: &Call, old: &Value, propagation: Option<Propagation>, now: Timestamp) -> Result<Value, Status> {
+    let mut marked = old.clone();
+    if let Some(propagation) = propagation {
+        let wanted = match propagation {
+            Propagation::Background => None,
+            Propagation::Foreground => Some(FOREGROUND),
+            Propagation::Orphan => Some(ORPHAN),
+        };
+        let kept = |one: &&str| Some(*one) == wanted || ![FOREGROUND, ORPHAN].contains(one);
+        let mut finalizers: Vec<String> = objects::finalizers(old).into_iter().filter(kept).map(str::to_owned).collect();
+        if let Some(wanted) = wanted
+            && !finalizers.iter().any(|one| one == wanted)
+        {
+            finalizers.push(wanted.to_owned());
+        }
+        objects::set_finalizers(&mut marked, finalizers);
+    }
+    let namespace = call.resource.kind == "Namespace" && call.resource.group.is_empty();
+    if namespace && ["default", "kube-system", "kube-public"].contains(&objects::name(old)) {
+        return Err(Status::forbidden(&call.group_resource(), objects::name(old), "this namespace may not be deleted"));
+    }
+    if update::is_held(&marked) && !objects::is_terminating(&marked) {
+        let metadata = objects::metadata_mut(&mut marked);
+        metadata.insert("deletionTimestamp".into(), metadata::timestamp(now).into());
+        metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+        metadata::next_generation(&mut marked, old);
+        if namespace {
+            marked["status"]["phase"] = "Terminating".into();
+        }
+    }
+    Ok(marked)
+}

@@ -1,0 +1,214 @@
+//! The rules for `metadata` that belong to verbs and not to kinds: who sets which field, when the generation grows, what may be named
+//! how.
+
+use jiff::Timestamp;
+use rand::Rng;
+use serde_json::{Map, Value};
+
+use super::Call;
+use crate::kinds::Resource;
+use crate::objects;
+use crate::schema::metadata::{is_dns_label, is_dns_subdomain};
+use crate::status::{Cause, Status};
+
+/// Letters of a generated suffix: no vowels, so that no words arise, and none that look alike.
+const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_LENGTH: usize = 5;
+/// A name has at most this many bytes.
+const MAX_NAME: usize = 253;
+
+/// `prefix` with a random suffix, cut so that it stays a name.
+pub fn generated_name(prefix: &str, random: &mut impl Rng) -> String {
+    let kept = prefix.chars().take(MAX_NAME - SUFFIX_LENGTH);
+    let suffix = (0..SUFFIX_LENGTH).map(|_| char::from(SUFFIX_LETTERS[random.random_range(0..SUFFIX_LETTERS.len())]));
+    kept.chain(suffix).collect()
+}
+
+/// What is wrong with a name, if anything. Names of roles may hold colons; namespaces are a single DNS label.
+pub fn name_error(resource: &Resource, name: &str) -> Option<String> {
+    let core = resource.group.is_empty();
+    if resource.group == "rbac.authorization.k8s.io" {
+        let wrong = name.is_empty() || name == "." || name == ".." || name.contains(['/', '%']);
+        return wrong.then(|| "may not be '.' or '..', nor contain '/' or '%'".to_owned());
+    }
+    if core && matches!(resource.plural.as_str(), "namespaces" | "services") {
+        let right = name.len() <= 63 && is_dns_label(name);
+        return (!right).then(|| {
+            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an \
+             alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+                .to_owned()
+        });
+    }
+    if name.len() > MAX_NAME {
+        return Some(format!("must be no more than {MAX_NAME} bytes"));
+    }
+    (!is_dns_subdomain(name)).then(|| {
+        "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an \
+         alphanumeric character (e.g. 'example.com', regex used for validation is \
+         '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            .to_owned()
+    })
+}
+
+/// Now, as metadata writes times: to the second, in UTC.
+pub fn timestamp(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Checks that a body is an object of the call's kind and brings its type and place in order.
+///
+/// # Errors
+/// 400 when it is something else, or belongs elsewhere.
+pub fn check_body(call: &Call, object: &mut Value) -> Result<(), Status> {
+    let Value::Object(fields) = object else {
+        return Err(Status::bad_request("the body of the request must be an object"));
+    };
+    let resource = &call.resource;
+    let version = resource.api_version();
+    for (field, expected, what) in [("apiVersion", version.as_str(), "API version"), ("kind", &resource.kind, "kind")] {
+        match fields.get(field) {
+            Some(Value::String(found)) if found == expected => {}
+            None | Some(Value::Null) => {}
+            Some(Value::String(found)) if found.is_empty() => {}
+            Some(found) => {
+                let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
+                let why = format!("the {what} in the data ({found}) does not match the expected {what} ({expected})");
+                return Err(Status::bad_request(why));
+            }
+        }
+    }
+    put_first(fields, "kind", resource.kind.as_str());
+    put_first(fields, "apiVersion", &version);
+    if !matches!(fields.get("metadata"), None | Some(Value::Null | Value::Object(_))) {
+        return Err(Status::bad_request("metadata must be an object"));
+    }
+    let namespace = objects::namespace(object);
+    if !namespace.is_empty() && namespace != call.namespace {
+        let why = "the namespace of the provided object does not match the namespace sent on the request";
+        return Err(Status::bad_request(why));
+    }
+    let metadata = objects::metadata_mut(object);
+    if resource.namespaced {
+        metadata.insert("namespace".into(), call.namespace.clone().into());
+    } else {
+        metadata.shift_remove("namespace");
+    }
+    // Kept by server-side apply only, which is not served yet.
+    metadata.shift_remove("managedFields");
+    metadata.shift_remove("selfLink");
+    Ok(())
+}
+
+fn put_first(fields: &mut Map<String, Value>, field: &str, text: &str) {
+    fields.shift_remove(field);
+    fields.shift_insert(0, field.to_owned(), text.into());
+}
+
+/// Fills in what the server decides about a new object, whose name is settled.
+pub fn begin(resource: &Resource, object: &mut Value, uid: String, now: Timestamp) {
+    if resource.subresources.status
+        && let Value::Object(fields) = object
+    {
+        fields.shift_remove("status");
+    }
+    let counts_generations = counts_generations(resource);
+    let metadata = objects::metadata_mut(object);
+    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+        metadata.shift_remove(field);
+    }
+    metadata.insert("uid".into(), uid.into());
+    metadata.insert("creationTimestamp".into(), timestamp(now).into());
+    if counts_generations {
+        metadata.insert("generation".into(), 1.into());
+    }
+}
+
+/// Kinds of the core group (ConfigMap, Secret, …) have no generation upstream, and clients do not expect one.
+fn counts_generations(resource: &Resource) -> bool {
+    !resource.group.is_empty() && resource.storage.group == resource.group
+}
+
+/// Carries over from the old object what an update cannot change.
+pub fn carry_over(new: &mut Value, old: &Value) {
+    const FIXED: &[&str] = &[
+        "name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ];
+    let before = objects::metadata(old);
+    let metadata = objects::metadata_mut(new);
+    for field in FIXED {
+        match before.get(field) {
+            Some(value) => drop(metadata.insert((*field).to_owned(), value.clone())),
+            None => drop(metadata.shift_remove(*field)),
+        }
+    }
+    metadata.shift_remove("managedFields");
+    metadata.shift_remove("selfLink");
+}
+
+/// What is wrong with the change of finalizers, if anything: none may be added once deletion has begun.
+pub fn finalizers_error(new: &Value, old: &Value) -> Option<Cause> {
+    if !objects::is_terminating(old) {
+        return None;
+    }
+    let before = objects::finalizers(old);
+    let added: Vec<String> =
+        objects::finalizers(new).into_iter().filter(|one| !before.contains(one)).map(|one| format!("{one:?}")).collect();
+    let why = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        added.join(", ")
+    );
+    (!added.is_empty()).then(|| Cause::forbidden("metadata.finalizers", &why))
+}
+
+/// Counts the generation up if the update changed what the user wants: anything but metadata, and but the status where that is a
+/// subresource.
+pub fn count_generation(resource: &Resource, new: &mut Value, old: &Value) {
+    if counts_generations(resource) && !equal_intent(resource, new, old) {
+        next_generation(new, old);
+    }
+}
+
+/// Counts the generation up if the object has one.
+pub fn next_generation(new: &mut Value, old: &Value) {
+    let generation = objects::generation(old);
+    if generation > 0 {
+        objects::metadata_mut(new).insert("generation".into(), (generation + 1).into());
+    }
+}
+
+fn equal_intent(resource: &Resource, new: &Value, old: &Value) -> bool {
+    let (Value::Object(new), Value::Object(old)) = (new, old) else { return false };
+    let counts = |key: &str| key != "metadata" && !(key == "status" && resource.subresources.status);
+    let of = |fields: &Map<String, Value>| fields.iter().filter(|(key, _)| counts(key)).count();
+    of(new) == of(old) && new.iter().filter(|(key, _)| counts(key)).all(|(key, value)| old.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+    use serde_json::json;
+
+    #[test]
+    fn a_generated_name_keeps_its_prefix_and_stays_a_name() {
+        let mut random = rand::rngs::StdRng::seed_from_u64(1);
+        let name = generated_name("web-", &mut random);
+        assert!(name.starts_with("web-") && name.len() == 9 && is_dns_subdomain(&name), "{name}");
+        assert_eq!(generated_name(&"x".repeat(300), &mut random).len(), MAX_NAME);
+    }
+
+    #[test]
+    fn finalizers_may_only_go_once_deletion_has_begun() {
+        let old = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a", "b"]}});
+        let fewer = json!({"metadata": {"finalizers": ["b"]}});
+        assert_eq!(finalizers_error(&fewer, &old), None);
+        let more = json!({"metadata": {"finalizers": ["a", "c"]}});
+        let cause = finalizers_error(&more, &old).expect("c is new");
+        assert_eq!(
+            cause.message,
+            "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{\"c\"}"
+        );
+        assert_eq!(finalizers_error(&more, &json!({})), None);
+    }
+}

@@ -1,0 +1,181 @@
+//! Changing an object: the path that PUT, PATCH and the subresources share.
+//!
+//! A change is a function from the object as it is to the object as it is wanted. It is tried again when someone else was faster,
+//! unless it named the version that it was computed from. A change that changes nothing is not written: no new version, no event.
+
+use serde_json::{Map, Value};
+
+use super::{Call, Written, metadata};
+use crate::kinds::Operation;
+use crate::negotiation::Decoded;
+use crate::objects;
+use crate::parameters::WriteOptions;
+use crate::status::{Cause, Status};
+use crate::storage;
+use crate::store::{self, Entry, Write};
+
+/// How often a change is tried against other writers before the client is asked to try again.
+const ATTEMPTS: usize = 5;
+
+/// The part of an object that a request may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Everything, but for the status where that is a subresource.
+    Main,
+    /// The status only.
+    Status,
+    /// `spec.finalizers` of a Namespace only.
+    Finalize,
+}
+
+/// What a change asks for besides the object.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// The part that may change.
+    pub part: Part,
+    /// Dry run and field validation.
+    pub options: WriteOptions,
+    /// The text of the patch, if the change is one: then texts differ, and no version needs to be named.
+    pub patch: Option<&'a str>,
+}
+
+/// Replaces an object, or a part of it, by the body's.
+///
+/// # Errors
+/// 400, 404, 409, 422 and others, as upstream has them.
+pub async fn update(call: &Call, name: &str, part: Part, body: Decoded, options: WriteOptions) -> Result<Written, Status> {
+    let mut warnings = call.judge_duplicates(&body, &options)?;
+    let mut wanted = body.value;
+    metadata::check_body(call, &mut wanted)?;
+    let found = objects::name(&wanted);
+    if found != name {
+        let why = format!("the name of the object ({found}) does not match the name on the URL ({name})");
+        return Err(Status::bad_request(why));
+    }
+    let change = Change { part, options, patch: None };
+    let mut written = change_object(call, name, change, |_| Ok(wanted.clone())).await?;
+    warnings.append(&mut written.warnings);
+    Ok(Written { warnings, ..written })
+}
+
+/// Changes an object by a function.
+///
+/// # Errors
+/// Those of `wanted`, and the refusals of a write.
+pub async fn change_object(
+    call: &Call,
+    name: &str,
+    change: Change<'_>,
+    wanted: impl Fn(&Value) -> Result<Value, Status> + Send + Sync,
+) -> Result<Written, Status> {
+    for _ in 0..ATTEMPTS {
+        let (old, entry) = call.read(name).await?;
+        let wanted = wanted(&old)?;
+        check_suppositions(call, name, &change, &wanted, &old)?;
+        let (new, warnings) = prepare(call, name, &change, wanted, &old)?;
+        call.caller.admit(Some(&new), Some(&old)).await?;
+        if new == old {
+            return Ok(Written { object: old, warnings });
+        }
+        if change.options.dry_run {
+            return Ok(Written { object: new, warnings });
+        }
+        if let Some(object) = write(call, new, &entry).await? {
+            return Ok(Written { object, warnings });
+        }
+    }
+    Err(Status::modified(&call.group_resource(), name))
+}
+
+/// What the change supposes about the object has to be so.
+fn check_suppositions(call: &Call, name: &str, change: &Change<'_>, wanted: &Value, old: &Value) -> Result<(), Status> {
+    let version = objects::resource_version(wanted);
+    if matches!(version, "" | "0") {
+        if change.patch.is_none() && !call.resource.unconditional_update {
+            let cause = Cause::invalid("metadata.resourceVersion", 0, "must be specified for an update");
+            return Err(Status::invalid(&call.group_kind(), name, vec![cause]));
+        }
+    } else if version != objects::resource_version(old) {
+        return Err(Status::modified(&call.group_resource(), name));
+    }
+    let (asked, actual) = (objects::uid(wanted), objects::uid(old));
+    if !asked.is_empty() && asked != actual {
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {actual}");
+        return Err(Status::conflict(&call.group_resource(), name, &why));
+    }
+    Ok(())
+}
+
+/// The object as it would be written, with warnings.
+fn prepare(call: &Call, name: &str, change: &Change<'_>, wanted: Value, old: &Value) -> Result<(Value, Vec<String>), Status> {
+    let resource = &call.resource;
+    let mut new = match change.part {
+        Part::Main => {
+            let mut new = wanted;
+            if resource.subresources.status {
+                copy_field(&mut new, old, &["status"]);
+            }
+            new
+        }
+        Part::Status => with_field_of(old, &wanted, &["status"]),
+        Part::Finalize => with_field_of(old, &wanted, &["spec", "finalizers"]),
+    };
+    metadata::carry_over(&mut new, old);
+    if let Some(cause) = metadata::finalizers_error(&new, old) {
+        return Err(Status::invalid(&call.group_kind(), name, vec![cause]));
+    }
+    let operation = if change.part == Part::Status { Operation::UpdateStatus } else { Operation::Update };
+    let warnings = resource
+        .admit(operation, &mut new, Some(old), change.options.field_validation)
+        .map_err(|rejection| call.rejected(rejection, name, change.patch))?;
+    metadata::count_generation(resource, &mut new, old);
+    Ok((new, warnings))
+}
+
+fn with_field_of(old: &Value, wanted: &Value, path: &[&str]) -> Value {
+    let mut new = old.clone();
+    copy_field(&mut new, wanted, path);
+    new
+}
+
+/// Makes the field at `path` what it is in `source`, absent if it is absent there.
+fn copy_field(target: &mut Value, source: &Value, path: &[&str]) {
+    let Some((last, above)) = path.split_last() else { return };
+    let found = path.iter().try_fold(source, |value, step| value.get(step));
+    let mut place = target;
+    for step in above {
+        let Value::Object(fields) = place else { return };
+        place = fields.entry(*step).or_insert_with(|| Value::Object(Map::new()));
+    }
+    if let Value::Object(fields) = place {
+        match found {
+            Some(value) => drop(fields.insert((*last).to_owned(), value.clone())),
+            None => drop(fields.shift_remove(*last)),
+        }
+    }
+}
+
+/// Writes the object in place of `entry`, or removes it if only its last finalizer kept it; `None` if someone else was faster.
+pub(super) async fn write(call: &Call, mut object: Value, entry: &Entry) -> Result<Option<Value>, Status> {
+    let (key, expected) = (entry.key.clone(), entry.revision);
+    let write = if objects::is_terminating(&object) && !is_held(&object) {
+        Write::Delete { key, expected }
+    } else {
+        Write::Update { key, value: storage::encode(&call.resource, &object)?, expected }
+    };
+    match call.server.store().commit(write).await {
+        Ok(revision) => {
+            objects::set_resource_version(&mut object, revision);
+            Ok(Some(object))
+        }
+        Err(store::Error::Precondition { .. }) => Ok(None),
+        Err(other) => Err(storage::refusal(other)),
+    }
+}
+
+/// Whether finalizers keep a terminating object; for a Namespace also those of its spec.
+pub(super) fn is_held(object: &Value) -> bool {
+    let of_namespace = object["kind"] == "Namespace" && object["apiVersion"] == "v1";
+    let contents = of_namespace && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+    contents || !objects::finalizers(object).is_empty()
+}
