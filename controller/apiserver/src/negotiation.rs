@@ -9,7 +9,6 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
-use crate::protobuf;
 use crate::status::Status;
 
 /// Bytes that a request body may have: upstream's limit.
@@ -106,10 +105,6 @@ pub fn decode(headers: &HeaderMap, bytes: &Bytes) -> Result<Decoded, Status> {
     match media_type(headers) {
         "" | "application/json" => json(bytes),
         "application/yaml" => yaml(bytes),
-        "application/vnd.kubernetes.protobuf" => {
-            let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            protobuf::decode(content_type, bytes).map(|value| Decoded { value, duplicates: Vec::new() })
-        }
         _ => Err(Status::unsupported_media_type(READABLE)),
     }
 }

@@ -18,8 +18,7 @@ use crate::auth::Caller;
 use crate::negotiation::{self, Decoded, Shape};
 use crate::parameters::{ListOptions, Parameters, WriteOptions};
 use crate::present::View;
-use crate::status::{Cause, Status};
-use crate::table::IncludeObject;
+use crate::status::Status;
 use crate::verbs::delete::{DeleteOptions, Deleted, delete, delete_collection};
 use crate::verbs::patch::Patch;
 use crate::verbs::update::Part;
@@ -87,12 +86,7 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
     let (parts, body) = request.into_parts();
     let parameters = Parameters::of(&parts.uri)?;
     let shape = if matches!(attributes.verb.as_str(), "list" | "deletecollection") { Shape::List } else { Shape::Single };
-    let include = IncludeObject::parse(parameters.text("includeObject")).ok_or_else(|| {
-        let known = ["None", "Metadata", "Object"].map(str::to_owned);
-        let cause = Cause::not_supported("includeObject", Value::from(parameters.text("includeObject")), &known);
-        Status::invalid_options("TableOptions", vec![cause])
-    })?;
-    let view = View { representation: negotiation::representation(&parts.headers, shape)?, include };
+    let view = View { representation: negotiation::representation(&parts.headers, shape)? };
     let call = Call { server: server.clone(), caller, resource, namespace };
     let deprecation = call.resource.deprecation_warning.clone();
     let asking = Asking { call, name: attributes.name.clone(), parameters, headers: parts.headers, view };
@@ -111,7 +105,7 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
 
 impl Asking {
     async fn main(&self, verb: &str, body: Body) -> Result<Response, Status> {
-        let Self { call, name, parameters, headers, view } = self;
+        let Self { call, name, parameters, view, .. } = self;
         let resource = &call.resource;
         if !resource.has_verb(verb) {
             return Err(Status::method_not_allowed());

@@ -10,7 +10,7 @@ use crate::kinds::Operation;
 use crate::negotiation::Decoded;
 use crate::objects;
 use crate::parameters::WriteOptions;
-use crate::status::{Cause, Status};
+use crate::status::{Cause, GroupKind, Status};
 use crate::storage;
 use crate::store::{self, Entry, Write};
 
@@ -93,7 +93,9 @@ fn check_suppositions(call: &Call, name: &str, change: &Change<'_>, wanted: &Val
     if matches!(version, "" | "0") {
         if change.patch.is_none() && !call.resource.unconditional_update {
             let cause = Cause::invalid("metadata.resourceVersion", 0, "must be specified for an update");
-            return Err(Status::invalid(&call.group_kind(), name, vec![cause]));
+            // Upstream names the resource here, where other invalid objects are named by their kind.
+            let resource = GroupKind { group: call.resource.group.clone(), kind: call.resource.plural.clone() };
+            return Err(Status::invalid(&resource, name, vec![cause]));
         }
     } else if version != objects::resource_version(old) {
         return Err(Status::modified(&call.group_resource(), name));

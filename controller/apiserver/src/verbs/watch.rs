@@ -20,7 +20,7 @@ use crate::present::View;
 use crate::selector::Selector;
 use crate::status::Status;
 use crate::storage;
-use crate::store::{self, Event, Watch};
+use crate::store::{self, Event};
 
 /// Lines that wait for the connection. With the largest objects that is 24 MiB for a stalled watch, usually a few KiB.
 const QUEUE: usize = 16;
@@ -112,7 +112,7 @@ impl Watcher {
             tokio::select! {
                 () = self.lines.closed() => return Err(End::Disconnected),
                 () = sleep_until(self.ends) => return Ok(()),
-                () = sleep_until(self.next_bookmark), if self.bookmarks => self.send_bookmark(events.as_ref()).await?,
+                () = sleep_until(self.next_bookmark), if self.bookmarks => self.send_bookmark(events.progress()).await?,
                 batch = events.next() => {
                     for event in batch? {
                         if let Some((kind, object)) = self.judge(&event)? {
@@ -180,8 +180,8 @@ impl Watcher {
         })
     }
 
-    async fn send_bookmark(&mut self, events: &dyn Watch) -> Result<(), End> {
-        let bookmark = self.view.bookmark(&self.call.resource, events.progress(), false);
+    async fn send_bookmark(&mut self, progress: u64) -> Result<(), End> {
+        let bookmark = self.view.bookmark(&self.call.resource, progress, false);
         self.send("BOOKMARK", bookmark).await?;
         let now = Instant::now();
         let last = self.ends.checked_sub(LAST_BOOKMARK).filter(|last| *last > now);

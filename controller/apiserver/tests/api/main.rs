@@ -1,0 +1,5 @@
+//! Real kube clients, and plain HTTP where the exact answer matters, against a server in this process.
+
+mod harness;
+
+mod crud;
