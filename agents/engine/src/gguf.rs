@@ -142,6 +142,31 @@ impl Gguf {
             .ok_or_else(|| Error::gguf(&self.path, "general.architecture is missing"))
     }
 
+    /// The texts of an array, as bytes; empty when there is no such array.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] and [`Error::Gguf`].
+    pub fn texts(&self, key: &str) -> Result<Vec<Vec<u8>>> {
+        let Some(Value::Array {
+            element: VALUE_TEXT,
+            length,
+            offset,
+        }) = self.value(key)
+        else {
+            return Ok(Vec::new());
+        };
+        let file = File::open(&self.path).map_err(|error| Error::file(&self.path, &error))?;
+        let mut header = Header {
+            path: &self.path,
+            reader: BufReader::new(file),
+            at: 0,
+            file_bytes: self.file_bytes,
+        };
+        header.skip(*offset)?;
+        (0..*length).map(|_| header.text_bytes()).collect()
+    }
+
     /// The number under `architecture.key`; where a file gives one number per layer, the largest.
     ///
     /// # Errors
@@ -151,7 +176,7 @@ impl Gguf {
         let key = format!("{}.{key}", self.architecture()?);
         match self.value(&key) {
             Some(Value::Array {
-                element: ELEMENT_U32 | ELEMENT_I32,
+                element: VALUE_U32 | VALUE_I32,
                 length,
                 offset,
             }) => {
@@ -171,9 +196,10 @@ impl Gguf {
     }
 }
 
-/// Element types of arrays that hold small whole numbers.
-const ELEMENT_U32: u32 = 4;
-const ELEMENT_I32: u32 = 5;
+/// GGUF's type numbers of 32-bit whole numbers and of text.
+const VALUE_U32: u32 = 4;
+const VALUE_I32: u32 = 5;
+const VALUE_TEXT: u32 = 8;
 
 /// A reader that knows where it is and refuses to read past the file's end.
 struct Header<'a> {
@@ -315,6 +341,11 @@ impl Header<'_> {
     }
 
     fn text(&mut self) -> Result<String> {
+        self.text_bytes()
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn text_bytes(&mut self) -> Result<Vec<u8>> {
         let length = self.u64()?;
         self.advance(length)?;
         let mut bytes =
@@ -322,7 +353,7 @@ impl Header<'_> {
         self.reader
             .read_exact(&mut bytes)
             .map_err(|error| Error::file(self.path, &error))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(bytes)
     }
 
     fn u32(&mut self) -> Result<u32> {

@@ -3,4 +3,5 @@
 mod reference;
 mod split;
 mod support;
+mod text;
 mod worker;
