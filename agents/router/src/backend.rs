@@ -194,7 +194,13 @@ pub struct Sampling {
 impl Default for Sampling {
     /// What OpenAI's API does when a request names none of them.
     fn default() -> Self {
-        Self { temperature: 1.0, top_p: 1.0, top_k: None, min_p: 0.0, seed: None }
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: None,
+            min_p: 0.0,
+            seed: None,
+        }
     }
 }
 

@@ -188,5 +188,7 @@ impl Generation {
 }
 
 fn defect(what: &str) -> Error {
-    Error::Internal { reason: format!("the backend sent {what}") }
+    Error::Internal {
+        reason: format!("the backend sent {what}"),
+    }
 }

@@ -29,7 +29,11 @@ impl Lease {
                 vacate(&place);
             }
         });
-        Self { cancellation, place, watchdog: watchdog.abort_handle() }
+        Self {
+            cancellation,
+            place,
+            watchdog: watchdog.abort_handle(),
+        }
     }
 
     /// The token that the backend is given.

@@ -28,8 +28,8 @@ mod serve;
 mod stop;
 
 pub use backend::{
-    AllowedServices, AuthError, Backend, Caller, Error, Event, EventStream, FinishReason, Message, Prompt, Readiness,
-    Reason, Request, Role, Sampling, ServiceInfo, Usage,
+    AllowedServices, AuthError, Backend, Caller, Error, Event, EventStream, FinishReason, Message, Prompt,
+    Readiness, Reason, Request, Role, Sampling, ServiceInfo, Usage,
 };
 pub use config::Config;
 pub use routes::routes;

@@ -13,13 +13,19 @@ pub(crate) const UNKNOWN_SERVICE: &str = "unknown";
 pub(crate) const CLIENT_GONE: u16 = 499;
 
 /// From a small prompt on a fast server (10 ms) to a long one across a slow link, in seconds.
-const FIRST_TOKEN_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
+const FIRST_TOKEN_BUCKETS: &[f64] = &[
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
+];
 
 /// From 400 tokens per second to one in five seconds, in seconds.
-const PER_TOKEN_BUCKETS: &[f64] = &[0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0];
+const PER_TOKEN_BUCKETS: &[f64] = &[
+    0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0,
+];
 
 /// Up to the default deadline and beyond, in seconds.
-const DURATION_BUCKETS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
+const DURATION_BUCKETS: &[f64] = &[
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0,
+];
 
 /// The router's families.
 pub(crate) struct Metrics {
@@ -36,7 +42,10 @@ impl Metrics {
     /// Makes the families and registers them. Fails if one of their names is taken in this registry.
     pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
-            let family = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), &["service"])?;
+            let family = HistogramVec::new(
+                HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+                &["service"],
+            )?;
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
         };
@@ -45,7 +54,10 @@ impl Metrics {
             registry.register(Box::new(family.clone()))?;
             Ok::<_, prometheus::Error>(family)
         };
-        let in_flight = IntGauge::new("edgeloom_requests_in_flight", "Generating requests that are not done yet.")?;
+        let in_flight = IntGauge::new(
+            "edgeloom_requests_in_flight",
+            "Generating requests that are not done yet.",
+        )?;
         registry.register(Box::new(in_flight.clone()))?;
         Ok(Self {
             requests: counter(
@@ -69,8 +81,16 @@ impl Metrics {
                 "From the arrival of a request to the end of its answer, whatever the outcome.",
                 DURATION_BUCKETS,
             )?,
-            prompt_tokens: counter("edgeloom_prompt_tokens_total", "Tokens of admitted prompts.", &["service"])?,
-            completion_tokens: counter("edgeloom_completion_tokens_total", "Generated tokens.", &["service"])?,
+            prompt_tokens: counter(
+                "edgeloom_prompt_tokens_total",
+                "Tokens of admitted prompts.",
+                &["service"],
+            )?,
+            completion_tokens: counter(
+                "edgeloom_completion_tokens_total",
+                "Generated tokens.",
+                &["service"],
+            )?,
         })
     }
 }

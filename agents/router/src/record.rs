@@ -84,7 +84,11 @@ impl Record {
 
     /// Mean seconds per token after the first.
     fn seconds_per_token(&self) -> Option<f64> {
-        let later_tokens = self.usage.completion_tokens.checked_sub(1).filter(|tokens| *tokens > 0)?;
+        let later_tokens = self
+            .usage
+            .completion_tokens
+            .checked_sub(1)
+            .filter(|tokens| *tokens > 0)?;
         let elapsed = self.last_token?.duration_since(self.first_token?);
         Some(elapsed.as_secs_f64() / f64::from(later_tokens))
     }
@@ -92,7 +96,11 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let if_unsaid = if std::thread::panicking() { 500 } else { CLIENT_GONE };
+        let if_unsaid = if std::thread::panicking() {
+            500
+        } else {
+            CLIENT_GONE
+        };
         let code = self.outcome.unwrap_or(if_unsaid);
         let service = self.service.as_deref().unwrap_or(UNKNOWN_SERVICE);
         let duration = self.arrived.elapsed();
@@ -100,15 +108,33 @@ impl Drop for Record {
 
         let metrics = &self.metrics;
         metrics.in_flight.dec();
-        metrics.requests.with_label_values(&[service, code.to_string().as_str()]).inc();
-        metrics.request_duration.with_label_values(&[service]).observe(duration.as_secs_f64());
-        metrics.prompt_tokens.with_label_values(&[service]).inc_by(self.usage.prompt_tokens.into());
-        metrics.completion_tokens.with_label_values(&[service]).inc_by(self.usage.completion_tokens.into());
+        metrics
+            .requests
+            .with_label_values(&[service, code.to_string().as_str()])
+            .inc();
+        metrics
+            .request_duration
+            .with_label_values(&[service])
+            .observe(duration.as_secs_f64());
+        metrics
+            .prompt_tokens
+            .with_label_values(&[service])
+            .inc_by(self.usage.prompt_tokens.into());
+        metrics
+            .completion_tokens
+            .with_label_values(&[service])
+            .inc_by(self.usage.completion_tokens.into());
         if let Some(first_token) = first_token {
-            metrics.time_to_first_token.with_label_values(&[service]).observe(first_token.as_secs_f64());
+            metrics
+                .time_to_first_token
+                .with_label_values(&[service])
+                .observe(first_token.as_secs_f64());
         }
         if let Some(seconds) = self.seconds_per_token() {
-            metrics.time_per_output_token.with_label_values(&[service]).observe(seconds);
+            metrics
+                .time_per_output_token
+                .with_label_values(&[service])
+                .observe(seconds);
         }
         info!(
             request_id = self.request_id,

@@ -42,13 +42,28 @@ const INVALID_REQUEST: &str = "invalid_request_error";
 const SERVER_ERROR: &str = "server_error";
 
 impl Refusal {
-    fn new(status: StatusCode, kind: &'static str, code: Option<&'static str>, message: impl Into<String>) -> Self {
-        Self { status, kind, code, param: None, message: message.into(), retry_after: None }
+    fn new(
+        status: StatusCode,
+        kind: &'static str,
+        code: Option<&'static str>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            kind,
+            code,
+            param: None,
+            message: message.into(),
+            retry_after: None,
+        }
     }
 
     fn bad_request(code: Option<&'static str>, param: impl Into<String>, message: impl Into<String>) -> Self {
         let refusal = Self::new(StatusCode::BAD_REQUEST, INVALID_REQUEST, code, message);
-        Self { param: Some(param.into()), ..refusal }
+        Self {
+            param: Some(param.into()),
+            ..refusal
+        }
     }
 
     pub(crate) fn invalid_json(reason: impl std::fmt::Display) -> Self {
@@ -88,36 +103,73 @@ impl Refusal {
 
     pub(crate) fn unknown_model(model: &str) -> Self {
         let message = format!("The model `{model}` does not exist or you do not have access to it.");
-        let refusal = Self::new(StatusCode::NOT_FOUND, INVALID_REQUEST, Some("model_not_found"), message);
-        Self { param: Some("model".to_owned()), ..refusal }
+        let refusal = Self::new(
+            StatusCode::NOT_FOUND,
+            INVALID_REQUEST,
+            Some("model_not_found"),
+            message,
+        );
+        Self {
+            param: Some("model".to_owned()),
+            ..refusal
+        }
     }
 
     pub(crate) fn unknown_url(method: &http::Method, path: &str) -> Self {
         let message = format!("Invalid URL ({method} {path})");
-        Self::new(StatusCode::NOT_FOUND, INVALID_REQUEST, Some("unknown_url"), message)
+        Self::new(
+            StatusCode::NOT_FOUND,
+            INVALID_REQUEST,
+            Some("unknown_url"),
+            message,
+        )
     }
 
     pub(crate) fn method_not_allowed(method: &http::Method, path: &str) -> Self {
-        let message =
-            format!("Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)");
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, INVALID_REQUEST, Some("method_not_supported"), message)
+        let message = format!(
+            "Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP method?)"
+        );
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            INVALID_REQUEST,
+            Some("method_not_supported"),
+            message,
+        )
     }
 
     pub(crate) fn no_embeddings() -> Self {
         let message = "Embeddings are not supported by the services of this agent; \
                        use /v1/chat/completions or /v1/completions.";
         // Not 501: client libraries retry what begins with 5.
-        Self::new(StatusCode::BAD_REQUEST, INVALID_REQUEST, Some("not_supported"), message)
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            INVALID_REQUEST,
+            Some("not_supported"),
+            message,
+        )
     }
 
     pub(crate) fn body_too_large(limit_bytes: usize) -> Self {
         let message = format!("The request body is larger than {limit_bytes} bytes.");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, INVALID_REQUEST, Some("request_too_large"), message)
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            INVALID_REQUEST,
+            Some("request_too_large"),
+            message,
+        )
     }
 
     pub(crate) fn body_too_slow(limit: Duration) -> Self {
-        let message = format!("The request body did not arrive within {} seconds.", limit.as_secs_f64());
-        Self::new(StatusCode::REQUEST_TIMEOUT, INVALID_REQUEST, Some("request_timeout"), message)
+        let message = format!(
+            "The request body did not arrive within {} seconds.",
+            limit.as_secs_f64()
+        );
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            INVALID_REQUEST,
+            Some("request_timeout"),
+            message,
+        )
     }
 
     pub(crate) fn body_broke_off() -> Self {
@@ -127,22 +179,46 @@ impl Refusal {
 
     pub(crate) fn busy(reason: &str, retry_after: Duration) -> Self {
         let message = format!("The server is busy ({reason}); please try again later.");
-        let refusal = Self::new(StatusCode::TOO_MANY_REQUESTS, "requests", Some("rate_limit_exceeded"), message);
-        Self { retry_after: Some(retry_after), ..refusal }
+        let refusal = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "requests",
+            Some("rate_limit_exceeded"),
+            message,
+        );
+        Self {
+            retry_after: Some(retry_after),
+            ..refusal
+        }
     }
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER_ERROR, Some("service_unavailable"), message)
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            SERVER_ERROR,
+            Some("service_unavailable"),
+            message,
+        )
     }
 
     pub(crate) fn deadline_exceeded() -> Self {
         let message = "The request's deadline passed before the answer was complete.";
-        Self::new(StatusCode::GATEWAY_TIMEOUT, SERVER_ERROR, Some("deadline_exceeded"), message)
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            SERVER_ERROR,
+            Some("deadline_exceeded"),
+            message,
+        )
     }
 
     pub(crate) fn internal(request_id: &str) -> Self {
-        let message = format!("The server had an error while processing your request (request {request_id}).");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, SERVER_ERROR, Some("internal_error"), message)
+        let message =
+            format!("The server had an error while processing your request (request {request_id}).");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            SERVER_ERROR,
+            Some("internal_error"),
+            message,
+        )
     }
 
     /// What a client is told of a backend's error; reasons of defects are for the log only. `prompt_param` is the field
@@ -151,7 +227,11 @@ impl Refusal {
         match error {
             Error::UnknownService { service } => Self::unknown_model(&service),
             Error::InvalidRequest { param, message } => Self::invalid_value(param, message),
-            Error::ContextLength { prompt_tokens, max_tokens, context_tokens } => Self::bad_request(
+            Error::ContextLength {
+                prompt_tokens,
+                max_tokens,
+                context_tokens,
+            } => Self::bad_request(
                 Some("context_length_exceeded"),
                 prompt_param,
                 format!(
@@ -162,10 +242,17 @@ impl Refusal {
                 ),
             ),
             Error::Busy { reason, retry_after } => Self::busy(&reason, retry_after),
-            Error::Unavailable { reason } => Self::unavailable(format!("The service is not available: {reason}.")),
+            Error::Unavailable { reason } => {
+                Self::unavailable(format!("The service is not available: {reason}."))
+            }
             Error::Interrupted { reason } => {
                 let message = format!("The generation was interrupted: {reason}.");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, SERVER_ERROR, Some("generation_interrupted"), message)
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    SERVER_ERROR,
+                    Some("generation_interrupted"),
+                    message,
+                )
             }
             Error::DeadlineExceeded => Self::deadline_exceeded(),
             Error::Cancelled | Error::Internal { .. } => Self::internal(request_id),
@@ -182,7 +269,12 @@ impl Refusal {
                 return Self::unavailable(format!("API keys cannot be checked yet: {reason}."));
             }
         };
-        Self::new(StatusCode::UNAUTHORIZED, INVALID_REQUEST, Some("invalid_api_key"), message)
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            INVALID_REQUEST,
+            Some("invalid_api_key"),
+            message,
+        )
     }
 
     /// The JSON text, for a response's body or for an event of a stream.

@@ -59,7 +59,9 @@ pub(crate) fn parse(endpoint: Endpoint, body: &[u8]) -> Result<Parsed, Refusal> 
         return Err(Refusal::invalid_json("it must be an object"));
     };
     let fields = Fields(&object);
-    let model = fields.string("model")?.ok_or_else(|| Refusal::missing("model", "You must provide a model."))?;
+    let model = fields
+        .string("model")?
+        .ok_or_else(|| Refusal::missing("model", "You must provide a model."))?;
     unsupported::refuse(endpoint, &fields)?;
     let prompt = match endpoint {
         Endpoint::Chat => Prompt::Chat(messages::parse(&fields)?),
@@ -84,9 +86,10 @@ fn plain_prompt(fields: &Fields<'_>) -> Result<String, Refusal> {
         Some(Value::Array(prompts)) => match prompts.as_slice() {
             [Value::String(text)] => Ok(text.clone()),
             [] => Err(Refusal::invalid_value("prompt", "'prompt' must hold one text.")),
-            [Value::Number(_) | Value::Array(_), ..] => {
-                Err(Refusal::unsupported("prompt", "'prompt' must be a text: token ids are not supported."))
-            }
+            [Value::Number(_) | Value::Array(_), ..] => Err(Refusal::unsupported(
+                "prompt",
+                "'prompt' must be a text: token ids are not supported.",
+            )),
             [Value::String(_), ..] => Err(Refusal::unsupported(
                 "prompt",
                 "'prompt' must hold one text: several prompts in one request are not supported.",
@@ -101,17 +104,24 @@ fn sampling(fields: &Fields<'_>) -> Result<Sampling, Refusal> {
     let default = Sampling::default();
     let top_p = fields.number("top_p", 0.0..=1.0)?.unwrap_or(default.top_p);
     if top_p == 0.0 {
-        return Err(Refusal::invalid_value("top_p", "'top_p' must be above 0; for greedy decoding set temperature to 0."));
+        return Err(Refusal::invalid_value(
+            "top_p",
+            "'top_p' must be above 0; for greedy decoding set temperature to 0.",
+        ));
     }
     Ok(Sampling {
-        temperature: fields.number("temperature", 0.0..=2.0)?.unwrap_or(default.temperature),
+        temperature: fields
+            .number("temperature", 0.0..=2.0)?
+            .unwrap_or(default.temperature),
         top_p,
         top_k: fields
             .integer("top_k", -1..=i64::from(u32::MAX))?
             .and_then(|top_k| u32::try_from(top_k).ok())
             .filter(|top_k| *top_k > 0),
         min_p: fields.number("min_p", 0.0..=1.0)?.unwrap_or(default.min_p),
-        seed: fields.integer("seed", i64::MIN..=i64::MAX)?.map(i64::cast_unsigned),
+        seed: fields
+            .integer("seed", i64::MIN..=i64::MAX)?
+            .map(i64::cast_unsigned),
     })
 }
 
@@ -145,14 +155,26 @@ fn stop(fields: &Fields<'_>) -> Result<Vec<String>, Refusal> {
                 other => Err(Refusal::invalid_type(format!("stop[{index}]"), "a string", other)),
             })
             .collect::<Result<_, _>>()?,
-        Some(other) => return Err(Refusal::invalid_type("stop", "a string or an array of strings", other)),
+        Some(other) => {
+            return Err(Refusal::invalid_type(
+                "stop",
+                "a string or an array of strings",
+                other,
+            ));
+        }
     };
     if sequences.len() > STOP_SEQUENCES_MAX {
-        let message = format!("'stop' may hold at most {STOP_SEQUENCES_MAX} sequences, not {}.", sequences.len());
+        let message = format!(
+            "'stop' may hold at most {STOP_SEQUENCES_MAX} sequences, not {}.",
+            sequences.len()
+        );
         return Err(Refusal::invalid_value("stop", message));
     }
     if sequences.iter().any(String::is_empty) {
-        return Err(Refusal::invalid_value("stop", "'stop' must not hold an empty sequence."));
+        return Err(Refusal::invalid_value(
+            "stop",
+            "'stop' must not hold an empty sequence.",
+        ));
     }
     Ok(sequences)
 }
@@ -167,7 +189,11 @@ fn include_usage(fields: &Fields<'_>, stream: bool) -> Result<bool, Refusal> {
         Some(Value::Object(options)) => match options.get("include_usage") {
             None | Some(Value::Null) => Ok(false),
             Some(Value::Bool(include)) => Ok(*include),
-            Some(other) => Err(Refusal::invalid_type("stream_options.include_usage", "a boolean", other)),
+            Some(other) => Err(Refusal::invalid_type(
+                "stream_options.include_usage",
+                "a boolean",
+                other,
+            )),
         },
         Some(other) => Err(Refusal::invalid_type("stream_options", "an object", other)),
     }

@@ -21,7 +21,12 @@ impl RequestId {
 
 /// Gives the request its id and echoes it.
 pub(crate) async fn assign(mut request: Request, next: Next) -> Response {
-    let id = request.headers().get(HEADER).filter(|value| is_sane(value)).cloned().unwrap_or_else(make);
+    let id = request
+        .headers()
+        .get(HEADER)
+        .filter(|value| is_sane(value))
+        .cloned()
+        .unwrap_or_else(make);
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;
     response.headers_mut().insert(HEADER, id);

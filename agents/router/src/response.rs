@@ -73,9 +73,18 @@ struct UsageObject {
 }
 
 impl From<Usage> for UsageObject {
-    fn from(Usage { prompt_tokens, completion_tokens }: Usage) -> Self {
+    fn from(
+        Usage {
+            prompt_tokens,
+            completion_tokens,
+        }: Usage,
+    ) -> Self {
         let total_tokens = u64::from(prompt_tokens) + u64::from(completion_tokens);
-        Self { prompt_tokens, completion_tokens, total_tokens }
+        Self {
+            prompt_tokens,
+            completion_tokens,
+            total_tokens,
+        }
     }
 }
 
@@ -83,9 +92,14 @@ impl Answer {
     /// The answer to a request that does not stream.
     pub(crate) fn whole(&self, text: &str, reason: FinishReason, usage: Usage) -> Vec<u8> {
         let (object, content) = match self.endpoint {
-            Endpoint::Chat => {
-                ("chat.completion", Content::Message(Message { role: "assistant", content: text, refusal: None }))
-            }
+            Endpoint::Chat => (
+                "chat.completion",
+                Content::Message(Message {
+                    role: "assistant",
+                    content: text,
+                    refusal: None,
+                }),
+            ),
             Endpoint::Completions => ("text_completion", Content::Text(text)),
         };
         self.object(object, &[choice(content, Some(reason))], Some(Some(usage.into())))
@@ -95,7 +109,10 @@ impl Answer {
     fn opening_chunk(&self) -> Option<Vec<u8>> {
         match self.endpoint {
             Endpoint::Chat => {
-                let delta = Delta { role: Some("assistant"), content: Some("") };
+                let delta = Delta {
+                    role: Some("assistant"),
+                    content: Some(""),
+                };
                 Some(self.chunk(&[choice(Content::Delta(delta), None)], None))
             }
             Endpoint::Completions => None,
@@ -104,7 +121,10 @@ impl Answer {
 
     fn text_chunk(&self, text: &str) -> Vec<u8> {
         let content = match self.endpoint {
-            Endpoint::Chat => Content::Delta(Delta { role: None, content: Some(text) }),
+            Endpoint::Chat => Content::Delta(Delta {
+                role: None,
+                content: Some(text),
+            }),
             Endpoint::Completions => Content::Text(text),
         };
         self.chunk(&[choice(content, None)], None)
@@ -127,7 +147,11 @@ impl Answer {
             Endpoint::Chat => "chat.completion.chunk",
             Endpoint::Completions => "text_completion",
         };
-        self.object(object, choices, self.include_usage.then(|| usage.map(UsageObject::from)))
+        self.object(
+            object,
+            choices,
+            self.include_usage.then(|| usage.map(UsageObject::from)),
+        )
     }
 
     fn object(
@@ -136,14 +160,25 @@ impl Answer {
         choices: &[Choice<Content<'_>>],
         usage: Option<Option<UsageObject>>,
     ) -> Vec<u8> {
-        let object =
-            Object { id: &self.id, object, created: self.created, model: &self.model, choices, usage };
+        let object = Object {
+            id: &self.id,
+            object,
+            created: self.created,
+            model: &self.model,
+            choices,
+            usage,
+        };
         serde_json::to_vec(&object).expect("strings and numbers are always serializable")
     }
 }
 
 fn choice(content: Content<'_>, reason: Option<FinishReason>) -> Choice<Content<'_>> {
-    Choice { index: 0, content, logprobs: None, finish_reason: reason.map(FinishReason::as_str) }
+    Choice {
+        index: 0,
+        content,
+        logprobs: None,
+        finish_reason: reason.map(FinishReason::as_str),
+    }
 }
 
 /// A service, as `/v1/models` shows it.
@@ -159,8 +194,21 @@ pub(crate) struct Model {
 }
 
 impl From<ServiceInfo> for Model {
-    fn from(ServiceInfo { name, created, owned_by, context_tokens }: ServiceInfo) -> Self {
-        Self { id: name, object: "model", created, owned_by, max_model_len: context_tokens }
+    fn from(
+        ServiceInfo {
+            name,
+            created,
+            owned_by,
+            context_tokens,
+        }: ServiceInfo,
+    ) -> Self {
+        Self {
+            id: name,
+            object: "model",
+            created,
+            owned_by,
+            max_model_len: context_tokens,
+        }
     }
 }
 
@@ -173,6 +221,9 @@ pub(crate) struct Models {
 
 impl Models {
     pub(crate) fn new(services: impl IntoIterator<Item = ServiceInfo>) -> Self {
-        Self { object: "list", data: services.into_iter().map(Model::from).collect() }
+        Self {
+            object: "list",
+            data: services.into_iter().map(Model::from).collect(),
+        }
     }
 }

@@ -39,7 +39,11 @@ pub(crate) struct App {
 ///
 /// The router's metrics are registered in `registry`, and all of the registry is shown at `/metrics`. Fails if one of
 /// the router's metrics is registered there already.
-pub fn routes(backend: Arc<dyn Backend>, config: Config, registry: &Registry) -> Result<Router, prometheus::Error> {
+pub fn routes(
+    backend: Arc<dyn Backend>,
+    config: Config,
+    registry: &Registry,
+) -> Result<Router, prometheus::Error> {
     let app = Arc::new(App {
         backend,
         metrics: Arc::new(Metrics::register(registry)?),
@@ -79,6 +83,8 @@ impl App {
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
             .map(|(_, key)| key.trim())
             .filter(|key| !key.is_empty());
-        self.backend.authenticate(presented_key).map_err(|error| Refusal::of_authentication(&error))
+        self.backend
+            .authenticate(presented_key)
+            .map_err(|error| Refusal::of_authentication(&error))
     }
 }

@@ -66,10 +66,16 @@ pub async fn serve(listener: TcpListener, routes: Router, stop: CancellationToke
     drop(listener);
     info!(connections = connections.len(), "draining");
     if timeout(drain_timeout, all_ended(&mut connections)).await.is_err() {
-        warn!(connections = connections.len(), "the drain took too long; ending what is left");
+        warn!(
+            connections = connections.len(),
+            "the drain took too long; ending what is left"
+        );
         closing.0.cancel();
         if timeout(LAST_WORDS, all_ended(&mut connections)).await.is_err() {
-            warn!(connections = connections.len(), "connections that read no more are cut");
+            warn!(
+                connections = connections.len(),
+                "connections that read no more are cut"
+            );
             connections.shutdown().await;
         }
     }
@@ -79,7 +85,10 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.expect("the semaphore is never closed");
+    let place = Arc::clone(places)
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
     let (stream, _peer) = listener.accept().await?;
     // A token is one small segment, and must not wait for the next.
     stream.set_nodelay(true)?;
@@ -94,7 +103,14 @@ async fn answer(stream: TcpStream, routes: Router, closing: Closing, stop: Cance
     let service = service_fn(move |mut request: Request<Incoming>| {
         let routes = routes.clone();
         request.extensions_mut().insert(closing.clone());
-        async move { Ok::<_, Infallible>(routes.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        async move {
+            Ok::<_, Infallible>(
+                routes
+                    .oneshot(request)
+                    .await
+                    .unwrap_or_else(|never| match never {}),
+            )
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -26,34 +26,63 @@ impl StopMatcher {
     /// A matcher for these sequences. Empty ones match nothing.
     #[must_use]
     pub fn new<S: AsRef<str>>(sequences: &[S]) -> Self {
-        let automata =
-            sequences.iter().map(AsRef::as_ref).filter(|sequence| !sequence.is_empty()).map(Automaton::new).collect();
-        Self { automata, held_back: String::new(), matched: false }
+        let automata = sequences
+            .iter()
+            .map(AsRef::as_ref)
+            .filter(|sequence| !sequence.is_empty())
+            .map(Automaton::new)
+            .collect();
+        Self {
+            automata,
+            held_back: String::new(),
+            matched: false,
+        }
     }
 
     /// Takes the next piece and says what may be shown.
     pub fn push(&mut self, piece: String) -> Step {
         if self.matched {
-            return Step { text: String::new(), matched: true };
+            return Step {
+                text: String::new(),
+                matched: true,
+            };
         }
         if self.automata.is_empty() {
-            return Step { text: piece, matched: false };
+            return Step {
+                text: piece,
+                matched: false,
+            };
         }
         let already_read = self.held_back.len();
         self.held_back.push_str(&piece);
         for position in already_read..self.held_back.len() {
             let byte = self.held_back.as_bytes()[position];
-            let longest_match = self.automata.iter_mut().filter_map(|automaton| automaton.advance(byte)).max();
+            let longest_match = self
+                .automata
+                .iter_mut()
+                .filter_map(|automaton| automaton.advance(byte))
+                .max();
             if let Some(length) = longest_match {
                 self.matched = true;
                 // A UTF-8 sequence can only match at character boundaries, so this does not cut one.
                 self.held_back.truncate(position + 1 - length);
-                return Step { text: std::mem::take(&mut self.held_back), matched: true };
+                return Step {
+                    text: std::mem::take(&mut self.held_back),
+                    matched: true,
+                };
             }
         }
-        let doubtful = self.automata.iter().map(|automaton| automaton.matched_bytes).max().unwrap_or(0);
+        let doubtful = self
+            .automata
+            .iter()
+            .map(|automaton| automaton.matched_bytes)
+            .max()
+            .unwrap_or(0);
         let rest = self.held_back.split_off(self.held_back.len() - doubtful);
-        Step { text: std::mem::replace(&mut self.held_back, rest), matched: false }
+        Step {
+            text: std::mem::replace(&mut self.held_back, rest),
+            matched: false,
+        }
     }
 
     /// The text has ended: what was held back turned out to be no stop sequence.
@@ -85,7 +114,11 @@ impl Automaton {
             }
             fallback[length] = border;
         }
-        Self { sequence, fallback, matched_bytes: 0 }
+        Self {
+            sequence,
+            fallback,
+            matched_bytes: 0,
+        }
     }
 
     /// Reads a byte; the length of the sequence if it ends here.
@@ -131,12 +164,18 @@ mod tests {
 
     #[test]
     fn a_sequence_across_pieces_is_never_shown() {
-        assert_eq!(run(&["\nUser:"], &["yes\n", "Us", "er: hi"]), (strings(&["yes", "", ""]), true));
+        assert_eq!(
+            run(&["\nUser:"], &["yes\n", "Us", "er: hi"]),
+            (strings(&["yes", "", ""]), true)
+        );
     }
 
     #[test]
     fn a_false_start_is_shown_once_it_is_decided() {
-        assert_eq!(run(&["###"], &["a#", "#b", "#"]), (strings(&["a", "##b", "", "#"]), false));
+        assert_eq!(
+            run(&["###"], &["a#", "#b", "#"]),
+            (strings(&["a", "##b", "", "#"]), false)
+        );
     }
 
     #[test]
@@ -152,7 +191,10 @@ mod tests {
 
     #[test]
     fn characters_of_several_bytes_are_never_cut() {
-        assert_eq!(run(&["é!"], &["caf", "é", "?"]), (strings(&["caf", "", "é?", ""]), false));
+        assert_eq!(
+            run(&["é!"], &["caf", "é", "?"]),
+            (strings(&["caf", "", "é?", ""]), false)
+        );
         // These two share their first byte.
         assert_eq!(run(&["è"], &["é", "è"]), (strings(&["é", ""]), true));
     }
@@ -160,7 +202,11 @@ mod tests {
     /// An independent judge: looks at every prefix of the whole text.
     fn cut_slowly(sequences: &[String], text: &str) -> (String, bool) {
         for end in (0..=text.len()).filter(|end| text.is_char_boundary(*end)) {
-            let longest = sequences.iter().filter(|sequence| text[..end].ends_with(*sequence)).map(String::len).max();
+            let longest = sequences
+                .iter()
+                .filter(|sequence| text[..end].ends_with(*sequence))
+                .map(String::len)
+                .max();
             if let Some(length) = longest {
                 return (text[..end - length].to_owned(), true);
             }

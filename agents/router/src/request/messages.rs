@@ -10,7 +10,13 @@ use crate::{
     refusal::Refusal,
 };
 
-const ROLES: [Role; 5] = [Role::System, Role::Developer, Role::User, Role::Assistant, Role::Tool];
+const ROLES: [Role; 5] = [
+    Role::System,
+    Role::Developer,
+    Role::User,
+    Role::Assistant,
+    Role::Tool,
+];
 
 pub(super) fn parse(fields: &Fields<'_>) -> Result<Vec<Message>, Refusal> {
     let messages = match fields.get("messages") {
@@ -19,9 +25,16 @@ pub(super) fn parse(fields: &Fields<'_>) -> Result<Vec<Message>, Refusal> {
         Some(other) => return Err(Refusal::invalid_type("messages", "an array of objects", other)),
     };
     if messages.is_empty() {
-        return Err(Refusal::invalid_value("messages", "'messages' must hold at least one message."));
+        return Err(Refusal::invalid_value(
+            "messages",
+            "'messages' must hold at least one message.",
+        ));
     }
-    messages.iter().enumerate().map(|(index, value)| message(&format!("messages[{index}]"), value)).collect()
+    messages
+        .iter()
+        .enumerate()
+        .map(|(index, value)| message(&format!("messages[{index}]"), value))
+        .collect()
 }
 
 fn message(path: &str, value: &Value) -> Result<Message, Refusal> {
@@ -30,27 +43,43 @@ fn message(path: &str, value: &Value) -> Result<Message, Refusal> {
     };
     let role = role(path, object)?;
     for field in ["tool_calls", "function_call", "audio"] {
-        let harmless = object.get(field).is_none_or(|value| value.is_null() || value.as_array().is_some_and(Vec::is_empty));
+        let harmless = object
+            .get(field)
+            .is_none_or(|value| value.is_null() || value.as_array().is_some_and(Vec::is_empty));
         if !harmless {
             let param = format!("{path}.{field}");
             let message = format!("'{param}' is not supported: say the same in 'content'.");
             return Err(Refusal::unsupported(param, message));
         }
     }
-    Ok(Message { role, content: content(&format!("{path}.content"), object.get("content"))? })
+    Ok(Message {
+        role,
+        content: content(&format!("{path}.content"), object.get("content"))?,
+    })
 }
 
 fn role(path: &str, object: &Map<String, Value>) -> Result<Role, Refusal> {
     let param = format!("{path}.role");
     let name = match object.get("role") {
-        None | Some(Value::Null) => return Err(Refusal::missing(param.clone(), format!("You must provide '{param}'."))),
+        None | Some(Value::Null) => {
+            return Err(Refusal::missing(
+                param.clone(),
+                format!("You must provide '{param}'."),
+            ));
+        }
         Some(Value::String(name)) => name,
         Some(other) => return Err(Refusal::invalid_type(param, "a string", other)),
     };
-    ROLES.into_iter().find(|role| role.as_str() == name).ok_or_else(|| {
-        let known = ROLES.map(|role| format!("'{}'", role.as_str())).join(", ");
-        Refusal::invalid_value(param.clone(), format!("Invalid '{param}': expected one of {known}, but got '{name}'."))
-    })
+    ROLES
+        .into_iter()
+        .find(|role| role.as_str() == name)
+        .ok_or_else(|| {
+            let known = ROLES.map(|role| format!("'{}'", role.as_str())).join(", ");
+            Refusal::invalid_value(
+                param.clone(),
+                format!("Invalid '{param}': expected one of {known}, but got '{name}'."),
+            )
+        })
 }
 
 fn content(path: &str, value: Option<&Value>) -> Result<String, Refusal> {
@@ -65,7 +94,11 @@ fn content(path: &str, value: Option<&Value>) -> Result<String, Refusal> {
                 .collect::<Result<_, _>>()?;
             Ok(texts.join("\n"))
         }
-        Some(other) => Err(Refusal::invalid_type(path, "a string or an array of text parts", other)),
+        Some(other) => Err(Refusal::invalid_type(
+            path,
+            "a string or an array of text parts",
+            other,
+        )),
     }
 }
 
@@ -75,7 +108,12 @@ fn text_part<'a>(path: &str, part: &'a Value) -> Result<&'a str, Refusal> {
     };
     let param = format!("{path}.type");
     match object.get("type") {
-        None => return Err(Refusal::missing(param.clone(), format!("You must provide '{param}'."))),
+        None => {
+            return Err(Refusal::missing(
+                param.clone(),
+                format!("You must provide '{param}'."),
+            ));
+        }
         Some(Value::String(kind)) if kind == "text" => {}
         Some(Value::String(kind)) => {
             let message = format!("Content of type '{kind}' is not supported; '{param}' must be 'text'.");
@@ -86,7 +124,10 @@ fn text_part<'a>(path: &str, part: &'a Value) -> Result<&'a str, Refusal> {
     let param = format!("{path}.text");
     match object.get("text") {
         Some(Value::String(text)) => Ok(text),
-        None => Err(Refusal::missing(param.clone(), format!("You must provide '{param}'."))),
+        None => Err(Refusal::missing(
+            param.clone(),
+            format!("You must provide '{param}'."),
+        )),
         Some(other) => Err(Refusal::invalid_type(param, "a string", other)),
     }
 }

@@ -18,7 +18,9 @@ fn completion_with(extra: Value) -> Value {
 }
 
 fn merge(body: &mut Value, extra: Value) {
-    let Value::Object(extra) = extra else { panic!("the extra fields must be an object") };
+    let Value::Object(extra) = extra else {
+        panic!("the extra fields must be an object")
+    };
     body.as_object_mut().unwrap().extend(extra);
 }
 
@@ -34,14 +36,21 @@ fn refuse(endpoint: Endpoint, body: &Value) -> (String, String) {
             let body: Value = serde_json::from_slice(&refusal.to_json()).unwrap();
             let text = |field: &str| body["error"][field].as_str().unwrap_or("").to_owned();
             let (param, message) = (text("param"), text("message"));
-            assert!(message.contains(param.trim_end_matches("]")) || message.contains("model"), "{message}");
+            assert!(
+                message.contains(param.trim_end_matches("]")) || message.contains("model"),
+                "{message}"
+            );
             (param, text("code"))
         }
     }
 }
 
 fn refused_as(endpoint: Endpoint, body: &Value, param: &str, code: &str) {
-    assert_eq!(refuse(endpoint, body), (param.to_owned(), code.to_owned()), "{body}");
+    assert_eq!(
+        refuse(endpoint, body),
+        (param.to_owned(), code.to_owned()),
+        "{body}"
+    );
 }
 
 #[test]
@@ -51,8 +60,17 @@ fn a_plain_chat_gets_openais_defaults() {
         parsed,
         Parsed {
             model: "tiny".to_owned(),
-            prompt: Prompt::Chat(vec![Message { role: Role::User, content: "hi".to_owned() }]),
-            sampling: Sampling { temperature: 1.0, top_p: 1.0, top_k: None, min_p: 0.0, seed: None },
+            prompt: Prompt::Chat(vec![Message {
+                role: Role::User,
+                content: "hi".to_owned()
+            }]),
+            sampling: Sampling {
+                temperature: 1.0,
+                top_p: 1.0,
+                top_k: None,
+                min_p: 0.0,
+                seed: None
+            },
             max_tokens: None,
             stop: vec![],
             stream: false,
@@ -64,9 +82,18 @@ fn a_plain_chat_gets_openais_defaults() {
 #[test]
 fn a_plain_completion_gets_sixteen_tokens() {
     let parsed = accept(Endpoint::Completions, &completion_with(json!({})));
-    assert_eq!((parsed.prompt, parsed.max_tokens), (Prompt::Text("once".to_owned()), Some(16)));
-    let parsed = accept(Endpoint::Completions, &completion_with(json!({"prompt": ["twice"], "max_tokens": 3})));
-    assert_eq!((parsed.prompt, parsed.max_tokens), (Prompt::Text("twice".to_owned()), Some(3)));
+    assert_eq!(
+        (parsed.prompt, parsed.max_tokens),
+        (Prompt::Text("once".to_owned()), Some(16))
+    );
+    let parsed = accept(
+        Endpoint::Completions,
+        &completion_with(json!({"prompt": ["twice"], "max_tokens": 3})),
+    );
+    assert_eq!(
+        (parsed.prompt, parsed.max_tokens),
+        (Prompt::Text("twice".to_owned()), Some(3))
+    );
 }
 
 #[test]
@@ -78,9 +105,18 @@ fn every_parameter_reaches_its_place() {
             "stop": ["a", "b"], "stream": true, "stream_options": {"include_usage": true}, "user": "anyone",
         })),
     );
-    let expected = Sampling { temperature: 0.0, top_p: 0.5, top_k: Some(40), min_p: 0.05, seed: Some(u64::MAX) };
+    let expected = Sampling {
+        temperature: 0.0,
+        top_p: 0.5,
+        top_k: Some(40),
+        min_p: 0.05,
+        seed: Some(u64::MAX),
+    };
     assert_eq!(parsed.sampling, expected);
-    assert_eq!((parsed.max_tokens, parsed.stop), (Some(7), vec!["a".to_owned(), "b".to_owned()]));
+    assert_eq!(
+        (parsed.max_tokens, parsed.stop),
+        (Some(7), vec!["a".to_owned(), "b".to_owned()])
+    );
     assert!(parsed.stream && parsed.include_usage);
 }
 
@@ -96,10 +132,20 @@ fn all_roles_and_text_parts_are_understood() {
             {"role": "tool", "content": "t", "tool_call_id": "x"},
         ]}),
     );
-    let Prompt::Chat(messages) = parsed.prompt else { panic!("a chat stays a chat") };
-    let turns: Vec<_> = messages.iter().map(|message| (message.role.as_str(), message.content.as_str())).collect();
-    let expected =
-        [("system", "s"), ("developer", "d"), ("user", "one\ntwo"), ("assistant", "a"), ("tool", "t")];
+    let Prompt::Chat(messages) = parsed.prompt else {
+        panic!("a chat stays a chat")
+    };
+    let turns: Vec<_> = messages
+        .iter()
+        .map(|message| (message.role.as_str(), message.content.as_str()))
+        .collect();
+    let expected = [
+        ("system", "s"),
+        ("developer", "d"),
+        ("user", "one\ntwo"),
+        ("assistant", "a"),
+        ("tool", "t"),
+    ];
     assert_eq!(turns, expected);
 }
 
@@ -114,7 +160,10 @@ fn values_that_ask_for_nothing_and_unknown_fields_are_accepted() {
             "never_heard_of": [1, 2],
         })),
     );
-    accept(Endpoint::Completions, &completion_with(json!({"best_of": 1, "echo": false, "suffix": "", "logprobs": null})));
+    accept(
+        Endpoint::Completions,
+        &completion_with(json!({"best_of": 1, "echo": false, "suffix": "", "logprobs": null})),
+    );
 }
 
 #[test]
@@ -132,12 +181,27 @@ fn what_would_not_be_done_is_refused() {
         ("modalities", json!(["text", "audio"])),
         ("audio", json!({"voice": "alloy"})),
     ] {
-        refused_as(Endpoint::Chat, &chat_with(json!({param: value})), param, "unsupported_parameter");
+        refused_as(
+            Endpoint::Chat,
+            &chat_with(json!({param: value})),
+            param,
+            "unsupported_parameter",
+        );
     }
-    for (param, value) in
-        [("logprobs", json!(0)), ("best_of", json!(2)), ("echo", json!(true)), ("suffix", json!("end")), ("prompt", json!([1, 2])), ("prompt", json!(["a", "b"]))]
-    {
-        refused_as(Endpoint::Completions, &completion_with(json!({param: value})), param, "unsupported_parameter");
+    for (param, value) in [
+        ("logprobs", json!(0)),
+        ("best_of", json!(2)),
+        ("echo", json!(true)),
+        ("suffix", json!("end")),
+        ("prompt", json!([1, 2])),
+        ("prompt", json!(["a", "b"])),
+    ] {
+        refused_as(
+            Endpoint::Completions,
+            &completion_with(json!({param: value})),
+            param,
+            "unsupported_parameter",
+        );
     }
 }
 
@@ -158,7 +222,12 @@ fn values_out_of_their_ranges_are_refused() {
         ("stream_options", json!({"include_usage": true})),
         ("messages", json!([])),
     ] {
-        refused_as(Endpoint::Chat, &chat_with(json!({param: value})), param, "invalid_value");
+        refused_as(
+            Endpoint::Chat,
+            &chat_with(json!({param: value})),
+            param,
+            "invalid_value",
+        );
     }
     let contradiction = chat_with(json!({"max_tokens": 1, "max_completion_tokens": 2}));
     refused_as(Endpoint::Chat, &contradiction, "max_tokens", "invalid_value");
@@ -175,26 +244,57 @@ fn values_of_the_wrong_type_are_refused() {
         ("stream", json!("yes")),
         ("messages", json!("hi")),
     ] {
-        refused_as(Endpoint::Chat, &chat_with(json!({param: value})), param, "invalid_type");
+        refused_as(
+            Endpoint::Chat,
+            &chat_with(json!({param: value})),
+            param,
+            "invalid_type",
+        );
     }
-    refused_as(Endpoint::Chat, &chat_with(json!({"stop": ["a", 1]})), "stop[1]", "invalid_type");
+    refused_as(
+        Endpoint::Chat,
+        &chat_with(json!({"stop": ["a", 1]})),
+        "stop[1]",
+        "invalid_type",
+    );
 }
 
 #[test]
 fn a_refused_message_is_named_by_its_place() {
-    let messages = |message: Value| chat_with(json!({"messages": [{"role": "user", "content": "hi"}, message]}));
+    let messages =
+        |message: Value| chat_with(json!({"messages": [{"role": "user", "content": "hi"}, message]}));
     for (message, param, code) in [
         (json!("hi"), "messages[1]", "invalid_type"),
-        (json!({"content": "hi"}), "messages[1].role", "missing_required_parameter"),
-        (json!({"role": "robot", "content": "hi"}), "messages[1].role", "invalid_value"),
-        (json!({"role": "user"}), "messages[1].content", "missing_required_parameter"),
-        (json!({"role": "user", "content": 5}), "messages[1].content", "invalid_type"),
+        (
+            json!({"content": "hi"}),
+            "messages[1].role",
+            "missing_required_parameter",
+        ),
+        (
+            json!({"role": "robot", "content": "hi"}),
+            "messages[1].role",
+            "invalid_value",
+        ),
+        (
+            json!({"role": "user"}),
+            "messages[1].content",
+            "missing_required_parameter",
+        ),
+        (
+            json!({"role": "user", "content": 5}),
+            "messages[1].content",
+            "invalid_type",
+        ),
         (
             json!({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}),
             "messages[1].content[0].type",
             "unsupported_parameter",
         ),
-        (json!({"role": "user", "content": [{"type": "text"}]}), "messages[1].content[0].text", "missing_required_parameter"),
+        (
+            json!({"role": "user", "content": [{"type": "text"}]}),
+            "messages[1].content[0].text",
+            "missing_required_parameter",
+        ),
         (
             json!({"role": "assistant", "content": null, "tool_calls": [{"id": "x"}]}),
             "messages[1].tool_calls",
@@ -207,9 +307,24 @@ fn a_refused_message_is_named_by_its_place() {
 
 #[test]
 fn what_is_missing_is_named() {
-    refused_as(Endpoint::Chat, &json!({"messages": []}), "model", "missing_required_parameter");
-    refused_as(Endpoint::Chat, &json!({"model": "tiny"}), "messages", "missing_required_parameter");
-    refused_as(Endpoint::Completions, &json!({"model": "tiny"}), "prompt", "missing_required_parameter");
+    refused_as(
+        Endpoint::Chat,
+        &json!({"messages": []}),
+        "model",
+        "missing_required_parameter",
+    );
+    refused_as(
+        Endpoint::Chat,
+        &json!({"model": "tiny"}),
+        "messages",
+        "missing_required_parameter",
+    );
+    refused_as(
+        Endpoint::Completions,
+        &json!({"model": "tiny"}),
+        "prompt",
+        "missing_required_parameter",
+    );
 }
 
 #[test]

@@ -18,9 +18,21 @@ const BOTH: &[Unsupported] = &[
         asks_for_nothing: |value| value.as_f64() == Some(1.0),
         what_would_be_right: "must be 1: one request gets one answer",
     },
-    Unsupported { param: "presence_penalty", asks_for_nothing: is_zero, what_would_be_right: "must be 0" },
-    Unsupported { param: "frequency_penalty", asks_for_nothing: is_zero, what_would_be_right: "must be 0" },
-    Unsupported { param: "logit_bias", asks_for_nothing: is_empty, what_would_be_right: "must be empty or absent" },
+    Unsupported {
+        param: "presence_penalty",
+        asks_for_nothing: is_zero,
+        what_would_be_right: "must be 0",
+    },
+    Unsupported {
+        param: "frequency_penalty",
+        asks_for_nothing: is_zero,
+        what_would_be_right: "must be 0",
+    },
+    Unsupported {
+        param: "logit_bias",
+        asks_for_nothing: is_empty,
+        what_would_be_right: "must be empty or absent",
+    },
 ];
 
 const CHAT: &[Unsupported] = &[
@@ -29,9 +41,21 @@ const CHAT: &[Unsupported] = &[
         asks_for_nothing: |value| value == &Value::Bool(false),
         what_would_be_right: "must be false or absent",
     },
-    Unsupported { param: "top_logprobs", asks_for_nothing: is_zero, what_would_be_right: "must be 0 or absent" },
-    Unsupported { param: "tools", asks_for_nothing: is_empty, what_would_be_right: "must be empty or absent" },
-    Unsupported { param: "functions", asks_for_nothing: is_empty, what_would_be_right: "must be empty or absent" },
+    Unsupported {
+        param: "top_logprobs",
+        asks_for_nothing: is_zero,
+        what_would_be_right: "must be 0 or absent",
+    },
+    Unsupported {
+        param: "tools",
+        asks_for_nothing: is_empty,
+        what_would_be_right: "must be empty or absent",
+    },
+    Unsupported {
+        param: "functions",
+        asks_for_nothing: is_empty,
+        what_would_be_right: "must be empty or absent",
+    },
     Unsupported {
         param: "tool_choice",
         asks_for_nothing: leaves_tools_alone,
@@ -49,15 +73,31 @@ const CHAT: &[Unsupported] = &[
     },
     Unsupported {
         param: "modalities",
-        asks_for_nothing: |value| value.as_array().is_some_and(|kinds| kinds.iter().all(|kind| kind == "text")),
+        asks_for_nothing: |value| {
+            value
+                .as_array()
+                .is_some_and(|kinds| kinds.iter().all(|kind| kind == "text"))
+        },
         what_would_be_right: "must be [\"text\"] or absent",
     },
-    Unsupported { param: "audio", asks_for_nothing: |_| false, what_would_be_right: "must be absent" },
-    Unsupported { param: "web_search_options", asks_for_nothing: |_| false, what_would_be_right: "must be absent" },
+    Unsupported {
+        param: "audio",
+        asks_for_nothing: |_| false,
+        what_would_be_right: "must be absent",
+    },
+    Unsupported {
+        param: "web_search_options",
+        asks_for_nothing: |_| false,
+        what_would_be_right: "must be absent",
+    },
 ];
 
 const COMPLETIONS: &[Unsupported] = &[
-    Unsupported { param: "logprobs", asks_for_nothing: |_| false, what_would_be_right: "must be absent" },
+    Unsupported {
+        param: "logprobs",
+        asks_for_nothing: |_| false,
+        what_would_be_right: "must be absent",
+    },
     Unsupported {
         param: "best_of",
         asks_for_nothing: |value| value.as_f64() == Some(1.0),
@@ -81,7 +121,12 @@ pub(super) fn refuse(endpoint: Endpoint, fields: &Fields<'_>) -> Result<(), Refu
         Endpoint::Chat => CHAT,
         Endpoint::Completions => COMPLETIONS,
     };
-    for Unsupported { param, asks_for_nothing, what_would_be_right } in BOTH.iter().chain(own) {
+    for Unsupported {
+        param,
+        asks_for_nothing,
+        what_would_be_right,
+    } in BOTH.iter().chain(own)
+    {
         if fields.get(param).is_some_and(|value| !asks_for_nothing(value)) {
             let message = format!("'{param}' is not supported by this server: it {what_would_be_right}.");
             return Err(Refusal::unsupported(*param, message));

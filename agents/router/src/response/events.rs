@@ -29,7 +29,12 @@ pub(crate) fn stream(
     first: Option<Output>,
     keep_alive_interval: Duration,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send {
-    let writer = Writer { answer, generation: Some(generation), keep_alive_interval, opened: false };
+    let writer = Writer {
+        answer,
+        generation: Some(generation),
+        keep_alive_interval,
+        opened: false,
+    };
     unfold((writer, first), |(mut writer, first)| async move {
         let bytes = writer.next(first).await?;
         Some((Ok(bytes), (writer, None)))

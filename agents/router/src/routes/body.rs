@@ -31,5 +31,9 @@ async fn read_all(body: Body, limit_bytes: usize) -> Result<Bytes, Refusal> {
             break;
         }
     }
-    if num_bytes > limit_bytes { Err(Refusal::body_too_large(limit_bytes)) } else { Ok(whole.freeze()) }
+    if num_bytes > limit_bytes {
+        Err(Refusal::body_too_large(limit_bytes))
+    } else {
+        Ok(whole.freeze())
+    }
 }

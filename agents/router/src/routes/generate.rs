@@ -30,8 +30,16 @@ use crate::{
 const TIMEOUT_HEADER: &str = "x-request-timeout";
 
 pub(super) async fn answer(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
-    let request_id = request.extensions().get::<RequestId>().map_or("", RequestId::as_str).to_owned();
-    let closing = request.extensions().get::<Closing>().map(|closing| closing.0.clone()).unwrap_or_default();
+    let request_id = request
+        .extensions()
+        .get::<RequestId>()
+        .map_or("", RequestId::as_str)
+        .to_owned();
+    let closing = request
+        .extensions()
+        .get::<Closing>()
+        .map(|closing| closing.0.clone())
+        .unwrap_or_default();
     let mut record = Record::begin(Arc::clone(&app.metrics), request_id);
     let admitted = match admit(&app, endpoint, request, &mut record).await {
         Ok(admitted) => admitted,
@@ -40,7 +48,12 @@ pub(super) async fn answer(app: Arc<App>, endpoint: Endpoint, request: Request) 
             return refusal.into_response();
         }
     };
-    let Admitted { request, answer, stream, lease } = admitted;
+    let Admitted {
+        request,
+        answer,
+        stream,
+        lease,
+    } = admitted;
     let backend = Arc::clone(&app.backend);
     let generation = Generation::open(backend, request, endpoint.prompt_param(), closing, lease, record);
     let response = if stream {
@@ -71,11 +84,27 @@ async fn admit(
     let timeout = timeout(&parts.headers, &app.config)?;
     let deadline = record.arrived() + timeout;
     let Ok(permit) = Arc::clone(&app.places).try_acquire_owned() else {
-        return Err(Refusal::busy("too many requests at a time", app.config.retry_after));
+        return Err(Refusal::busy(
+            "too many requests at a time",
+            app.config.retry_after,
+        ));
     };
     let lease = Lease::new(permit, deadline);
-    let body = body::read(unread_body, app.config.body_bytes_max, app.config.body_timeout.min(timeout)).await?;
-    let Parsed { model, prompt, sampling, max_tokens, stop, stream, include_usage } = request::parse(endpoint, &body)?;
+    let body = body::read(
+        unread_body,
+        app.config.body_bytes_max,
+        app.config.body_timeout.min(timeout),
+    )
+    .await?;
+    let Parsed {
+        model,
+        prompt,
+        sampling,
+        max_tokens,
+        stop,
+        stream,
+        include_usage,
+    } = request::parse(endpoint, &body)?;
     let service = app
         .backend
         .service(&model)
@@ -100,7 +129,12 @@ async fn admit(
         model: service.name,
         include_usage,
     };
-    Ok(Admitted { request, answer, stream, lease })
+    Ok(Admitted {
+        request,
+        answer,
+        stream,
+        lease,
+    })
 }
 
 /// The header's seconds, or the default.
@@ -108,7 +142,10 @@ fn timeout(headers: &HeaderMap, config: &crate::Config) -> Result<Duration, Refu
     let Some(value) = headers.get(TIMEOUT_HEADER) else {
         return Ok(config.request_timeout_default);
     };
-    let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
+    let seconds = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse::<f64>().ok());
     seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .filter(|timeout| !timeout.is_zero() && *timeout <= config.request_timeout_max)
@@ -116,7 +153,9 @@ fn timeout(headers: &HeaderMap, config: &crate::Config) -> Result<Duration, Refu
             let longest = config.request_timeout_max.as_secs_f64();
             Refusal::invalid_header(
                 "X-Request-Timeout",
-                format!("The header 'X-Request-Timeout' must be a number of seconds above 0, at most {longest}."),
+                format!(
+                    "The header 'X-Request-Timeout' must be a number of seconds above 0, at most {longest}."
+                ),
             )
         })
 }
@@ -137,7 +176,11 @@ async fn answer_at_once(answer: &Answer, mut generation: Generation) -> Result<R
             Output::Text(piece) => text.push_str(&piece),
             Output::Finished(reason, usage) => {
                 let body = Body::from(answer.whole(&text, reason, usage));
-                return Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response());
+                return Ok((
+                    [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+                    body,
+                )
+                    .into_response());
             }
         }
     }
@@ -156,10 +199,16 @@ async fn answer_in_events(
     };
     let events = response::stream(answer, generation, first, keep_alive_interval);
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         // Some proxies collect a response before they pass it on, unless they are told not to.
-        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+        (
+            header::HeaderName::from_static("x-accel-buffering"),
+            HeaderValue::from_static("no"),
+        ),
     ];
     Ok((headers, Body::from_stream(events)).into_response())
 }

@@ -16,7 +16,11 @@ use crate::{
 
 pub(super) async fn list(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Models>, Refusal> {
     let caller = app.authenticate(&headers)?;
-    let services = app.backend.services().into_iter().filter(|service| caller.services.contains(&service.name));
+    let services = app
+        .backend
+        .services()
+        .into_iter()
+        .filter(|service| caller.services.contains(&service.name));
     Ok(Json(Models::new(services)))
 }
 
@@ -26,6 +30,11 @@ pub(super) async fn show(
     headers: HeaderMap,
 ) -> Result<Json<Model>, Refusal> {
     let caller = app.authenticate(&headers)?;
-    let service = app.backend.service(&name).filter(|service| caller.services.contains(&service.name));
-    service.map(|service| Json(service.into())).ok_or_else(|| Refusal::unknown_model(&name))
+    let service = app
+        .backend
+        .service(&name)
+        .filter(|service| caller.services.contains(&service.name));
+    service
+        .map(|service| Json(service.into()))
+        .ok_or_else(|| Refusal::unknown_model(&name))
 }

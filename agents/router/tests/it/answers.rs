@@ -10,7 +10,9 @@ use crate::scripted::*;
 async fn a_chat_is_answered_whole() {
     let backend = Scripted::events(hello());
     let fixture = fixture(&backend, Config::default());
-    let (status, mut answer) = fixture.send_for_json(chat_request(json!({"max_tokens": 9, "stop": "###"}))).await;
+    let (status, mut answer) = fixture
+        .send_for_json(chat_request(json!({"max_tokens": 9, "stop": "###"})))
+        .await;
     assert_eq!(status, StatusCode::OK);
     assert!(answer["id"].as_str().unwrap().starts_with("chatcmpl-"));
     assert!(answer["created"].as_u64().unwrap() > 1_700_000_000);
@@ -30,9 +32,17 @@ async fn a_chat_is_answered_whole() {
         })
     );
     let request = backend.last_request();
-    let Prompt::Chat(messages) = request.prompt else { panic!("a chat arrives as a chat") };
-    assert_eq!((messages[0].role, messages[0].content.as_str()), (Role::User, "hi"));
-    assert_eq!((request.max_tokens, request.stop, request.caller.user.as_str()), (Some(9), vec!["###".to_owned()], "somebody"));
+    let Prompt::Chat(messages) = request.prompt else {
+        panic!("a chat arrives as a chat")
+    };
+    assert_eq!(
+        (messages[0].role, messages[0].content.as_str()),
+        (Role::User, "hi")
+    );
+    assert_eq!(
+        (request.max_tokens, request.stop, request.caller.user.as_str()),
+        (Some(9), vec!["###".to_owned()], "somebody")
+    );
 }
 
 #[tokio::test]
@@ -40,17 +50,33 @@ async fn a_completion_is_answered_whole_and_in_events() {
     let backend = Scripted::events(hello());
     let fixture = fixture(&backend, Config::default());
     let body = json!({"model": "tiny", "prompt": "once"});
-    let (_, answer) = fixture.send_for_json(post("/v1/completions", &body.to_string())).await;
-    assert_eq!((&answer["object"], &answer["choices"][0]["text"]), (&json!("text_completion"), &json!("Hello world")));
+    let (_, answer) = fixture
+        .send_for_json(post("/v1/completions", &body.to_string()))
+        .await;
+    assert_eq!(
+        (&answer["object"], &answer["choices"][0]["text"]),
+        (&json!("text_completion"), &json!("Hello world"))
+    );
     assert_eq!(answer["choices"][0]["finish_reason"], "stop");
     assert_eq!(answer["choices"][0].get("message"), None);
 
     let body = json!({"model": "tiny", "prompt": "once", "stream": true});
-    let (_, data) = fixture.send_for_events(post("/v1/completions", &body.to_string())).await;
+    let (_, data) = fixture
+        .send_for_events(post("/v1/completions", &body.to_string()))
+        .await;
     let (done, chunks) = data.split_last().unwrap();
-    let chunks: Vec<Value> = chunks.iter().map(|chunk| serde_json::from_str(chunk).unwrap()).collect();
-    let texts: Vec<&str> = chunks.iter().map(|chunk| chunk["choices"][0]["text"].as_str().unwrap()).collect();
-    assert_eq!((texts, done.as_str()), (vec!["Hel", "lo", " world", ""], "[DONE]"));
+    let chunks: Vec<Value> = chunks
+        .iter()
+        .map(|chunk| serde_json::from_str(chunk).unwrap())
+        .collect();
+    let texts: Vec<&str> = chunks
+        .iter()
+        .map(|chunk| chunk["choices"][0]["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (texts, done.as_str()),
+        (vec!["Hel", "lo", " world", ""], "[DONE]")
+    );
     assert!(chunks.iter().all(|chunk| chunk["object"] == "text_completion"));
 }
 
@@ -62,7 +88,10 @@ async fn models_are_listed_for_those_who_may_use_them() {
         list["data"][0],
         json!({"id": "tiny", "object": "model", "created": 1_700_000_000, "owned_by": "edgeloom", "max_model_len": 2048})
     );
-    assert_eq!((&list["object"], list["data"].as_array().unwrap().len()), (&json!("list"), 2));
+    assert_eq!(
+        (&list["object"], list["data"].as_array().unwrap().len()),
+        (&json!("list"), 2)
+    );
 
     let (status, model) = fixture.send_for_json(get("/v1/models/demo/large")).await;
     assert_eq!((status, &model["id"]), (StatusCode::OK, &json!("demo/large")));
@@ -71,13 +100,18 @@ async fn models_are_listed_for_those_who_may_use_them() {
 
     let of_bob = |path: &str| {
         let mut request = get(path);
-        request.headers_mut().insert("authorization", "bearer sk-bob".parse().unwrap());
+        request
+            .headers_mut()
+            .insert("authorization", "bearer sk-bob".parse().unwrap());
         request
     };
     let (_, list) = fixture.send_for_json(of_bob("/v1/models")).await;
     assert_eq!(list["data"].as_array().unwrap().len(), 1);
     let (status, error) = fixture.send_for_json(of_bob("/v1/models/demo/large")).await;
-    assert_eq!((status, &error["error"]["code"]), (StatusCode::NOT_FOUND, &json!("model_not_found")));
+    assert_eq!(
+        (status, &error["error"]["code"]),
+        (StatusCode::NOT_FOUND, &json!("model_not_found"))
+    );
 }
 
 #[tokio::test]
@@ -90,7 +124,10 @@ async fn probes_need_no_key_and_say_why() {
     backend.ready.store(false, std::sync::atomic::Ordering::Relaxed);
     let (status, body) = fixture.send_for_json(anonymous("/readyz")).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(body["reasons"], json!([{"name": "NoRouteTable", "message": "no RouteTable has arrived yet"}]));
+    assert_eq!(
+        body["reasons"],
+        json!([{"name": "NoRouteTable", "message": "no RouteTable has arrived yet"}])
+    );
 }
 
 #[tokio::test]
@@ -98,12 +135,16 @@ async fn the_request_id_is_echoed_or_made() {
     let backend = Scripted::events(hello());
     let fixture = fixture(&backend, Config::default());
     let mut request = chat_request(json!({}));
-    request.headers_mut().insert("x-request-id", "mine-7".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x-request-id", "mine-7".parse().unwrap());
     assert_eq!(fixture.send(request).await.headers()["x-request-id"], "mine-7");
     assert_eq!(backend.last_request().request_id, "mine-7");
 
     let mut request = get("/nowhere");
-    request.headers_mut().insert("x-request-id", "two words".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("x-request-id", "two words".parse().unwrap());
     let made = fixture.send(request).await.headers()["x-request-id"].clone();
     assert!(made.to_str().unwrap().starts_with("req-"));
 }
@@ -126,7 +167,10 @@ async fn metrics_count_outcomes_and_tokens_by_known_service_only() {
         r#"edgeloom_request_duration_seconds_count{service="unknown"} 2"#,
         "edgeloom_requests_in_flight 0",
     ] {
-        assert!(shown.lines().any(|found| found == line), "{line} is missing in\n{shown}");
+        assert!(
+            shown.lines().any(|found| found == line),
+            "{line} is missing in\n{shown}"
+        );
     }
     assert!(!shown.contains("made-up"));
 }

@@ -1,6 +1,9 @@
 //! The router from outside: over its routes, in the process or on a socket, with a backend that follows a script.
 
+#![allow(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
+
 mod answers;
+mod logs;
 mod openai;
 mod refusals;
 mod scripted;

@@ -14,8 +14,8 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use prometheus::Registry;
 use router::{
-    AllowedServices, AuthError, Backend, Caller, Config, Error, Event, EventStream, FinishReason, Readiness, Reason,
-    Request, ServiceInfo, Usage,
+    AllowedServices, AuthError, Backend, Caller, Config, Error, Event, EventStream, FinishReason, Readiness,
+    Reason, Request, ServiceInfo, Usage,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -51,11 +51,20 @@ impl Scripted {
     pub(crate) fn new(
         script: impl Fn(Request) -> BoxFuture<'static, Result<EventStream, Error>> + Send + Sync + 'static,
     ) -> Arc<Self> {
-        Arc::new(Self { script: Box::new(script), requests: Mutex::default(), ready: AtomicBool::new(true) })
+        Arc::new(Self {
+            script: Box::new(script),
+            requests: Mutex::default(),
+            ready: AtomicBool::new(true),
+        })
     }
 
     pub(crate) fn last_request(&self) -> Request {
-        self.requests.lock().unwrap().last().expect("the backend was asked").clone()
+        self.requests
+            .lock()
+            .unwrap()
+            .last()
+            .expect("the backend was asked")
+            .clone()
     }
 }
 
@@ -79,7 +88,10 @@ impl Backend for Scripted {
             Some("sk-bob") => AllowedServices::Only(["tiny".to_owned()].into()),
             Some(_) => return Err(AuthError::UnknownKey),
         };
-        Ok(Caller { user: "somebody".to_owned(), services })
+        Ok(Caller {
+            user: "somebody".to_owned(),
+            services,
+        })
     }
 
     async fn generate(&self, request: Request) -> Result<EventStream, Error> {
@@ -92,7 +104,10 @@ impl Backend for Scripted {
             Readiness::Ready
         } else {
             let message = "no RouteTable has arrived yet".to_owned();
-            Readiness::NotReady(vec![Reason { name: "NoRouteTable".to_owned(), message }])
+            Readiness::NotReady(vec![Reason {
+                name: "NoRouteTable".to_owned(),
+                message,
+            }])
         }
     }
 }
@@ -102,12 +117,21 @@ pub(crate) fn started() -> Result<Event, Error> {
 }
 
 pub(crate) fn text(piece: &str) -> Result<Event, Error> {
-    Ok(Event::Text { piece: piece.to_owned(), tokens: 1 })
+    Ok(Event::Text {
+        piece: piece.to_owned(),
+        tokens: 1,
+    })
 }
 
 pub(crate) fn finished(completion_tokens: u32) -> Result<Event, Error> {
-    let usage = Usage { prompt_tokens: 5, completion_tokens };
-    Ok(Event::Finished { reason: FinishReason::Stop, usage })
+    let usage = Usage {
+        prompt_tokens: 5,
+        completion_tokens,
+    };
+    Ok(Event::Finished {
+        reason: FinishReason::Stop,
+        usage,
+    })
 }
 
 pub(crate) fn hello() -> Vec<Result<Event, Error>> {
@@ -122,12 +146,17 @@ pub(crate) struct Fixture {
 pub(crate) fn fixture(backend: &Arc<Scripted>, config: Config) -> Fixture {
     let registry = Registry::new();
     let backend: Arc<dyn Backend> = Arc::clone(backend) as _;
-    Fixture { routes: router::routes(backend, config, &registry).unwrap(), registry }
+    Fixture {
+        routes: router::routes(backend, config, &registry).unwrap(),
+        registry,
+    }
 }
 
 pub(crate) fn chat_request(extra: Value) -> http::Request<Body> {
     let mut body = json!({"model": "tiny", "messages": [{"role": "user", "content": "hi"}]});
-    body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    body.as_object_mut()
+        .unwrap()
+        .extend(extra.as_object().unwrap().clone());
     post("/v1/chat/completions", &body.to_string())
 }
 
@@ -140,7 +169,10 @@ pub(crate) fn post(path: &str, body: &str) -> http::Request<Body> {
 }
 
 pub(crate) fn get(path: &str) -> http::Request<Body> {
-    http::Request::get(path).header("authorization", "Bearer sk-alice").body(Body::empty()).unwrap()
+    http::Request::get(path)
+        .header("authorization", "Bearer sk-alice")
+        .body(Body::empty())
+        .unwrap()
 }
 
 impl Fixture {
@@ -150,7 +182,10 @@ impl Fixture {
 
     pub(crate) async fn send_for_json(&self, request: http::Request<Body>) -> (StatusCode, Value) {
         let response = self.send(request).await;
-        (response.status(), serde_json::from_str(&text_of(response).await).unwrap())
+        (
+            response.status(),
+            serde_json::from_str(&text_of(response).await).unwrap(),
+        )
     }
 
     /// The status and the `data:` of each event.
@@ -160,7 +195,9 @@ impl Fixture {
     }
 
     pub(crate) fn metrics(&self) -> String {
-        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap()
+        prometheus::TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap()
     }
 }
 
@@ -170,14 +207,22 @@ pub(crate) async fn text_of(response: Response) -> String {
 }
 
 pub(crate) fn data_of(events: &str) -> Vec<String> {
-    events.lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_owned).collect()
+    events
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The texts of a chat's chunks, joined.
 pub(crate) fn shown(data: &[String]) -> String {
     data.iter()
         .filter_map(|data| serde_json::from_str::<Value>(data).ok())
-        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .filter_map(|chunk| {
+            chunk["choices"][0]["delta"]["content"]
+                .as_str()
+                .map(str::to_owned)
+        })
         .collect()
 }
 

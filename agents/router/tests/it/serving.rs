@@ -25,13 +25,18 @@ pub(crate) async fn serve(backend: &Arc<Scripted>, drain_timeout: Duration) -> S
     let stop = CancellationToken::new();
     let routes = fixture(backend, Config::default()).routes;
     let running = tokio::spawn(router::serve(listener, routes, stop.clone(), drain_timeout));
-    Server { address, stop, running }
+    Server {
+        address,
+        stop,
+        running,
+    }
 }
 
 const LONG: Duration = Duration::from_secs(600);
 
 async fn send_chat(address: SocketAddr, stream: bool) -> TcpStream {
-    let body = json!({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": stream}).to_string();
+    let body = json!({"model": "tiny", "messages": [{"role": "user", "content": "hi"}], "stream": stream})
+        .to_string();
     let mut connection = TcpStream::connect(address).await.unwrap();
     let request = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer sk-alice\r\n\
@@ -47,7 +52,12 @@ async fn read_until(connection: &mut TcpStream, text: &str) -> String {
     while !String::from_utf8_lossy(&read).contains(text) {
         let mut buffer = [0; 4096];
         let length = connection.read(&mut buffer).await.unwrap();
-        assert_ne!(length, 0, "the connection ended before {text}: {}", String::from_utf8_lossy(&read));
+        assert_ne!(
+            length,
+            0,
+            "the connection ended before {text}: {}",
+            String::from_utf8_lossy(&read)
+        );
         read.extend_from_slice(&buffer[..length]);
     }
     String::from_utf8(read).unwrap()
@@ -68,7 +78,9 @@ async fn a_connection_that_breaks_cancels_its_stream() {
     let cancellation = backend.last_request().cancellation;
     assert!(!cancellation.is_cancelled());
     drop(connection);
-    tokio::time::timeout(Duration::from_secs(20), cancellation.cancelled()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), cancellation.cancelled())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -76,10 +88,15 @@ async fn a_connection_that_breaks_cancels_an_answer_that_does_not_stream() {
     let backend = Scripted::hanging_after(vec![started(), text("Hel")]);
     let server = serve(&backend, LONG).await;
     let connection = send_chat(server.address, false).await;
-    eventually("the backend to be asked", || !backend.requests.lock().unwrap().is_empty()).await;
+    eventually("the backend to be asked", || {
+        !backend.requests.lock().unwrap().is_empty()
+    })
+    .await;
     drop(connection);
     let cancellation = backend.last_request().cancellation;
-    tokio::time::timeout(Duration::from_secs(20), cancellation.cancelled()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), cancellation.cancelled())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -92,11 +109,15 @@ async fn stopping_lets_streams_finish_and_takes_no_new_ones() {
             futures::stream::iter([text("lo"), finished(2)])
         };
         use futures::{FutureExt, StreamExt};
-        Ok(futures::stream::iter([started(), text("Hel")]).chain(rest.flatten_stream()).boxed())
+        Ok(futures::stream::iter([started(), text("Hel")])
+            .chain(rest.flatten_stream())
+            .boxed())
     });
     let server = serve(&backend, LONG).await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut idle, "ok").await;
     let mut connection = send_chat(server.address, true).await;
     read_until(&mut connection, "Hel").await;
@@ -120,7 +141,10 @@ async fn a_stream_that_outlasts_the_drain_ends_with_an_error() {
     read_until(&mut connection, "Hel").await;
     server.stop.cancel();
     let rest = read_to_end(&mut connection).await;
-    assert!(rest.contains("shutting down") && !rest.contains("[DONE]"), "{rest}");
+    assert!(
+        rest.contains("shutting down") && !rest.contains("[DONE]"),
+        "{rest}"
+    );
     server.running.await.unwrap();
     assert!(backend.last_request().cancellation.is_cancelled());
 }

@@ -1,0 +1,78 @@
+//! What the log says of a request, and what it must not.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
+
+use router::{Config, Error};
+use serde_json::json;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::scripted::*;
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_one_line_without_prompt_answer_or_key() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::INFO)
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let defect = Err(Error::Internal {
+        reason: "a bug".to_owned(),
+    });
+    for events in [hello(), vec![started(), text("Hello"), defect]] {
+        let fixture = fixture(&Scripted::events(events), Config::default());
+        let messages = json!([{"role": "user", "content": "my secret question"}]);
+        fixture
+            .send(chat_request(json!({"messages": messages, "stop": ["my stop"]})))
+            .await;
+        fixture
+            .send(chat_request(json!({"model": "my invented model"})))
+            .await;
+    }
+    drop(guard);
+    let written = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let done: Vec<&str> = written
+        .lines()
+        .filter(|line| line.contains("request done"))
+        .collect();
+    assert_eq!(done.len(), 4, "{written}");
+    for field in [
+        "user=\"somebody\"",
+        "service=\"tiny\"",
+        "status=200",
+        "prompt_tokens=5",
+        "completion_tokens=4",
+    ] {
+        assert!(done[0].contains(field), "{field} is missing in {}", done[0]);
+    }
+    assert!(written.contains("a bug"), "{written}");
+    for secret in ["my ", "Hel", "world", "sk-alice"] {
+        assert!(!written.contains(secret), "{secret} stands in {written}");
+    }
+}
