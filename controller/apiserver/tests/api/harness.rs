@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 /// Deadline for what should happen at once.
-pub const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 /// A resource of group `edge.test` without a schema; it has status and scale.
-pub fn widgets() -> Resource {
+pub(crate) fn widgets() -> Resource {
     Resource {
         group: "edge.test".into(),
         version: "v1".into(),
@@ -53,27 +53,27 @@ pub fn widgets() -> Resource {
 }
 
 /// A server with clients.
-pub struct Harness {
-    pub server: ApiServer,
-    pub client: Client,
+pub(crate) struct Harness {
+    pub(crate) server: ApiServer,
+    pub(crate) client: Client,
 }
 
 /// An answer to a plain request.
 #[derive(Debug)]
-pub struct Answer {
-    pub code: u16,
-    pub body: Value,
-    pub warnings: Vec<String>,
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) body: Value,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Harness {
     /// A server over a new store in memory.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::over(Arc::new(Memory::new())).await
     }
 
     /// A server over this store.
-    pub async fn over(store: Arc<dyn Store>) -> Self {
+    pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let server = ApiServer::new(store, Options::default());
         server.kinds().serve_definition("widgets.edge.test", vec![widgets()]);
         let client = Client::new(server.in_process_router(UserInfo::loopback()), "default");
@@ -87,23 +87,23 @@ impl Harness {
     }
 
     /// Widgets in a namespace.
-    pub fn widgets(&self, namespace: &str) -> Api<DynamicObject> {
+    pub(crate) fn widgets(&self, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), namespace, &resource())
     }
 
     /// Sends a JSON body; `null` sends none.
-    pub async fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.send_as("application/json", method, path, body).await
     }
 
     /// Sends a body of this media type.
-    pub async fn send_as(&self, media_type: &str, method: &str, path: &str, body: &Value) -> Answer {
+    pub(crate) async fn send_as(&self, media_type: &str, method: &str, path: &str, body: &Value) -> Answer {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         self.send_text(media_type, method, path, body).await
     }
 
     /// Sends a text of this media type.
-    pub async fn send_text(&self, media_type: &str, method: &str, path: &str, body: String) -> Answer {
+    pub(crate) async fn send_text(&self, media_type: &str, method: &str, path: &str, body: String) -> Answer {
         let request = Request::builder()
             .method(method.parse::<Method>().expect("a method"))
             .uri(path)
@@ -119,7 +119,7 @@ impl Harness {
     }
 
     /// Makes a widget in `default`.
-    pub async fn create(&self, name: &str, spec: Value) -> Value {
+    pub(crate) async fn create(&self, name: &str, spec: Value) -> Value {
         let body = json!({"apiVersion": "edge.test/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec});
         let answer = self.send("POST", WIDGETS, &body).await;
         assert_eq!(answer.code, 201, "{}", answer.body);
@@ -128,10 +128,10 @@ impl Harness {
 }
 
 /// The collection of widgets in `default`.
-pub const WIDGETS: &str = "/apis/edge.test/v1/namespaces/default/widgets";
+pub(crate) const WIDGETS: &str = "/apis/edge.test/v1/namespaces/default/widgets";
 
 /// What kube needs to know of widgets.
-pub fn resource() -> ApiResource {
+pub(crate) fn resource() -> ApiResource {
     ApiResource {
         group: "edge.test".into(),
         version: "v1".into(),
@@ -142,6 +142,6 @@ pub fn resource() -> ApiResource {
 }
 
 /// A widget as kube has it.
-pub fn widget(name: &str, spec: Value) -> DynamicObject {
+pub(crate) fn widget(name: &str, spec: Value) -> DynamicObject {
     DynamicObject::new(name, &resource()).data(json!({"spec": spec}))
 }

@@ -3,3 +3,7 @@
 mod harness;
 
 mod crud;
+mod deletions;
+mod lists;
+mod patches;
+mod watches;
