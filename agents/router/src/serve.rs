@@ -90,8 +90,6 @@ async fn accept(
         .await
         .expect("the semaphore is never closed");
     let (stream, _peer) = listener.accept().await?;
-    // A token is one small segment, and must not wait for the next.
-    stream.set_nodelay(true)?;
     Ok((stream, place))
 }
 
@@ -100,6 +98,11 @@ async fn all_ended(connections: &mut JoinSet<()>) {
 }
 
 async fn answer(stream: TcpStream, routes: Router, closing: Closing, stop: CancellationToken) {
+    // A token is one small segment, and must not wait for the next. It fails only if the client is gone already.
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "a connection ended before its first request");
+        return;
+    }
     let service = service_fn(move |mut request: Request<Incoming>| {
         let routes = routes.clone();
         request.extensions_mut().insert(closing.clone());
