@@ -22,11 +22,19 @@
 //! TPOT = Σ stages decode + Σ hops token + return
 //! ```
 //!
-//! The maximum and the penalties are part of what is minimised exactly, not replaced by a surrogate: see the search module.
+//! The maximum and the penalties are part of what is minimised exactly, not replaced by a surrogate: see [`search`].
 
+pub mod check;
+pub mod cost;
+pub mod explain;
+pub mod fixtures;
+pub mod links;
 pub mod problem;
+pub mod search;
 pub mod solution;
 pub mod units;
 
+pub use check::check;
 pub use problem::Problem;
+pub use search::{Budget, solve};
 pub use solution::Solution;

@@ -439,16 +439,16 @@ pub enum Decision {
     /// What ran before is no longer legal.
     Replaced {
         /// Why.
-        why: PreviousIllegal,
+        why: Illegality,
     },
 }
 
-/// Why a running pipeline cannot stay.
+/// What makes a pipeline illegal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PreviousIllegal {
+pub enum Illegality {
     /// The service no longer names its model variant, or asks for more quality.
     Candidate,
-    /// Its stages do not cover the model's layers once, in order, on different nodes that exist.
+    /// Its stages do not cover the layers once, in order, on different nodes that exist.
     Malformed,
     /// Its mode or number of stages is not allowed.
     Mode,

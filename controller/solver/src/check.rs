@@ -1,0 +1,297 @@
+//! Judges a solution, independently of how it was found.
+//!
+//! Shares no code with search or cost: memory is added up from the problem's own figures, links are looked up by
+//! scanning, layers are ticked off one by one. Judges legality only, not whether a better answer exists.
+
+use crate::problem::{Mode, Privacy, Problem, Service, Tier};
+use crate::solution::{Illegality, NodeReason, Outcome, PipelineShape, Solution, StageShape};
+use crate::units::{Bytes, LayerRange, NodeOrd, ServiceOrd};
+
+/// What stands on each node: stages of the pipelines that were admitted so far.
+#[derive(Clone, Debug, Default)]
+pub struct Occupancy {
+    stages: Vec<(ServiceOrd, PipelineShape)>,
+}
+
+impl Occupancy {
+    /// Admits a pipeline, legal or not.
+    pub fn admit(&mut self, service: ServiceOrd, shape: PipelineShape) {
+        self.stages.push((service, shape));
+    }
+}
+
+/// Everything that is illegal in a solution, by service; nothing if it is legal.
+#[must_use]
+pub fn check(problem: &Problem, solution: &Solution) -> Vec<(ServiceOrd, Illegality)> {
+    let mut found = Vec::new();
+    let mut occupancy = Occupancy::default();
+    for (index, outcome) in solution.services.iter().enumerate() {
+        let service = ServiceOrd::from_index(index);
+        let Outcome::Placed(placed) = outcome else {
+            continue;
+        };
+        let shape = placed.pipeline.shape();
+        found.extend(
+            check_pipeline(problem, service, &shape, &occupancy)
+                .into_iter()
+                .map(|why| (service, why)),
+        );
+        if mode_of(problem, &shape) != Some(placed.pipeline.mode) {
+            found.push((service, Illegality::Mode));
+        }
+        occupancy.admit(service, shape);
+    }
+    found
+}
+
+/// Everything that is illegal in a service's pipeline beside what stands on the nodes already.
+#[must_use]
+pub fn check_pipeline(
+    problem: &Problem,
+    service: ServiceOrd,
+    shape: &PipelineShape,
+    occupancy: &Occupancy,
+) -> Vec<Illegality> {
+    let asked = &problem.services[service.index()];
+    if !covers_model(problem, shape) {
+        return vec![Illegality::Malformed];
+    }
+    let mut found = Vec::new();
+    let (model, variant) = problem.variant(shape.candidate);
+    let good = variant.quality_milli >= asked.quality_min_milli && model.context_max >= asked.context_tokens;
+    if !asked.candidates.contains(&shape.candidate) || !good || (shape.stages.len() > 1 && !model.splittable)
+    {
+        found.push(Illegality::Candidate);
+    }
+    let allowed = mode_of(problem, shape).is_some_and(|mode| asked.modes.contains(&mode));
+    if !allowed
+        || asked
+            .stages_max
+            .is_some_and(|most| shape.stages.len() > most as usize)
+    {
+        found.push(Illegality::Mode);
+    }
+    for stage in &shape.stages {
+        check_node(problem, asked, shape, stage, &mut found);
+        check_memory(problem, service, shape, stage, occupancy, &mut found);
+    }
+    check_links(problem, asked, shape, &mut found);
+    check_activations(asked, shape, &mut found);
+    found
+}
+
+fn mode_of(problem: &Problem, shape: &PipelineShape) -> Option<Mode> {
+    match shape.stages.as_slice() {
+        [] => None,
+        [only] if problem.nodes[only.node.index()].tier == Tier::Device => Some(Mode::OnDevice),
+        [_] => Some(Mode::OnServer),
+        [_, _] => Some(Mode::Split),
+        _ => Some(Mode::MultiHop),
+    }
+}
+
+fn covers_model(problem: &Problem, shape: &PipelineShape) -> bool {
+    let known = problem
+        .models
+        .get(shape.candidate.model.index())
+        .and_then(|model| model.variants.get(shape.candidate.variant.index()));
+    let Some(variant) = known else { return false };
+    let mut held = vec![0; variant.layer_bytes.len()];
+    let mut next = 0;
+    for (position, stage) in shape.stages.iter().enumerate() {
+        let LayerRange { start, end } = stage.layers;
+        if start != next
+            || end <= start
+            || end as usize > held.len()
+            || stage.node.index() >= problem.nodes.len()
+        {
+            return false;
+        }
+        if shape.stages[..position]
+            .iter()
+            .any(|other| other.node == stage.node)
+        {
+            return false;
+        }
+        held[start as usize..end as usize]
+            .iter_mut()
+            .for_each(|count| *count += 1);
+        next = end;
+    }
+    held.iter().all(|&count| count == 1)
+}
+
+fn check_node(
+    problem: &Problem,
+    service: &Service,
+    shape: &PipelineShape,
+    stage: &StageShape,
+    found: &mut Vec<Illegality>,
+) {
+    let node = &problem.nodes[stage.node.index()];
+    let mut refuse = |why| {
+        found.push(Illegality::Node {
+            node: stage.node,
+            why,
+        })
+    };
+    for excluded in service
+        .excluded
+        .iter()
+        .filter(|excluded| excluded.node == stage.node)
+    {
+        refuse(NodeReason::Excluded(excluded.why));
+    }
+    if let Some(battery) = node.battery.filter(|battery| battery.charge <= battery.reserve) {
+        refuse(NodeReason::BatteryLow {
+            charge: battery.charge,
+            reserve: battery.reserve,
+        });
+    }
+    if node.compute_share_milli == 0 {
+        refuse(NodeReason::NoCompute);
+    }
+    let (_, variant) = problem.variant(shape.candidate);
+    if node.declared.is_none() {
+        match node.speeds.iter().find(|table| table.kernel == variant.kernel) {
+            Some(table) if !table.head.is_empty() => {}
+            _ => refuse(NodeReason::SpeedUnknown),
+        }
+    }
+    if let Privacy::Trusted {
+        domains,
+        shallow_layers,
+    } = &service.privacy
+    {
+        let sees_output = stage.layers.end as usize == variant.layer_bytes.len();
+        let sees_prompt = stage.layers.start == 0 || stage.layers.start < *shallow_layers;
+        if (sees_output || sees_prompt) && !domains.contains(&node.trust_domain) {
+            refuse(NodeReason::Untrusted);
+        }
+    }
+}
+
+/// The node's memory with all its stages: equal weights once, one worker, everything else for each service.
+fn check_memory(
+    problem: &Problem,
+    service: ServiceOrd,
+    shape: &PipelineShape,
+    stage: &StageShape,
+    occupancy: &Occupancy,
+    found: &mut Vec<Illegality>,
+) {
+    let node = &problem.nodes[stage.node.index()];
+    let mut weights: Vec<(crate::problem::Candidate, LayerRange)> = Vec::new();
+    let mut bytes = u128::from(node.engine.worker.0);
+    let here = occupancy
+        .stages
+        .iter()
+        .map(|(owner, shape)| (*owner, shape))
+        .chain([(service, shape)]);
+    for (owner, shape) in here {
+        for other in shape.stages.iter().filter(|other| other.node == stage.node) {
+            if !weights.contains(&(shape.candidate, other.layers)) {
+                weights.push((shape.candidate, other.layers));
+                bytes += weight_bytes(problem, shape, other);
+            }
+            bytes += session_bytes(problem, owner, shape, other);
+        }
+    }
+    bytes += (bytes * u128::from(node.engine.margin_milli)).div_ceil(1_000);
+    let free = u128::from(node.memory.0.saturating_sub(node.reserved.0));
+    if bytes > free {
+        let missing = Bytes(u64::try_from(bytes - free).unwrap_or(u64::MAX));
+        found.push(Illegality::Memory {
+            node: stage.node,
+            missing,
+        });
+    }
+}
+
+fn weight_bytes(problem: &Problem, shape: &PipelineShape, stage: &StageShape) -> u128 {
+    let (_, variant) = problem.variant(shape.candidate);
+    let copies = |bytes: u64| (u128::from(bytes) * u128::from(variant.resident_milli)).div_ceil(1_000);
+    let mut bytes = 0;
+    for (layer, size) in variant.layer_bytes.iter().enumerate() {
+        if (stage.layers.start as usize..stage.layers.end as usize).contains(&layer) {
+            bytes += copies(size.0);
+        }
+    }
+    let opens = stage.layers.start == 0;
+    let closes = stage.layers.end as usize == variant.layer_bytes.len();
+    if opens && closes {
+        bytes + copies(variant.unsplit_ends_bytes.0)
+    } else if opens {
+        bytes + u128::from(variant.embedding_bytes.0)
+    } else if closes {
+        bytes + copies(variant.head_bytes.0)
+    } else {
+        bytes
+    }
+}
+
+fn session_bytes(problem: &Problem, owner: ServiceOrd, shape: &PipelineShape, stage: &StageShape) -> u128 {
+    let service = &problem.services[owner.index()];
+    let engine = &problem.nodes[stage.node.index()].engine;
+    let (model, variant) = problem.variant(shape.candidate);
+    let closes = stage.layers.end as usize == variant.layer_bytes.len();
+    let alone = stage.layers.start == 0 && closes;
+    let sessions = u128::from(service.concurrency);
+    let layers = u128::from(stage.layers.end - stage.layers.start);
+    let rows = sessions.max(u128::from(service.chunk_rows));
+    let multiple = u128::from(engine.kv_cell_multiple);
+    let cells = u128::from(service.context_tokens).div_ceil(multiple) * multiple;
+
+    let kv_cache = sessions * cells * layers * u128::from(model.kv_bytes_per_token_and_layer);
+    let scores = rows * cells * u128::from(engine.bytes_per_row_and_cell);
+    let working = rows * u128::from(model.compute_bytes_per_row);
+    let logits = 4 * u128::from(model.vocabulary) * sessions * u128::from(engine.logits_copies);
+    let hidden_states = 2 * rows * 4 * u128::from(model.hidden);
+    let logits = if closes { logits } else { 0 };
+    let hidden_states = if alone { 0 } else { hidden_states };
+    kv_cache + scores + working + logits + hidden_states + u128::from(engine.stage.0)
+}
+
+fn check_links(problem: &Problem, service: &Service, shape: &PipelineShape, found: &mut Vec<Illegality>) {
+    let mut need = |from: NodeOrd, to: NodeOrd| {
+        let exists = from == to
+            || problem
+                .links
+                .iter()
+                .any(|link| link.from == from && link.to == to);
+        if !exists {
+            found.push(Illegality::Link { from, to });
+        }
+    };
+    for pair in shape.stages.windows(2) {
+        need(pair[0].node, pair[1].node);
+    }
+    if let (Some(first), Some(last)) = (shape.stages.first(), shape.stages.last()) {
+        need(last.node, first.node);
+        for ingress in &service.ingress {
+            need(ingress.node, first.node);
+            need(first.node, ingress.node);
+        }
+    }
+}
+
+fn check_activations(service: &Service, shape: &PipelineShape, found: &mut Vec<Illegality>) {
+    let last = shape.stages.len().saturating_sub(1);
+    let legal = shape
+        .stages
+        .iter()
+        .enumerate()
+        .all(|(position, stage)| match stage.activation {
+            None => position == last,
+            Some(precision) => {
+                position < last
+                    && service
+                        .activations
+                        .iter()
+                        .any(|format| format.precision == precision)
+            }
+        });
+    if !legal {
+        found.push(Illegality::Activation);
+    }
+}

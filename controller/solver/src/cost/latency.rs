@@ -1,0 +1,201 @@
+//! Times of a layer, of both ends and of a message.
+//!
+//! Measured tables first, interpolated between their points; where nothing was measured a roofline over declared rates,
+//! marked as an estimate. How these times add up to a request is [`CostModel`](super::CostModel)'s business.
+
+use crate::problem::{Link, Model, Node, SpeedPoint, Variant};
+use crate::units::{Bytes, BytesPerSecond, Nanos};
+
+/// A request's text on the wire, per token: four characters, JSON around them.
+pub(crate) const REQUEST_BYTES_PER_TOKEN: u64 = 6;
+/// A request beside its text: headers, parameters.
+pub(crate) const REQUEST_BYTES: u64 = 1_024;
+/// One streamed token on its way to the ingress: an SSE event with its JSON.
+pub(crate) const EVENT_BYTES: u64 = 256;
+/// One sampled token on its way to the head, with its frame.
+pub(crate) const TOKEN_BYTES: u64 = 64;
+/// A frame around hidden states: session, pipeline, revision, position, deadline.
+pub(crate) const FRAME_BYTES: u64 = 64;
+
+/// Longest time that a single element may take, 11 days. Sums over all elements of a pipeline then stay far from
+/// overflow, and whatever is slower is as useless.
+pub(crate) const LONGEST: Nanos = Nanos(1_000_000_000_000_000);
+
+/// Times of one node for one variant, its share of compute applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeSpeed {
+    /// One layer, a prefill chunk.
+    pub(crate) chunk_layer: Nanos,
+    /// Embedding of a prefill chunk.
+    pub(crate) chunk_embedding: Nanos,
+    /// One layer, one row.
+    pub(crate) decode_layer: Nanos,
+    /// Embedding of one row.
+    pub(crate) decode_embedding: Nanos,
+    /// The head, one row.
+    pub(crate) head: Nanos,
+    /// One layer, one row of each session.
+    pub(crate) crowd_layer: Nanos,
+    /// Embedding of one row of each session.
+    pub(crate) crowd_embedding: Nanos,
+    /// The head, one row of each session.
+    pub(crate) crowd_head: Nanos,
+    /// Message in, message out, per batch.
+    pub(crate) overhead: Nanos,
+    /// Whether these rest on declared rates.
+    pub(crate) estimate: bool,
+}
+
+/// How fast a node runs a variant; `None` when nothing is known about it, or it gives models no compute.
+///
+/// `load_milli` is the work of services that chose earlier, in thousandths of a busy node: processor sharing stretches
+/// times by `1 + load`.
+pub(crate) fn node_speed(
+    node: &Node,
+    model: &Model,
+    variant: &Variant,
+    chunk_rows: u32,
+    concurrency: u32,
+    load_milli: u64,
+) -> Option<NodeSpeed> {
+    if node.compute_share_milli == 0 {
+        return None;
+    }
+    let table = node.speeds.iter().find(|table| table.kernel == variant.kernel);
+    let layer = |rows: u32| match table {
+        Some(table) => Some(interpolate(&table.layer, rows)),
+        None => roofline_layer(node, model, variant, rows),
+    };
+    let head = |rows: u32| match table {
+        Some(table) if !table.head.is_empty() => Some(interpolate(&table.head, rows)),
+        _ => roofline_head(node, model, variant, rows),
+    };
+    let embedding = |rows: u32| match table {
+        Some(table) => Some(table.embedding_row.times(u64::from(rows))),
+        None => node.declared.map(|declared| {
+            transfer(
+                Bytes(u64::from(rows) * u64::from(model.hidden) * 4),
+                declared.memory_rate,
+            )
+        }),
+    };
+    let stretched = |time: Nanos| {
+        let time = u128::from(time.0) * u128::from(1_000 + load_milli) / u128::from(node.compute_share_milli);
+        Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST)
+    };
+    Some(NodeSpeed {
+        chunk_layer: stretched(layer(chunk_rows)?),
+        chunk_embedding: stretched(embedding(chunk_rows)?),
+        decode_layer: stretched(layer(1)?),
+        decode_embedding: stretched(embedding(1)?),
+        head: stretched(head(1)?),
+        crowd_layer: stretched(layer(concurrency)?),
+        crowd_embedding: stretched(embedding(concurrency)?),
+        crowd_head: stretched(head(concurrency)?),
+        overhead: node.message_overhead.min(LONGEST),
+        estimate: table.is_none_or(|table| table.head.is_empty()),
+    })
+}
+
+/// Time of `rows` rows, piecewise linear between measured points. Below the first point its time holds (a batch costs at
+/// least that much); beyond the last one the last slope goes on, or the ratio to a single point.
+pub(crate) fn interpolate(points: &[SpeedPoint], rows: u32) -> Nanos {
+    let (first, last) = (points[0], points[points.len() - 1]);
+    if rows <= first.rows {
+        return first.time;
+    }
+    if points.len() == 1 {
+        let time = u128::from(last.time.0) * u128::from(rows) / u128::from(last.rows);
+        return Nanos(u64::try_from(time).unwrap_or(u64::MAX));
+    }
+    let right = points
+        .partition_point(|point| point.rows < rows)
+        .min(points.len() - 1);
+    let (below, above) = (points[right - 1], points[right]);
+    let rise = i128::from(above.time.0) - i128::from(below.time.0);
+    let time =
+        i128::from(below.time.0) + rise * i128::from(rows - below.rows) / i128::from(above.rows - below.rows);
+    // A falling last slope must not fall below what was measured.
+    let floor = if rows > last.rows {
+        i128::from(last.time.0)
+    } else {
+        0
+    };
+    Nanos(u64::try_from(time.max(floor)).unwrap_or(u64::MAX))
+}
+
+/// `max(operations / rate, weights / memory rate)`, solver design 4.3 with efficiencies folded into the declared rates.
+fn roofline(node: &Node, operations: u128, bytes: Bytes) -> Option<Nanos> {
+    let declared = node.declared?;
+    let compute = operations * 1_000_000_000 / u128::from(declared.flops_per_second);
+    let compute = Nanos(u64::try_from(compute).unwrap_or(u64::MAX));
+    Some(compute.max(transfer(bytes, declared.memory_rate)))
+}
+
+fn roofline_layer(node: &Node, model: &Model, variant: &Variant, rows: u32) -> Option<Nanos> {
+    let mean = variant.layer_bytes.iter().copied().sum::<Bytes>().0 / u64::from(variant.num_layers());
+    roofline(
+        node,
+        u128::from(model.layer_flops_per_row) * u128::from(rows),
+        Bytes(mean),
+    )
+}
+
+fn roofline_head(node: &Node, model: &Model, variant: &Variant, rows: u32) -> Option<Nanos> {
+    let weights = u128::from(model.hidden) * u128::from(model.vocabulary);
+    roofline(node, 2 * weights * u128::from(rows), variant.head_bytes)
+}
+
+/// Time of so many bytes at a rate, rounded up.
+pub(crate) fn transfer(bytes: Bytes, rate: BytesPerSecond) -> Nanos {
+    let time = (u128::from(bytes.0) * 1_000_000_000).div_ceil(u128::from(rate.0.max(1)));
+    Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST)
+}
+
+/// Latency and overhead of one message on a link.
+pub(crate) fn message_latency(link: &Link) -> Nanos {
+    (link.latency + link.message_overhead).min(LONGEST)
+}
+
+/// Price of so many bytes on a link.
+pub(crate) fn traffic_cost(link: &Link, bytes: Bytes) -> u64 {
+    let cost = u128::from(bytes.0) * u128::from(link.price_per_mebibyte.0) >> 20;
+    u64::try_from(cost).unwrap_or(u64::MAX).min(LONGEST.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points() -> [SpeedPoint; 3] {
+        [(1, 100), (8, 170), (64, 1_290)].map(|(rows, time)| SpeedPoint {
+            rows,
+            time: Nanos(time),
+        })
+    }
+
+    #[test]
+    fn times_are_linear_between_measured_points_and_beyond_the_last() {
+        for (rows, time) in [(1, 100), (2, 110), (8, 170), (36, 730), (64, 1_290), (128, 2_570)] {
+            assert_eq!(interpolate(&points(), rows), Nanos(time), "{rows} rows");
+        }
+    }
+
+    #[test]
+    fn a_single_point_scales_with_the_rows_above_it() {
+        let point = [SpeedPoint {
+            rows: 4,
+            time: Nanos(100),
+        }];
+        assert_eq!(interpolate(&point, 1), Nanos(100));
+        assert_eq!(interpolate(&point, 8), Nanos(200));
+    }
+
+    #[test]
+    fn a_megabyte_at_fifty_megabits_takes_160_milliseconds() {
+        assert_eq!(
+            transfer(Bytes(1_000_000), BytesPerSecond::megabits(50)),
+            Nanos::from_millis(160)
+        );
+    }
+}

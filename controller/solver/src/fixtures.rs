@@ -1,0 +1,217 @@
+//! Problems for tests and benchmarks: a real model, fleets from a seed, and published settings. No part of the flow.
+
+use crate::problem::{
+    Candidate, DeclaredSpeed, EngineMemory, Link, Model, Node, Problem, Service, SpeedPoint, SpeedTable,
+    Tier, Variant,
+};
+use crate::units::{Bytes, BytesPerSecond, KernelOrd, ModelOrd, Nanos, NodeOrd, TrustDomainOrd, VariantOrd};
+
+/// SmolLM2-135M-Instruct Q4_1, figures from its file: 30 layers, hidden width 576, tied table in Q8_0.
+#[must_use]
+pub fn smollm() -> Model {
+    let table = Bytes(30_081_024);
+    Model {
+        hidden: 576,
+        vocabulary: 49_152,
+        context_max: 8_192,
+        splittable: true,
+        kv_bytes_per_token_and_layer: 768,
+        compute_bytes_per_row: 26_112,
+        layer_flops_per_row: 7_077_888,
+        variants: vec![Variant {
+            kernel: KernelOrd(0),
+            // 2,211,840 bytes of Q4_1 tensors and two norms in f32.
+            layer_bytes: vec![Bytes(2_216_448); 30],
+            embedding_bytes: table,
+            head_bytes: table,
+            unsplit_ends_bytes: table,
+            resident_milli: 1_000,
+            quality_milli: 1_000,
+        }],
+    }
+}
+
+/// A node of two slow cores, with times of SmolLM2's layers and head measured on such a machine.
+#[must_use]
+pub fn smollm_node(memory: Bytes) -> Node {
+    let point = |(rows, micros)| SpeedPoint {
+        rows,
+        time: Nanos::from_micros(micros),
+    };
+    Node {
+        memory,
+        reserved: Bytes::ZERO,
+        tier: Tier::Device,
+        trust_domain: TrustDomainOrd(0),
+        compute_share_milli: 1_000,
+        battery: None,
+        engine: EngineMemory::llama_cpp_cpu(),
+        speeds: vec![SpeedTable {
+            kernel: KernelOrd(0),
+            layer: [(1, 650), (8, 2_100), (64, 15_000), (512, 122_000)]
+                .map(point)
+                .to_vec(),
+            head: [(1, 3_000), (8, 14_000)].map(point).to_vec(),
+            embedding_row: Nanos::from_micros(2),
+        }],
+        declared: None,
+        message_overhead: Nanos::from_micros(150),
+    }
+}
+
+/// A link of a wired network.
+#[must_use]
+pub fn wire(from: u32, to: u32, megabits: u64, latency: Nanos) -> Link {
+    Link {
+        from: NodeOrd(from),
+        to: NodeOrd(to),
+        rate: BytesPerSecond::megabits(megabits),
+        latency,
+        message_overhead: Nanos::from_micros(50),
+        price_per_mebibyte: Nanos::ZERO,
+    }
+}
+
+/// Links both ways between all nodes.
+#[must_use]
+pub fn mesh(num_nodes: u32, megabits: u64, latency: Nanos) -> Vec<Link> {
+    let pairs = (0..num_nodes).flat_map(|from| (0..num_nodes).map(move |to| (from, to)));
+    pairs
+        .filter(|(from, to)| from != to)
+        .map(|(from, to)| wire(from, to, megabits, latency))
+        .collect()
+}
+
+/// The first variant of the first model.
+pub const FIRST: Candidate = Candidate {
+    model: ModelOrd(0),
+    variant: VariantOrd(0),
+};
+
+/// SmolLM2 on nodes of so much memory each, all linked at 100 Mbit/s and 2 ms, asked for by one service.
+#[must_use]
+pub fn smollm_fleet(memory_mebi: &[u64]) -> Problem {
+    let nodes: Vec<Node> = memory_mebi
+        .iter()
+        .map(|&mebi| smollm_node(Bytes::mebi(mebi)))
+        .collect();
+    Problem {
+        links: mesh(
+            u32::try_from(nodes.len()).expect("a small fleet"),
+            100,
+            Nanos::from_millis(2),
+        ),
+        nodes,
+        models: vec![smollm()],
+        services: vec![Service::new(vec![FIRST])],
+        loaded: Vec::new(),
+    }
+}
+
+/// A small generator (xorshift64*), so that fleets need no dependency and are the same everywhere.
+#[derive(Clone, Debug)]
+pub struct Seeded(u64);
+
+impl Seeded {
+    /// A generator; equal seeds give equal sequences.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    /// A number in `from..=to`.
+    pub fn between(&mut self, from: u64, to: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        from + (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % (to - from + 1)
+    }
+}
+
+/// A transformer of so many layers with round figures: 100 MiB a layer, hidden width 4096, f16 at the cuts.
+#[must_use]
+pub fn round_model(num_layers: usize) -> Model {
+    Model {
+        hidden: 4_096,
+        vocabulary: 32_000,
+        context_max: 8_192,
+        splittable: true,
+        kv_bytes_per_token_and_layer: 4_096,
+        compute_bytes_per_row: 100_000,
+        layer_flops_per_row: 400_000_000,
+        variants: vec![Variant {
+            kernel: KernelOrd(0),
+            layer_bytes: vec![Bytes::mebi(100); num_layers],
+            embedding_bytes: Bytes::mebi(130),
+            head_bytes: Bytes::mebi(130),
+            unsplit_ends_bytes: Bytes::mebi(260),
+            resident_milli: 1_000,
+            quality_milli: 1_000,
+        }],
+    }
+}
+
+/// A fleet in regions, as the solver's prototypes had it: nodes of 0.2 to 3.2 ms per layer that hold 1 to 14 layers;
+/// 0.2 ms within a region, 1 to 21 ms between regions, access of 0.1 to 2.1 ms at either end; 1 Gbit/s. Every pair linked.
+#[must_use]
+pub fn regional_fleet(num_nodes: u32, num_regions: u64, num_layers: usize, seed: u64) -> Problem {
+    let mut random = Seeded::new(seed);
+    let model = round_model(num_layers);
+    let mut nodes = Vec::new();
+    let (mut regions, mut access) = (Vec::new(), Vec::new());
+    for _ in 0..num_nodes {
+        let mut node = smollm_node(Bytes::mebi(620 + 114 * random.between(1, 14)));
+        let layer = random.between(200, 3_200);
+        let point = |(rows, factor)| SpeedPoint {
+            rows,
+            time: Nanos::from_micros(layer * factor),
+        };
+        node.speeds[0].layer = [(1, 1), (512, 40)].map(point).to_vec();
+        node.speeds[0].head = vec![point((1, 2))];
+        node.tier = Tier::Server;
+        node.message_overhead = Nanos::from_micros(50);
+        nodes.push(node);
+        regions.push(random.between(0, num_regions - 1));
+        access.push(random.between(100, 2_100));
+    }
+    let backbone: Vec<u64> = (0..num_regions * num_regions)
+        .map(|_| random.between(1_000, 21_000))
+        .collect();
+    let mut links = mesh(num_nodes, 1_000, Nanos::ZERO);
+    for link in &mut links {
+        let (from, to) = (link.from.index(), link.to.index());
+        let between = usize::try_from(regions[from] * num_regions + regions[to]).expect("few regions");
+        let inner = if regions[from] == regions[to] {
+            200
+        } else {
+            backbone[between]
+        };
+        link.latency = Nanos::from_micros(access[from] + inner + access[to]);
+    }
+    let mut service = Service::new(vec![FIRST]);
+    service.ingress = vec![crate::problem::Ingress {
+        node: NodeOrd(0),
+        weight: 1,
+    }];
+    Problem {
+        nodes,
+        links,
+        models: vec![model],
+        services: vec![service],
+        loaded: Vec::new(),
+    }
+}
+
+/// A node known only by what is declared of it.
+#[must_use]
+pub fn declared_node(memory: Bytes, tier: Tier, flops_per_second: u64, memory_rate: BytesPerSecond) -> Node {
+    Node {
+        tier,
+        speeds: Vec::new(),
+        declared: Some(DeclaredSpeed {
+            flops_per_second,
+            memory_rate,
+        }),
+        ..smollm_node(memory)
+    }
+}

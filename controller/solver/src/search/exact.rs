@@ -1,0 +1,197 @@
+//! Proves the best pipeline of one variant, or how far from it one may be: bound, discard, then prove head by head.
+//!
+//! 1. Relaxed bounds discard nodes that are in no pipeline below the limit; with any links, since nothing but bounds is used.
+//! 2. For each head whose own bound is below the limit, decremental state-space relaxation: label setting that remembers
+//!    visits to critical nodes only; while its least pipeline repeats a node, that node becomes critical. Each round's
+//!    value is a valid lower bound, and the round that repeats none is exact.
+
+use super::budget::Meter;
+use super::instance::{Instance, NEVER};
+use super::labels::{Complete, Found, StageCount, Visits, Walk};
+use super::relax::{Completion, survivors};
+use crate::solution::PipelineShape;
+
+/// Visits that a label can remember.
+const CRITICAL_MAX: usize = 128;
+/// Labels that a beam keeps at each boundary.
+const BEAM_WIDTH: usize = 48;
+
+/// What is known about split pipelines of one variant.
+#[derive(Debug)]
+pub(super) struct Proof<P = Priced> {
+    /// A pipeline below the limit, if one was found.
+    pub(super) best: Option<P>,
+    /// No pipeline costs less than this or the limit, whichever is less.
+    pub(super) lower_bound: u64,
+}
+
+/// A pipeline and its cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Priced {
+    /// Its cost.
+    pub(super) value: u64,
+    /// The pipeline.
+    pub(super) shape: PipelineShape,
+}
+
+/// Pipelines found by beam search, the cheapest first.
+pub(super) fn beam(
+    instance: &Instance<'_>,
+    completion: &Completion,
+    count: StageCount,
+    meter: &mut Meter<'_>,
+) -> Vec<Priced> {
+    let heads: Vec<usize> = (0..instance.num_nodes()).collect();
+    let walk = Walk {
+        instance,
+        completion,
+        heads: &heads,
+        count,
+        visits: Visits::All,
+        width: Some(BEAM_WIDTH),
+        limit: NEVER,
+    };
+    let complete = walk.run(meter).complete;
+    complete
+        .into_iter()
+        .map(|found| Priced {
+            value: found.value,
+            shape: instance.shape(&found.path),
+        })
+        .collect()
+}
+
+/// The best pipeline below `limit`, with proof as far as the budget goes.
+pub(super) fn prove(
+    instance: &Instance<'_>,
+    completion: &Completion,
+    count: StageCount,
+    limit: u64,
+    meter: &mut Meter<'_>,
+) -> Proof {
+    let all: Vec<usize> = (0..instance.num_nodes()).collect();
+    let relaxed = all
+        .iter()
+        .map(|&head| completion.bound(instance, head))
+        .min()
+        .unwrap_or(NEVER);
+    let Some(kept) = survivors(instance, completion, limit, meter) else {
+        return Proof {
+            best: None,
+            lower_bound: relaxed,
+        };
+    };
+    let mut bounds: Vec<(u64, usize)> = kept
+        .iter()
+        .enumerate()
+        .map(|(index, &node)| (completion.bound(instance, node), index))
+        .collect();
+    bounds.sort_unstable();
+    let instance = instance.restricted(&kept);
+
+    let mut proof: Proof<Complete> = Proof {
+        best: None,
+        lower_bound: limit,
+    };
+    for (head_bound, head) in bounds {
+        let limit = proof.best.as_ref().map_or(limit, |best| best.value);
+        if head_bound >= limit {
+            break;
+        }
+        let of_head = prove_head(&instance, head, head_bound, count, limit, meter);
+        proof.lower_bound = proof.lower_bound.min(of_head.lower_bound);
+        if of_head.best.is_some() {
+            proof.best = of_head.best;
+        }
+    }
+    let best = proof.best.map(|best| Priced {
+        value: best.value,
+        shape: instance.shape(&best.path),
+    });
+    let lower_bound = best
+        .as_ref()
+        .map_or(proof.lower_bound, |best| proof.lower_bound.min(best.value));
+    Proof { best, lower_bound }
+}
+
+fn prove_head(
+    instance: &Instance<'_>,
+    head: usize,
+    head_bound: u64,
+    count: StageCount,
+    limit: u64,
+    meter: &mut Meter<'_>,
+) -> Proof<Complete> {
+    let mut lower_bound = head_bound;
+    let Some(completion) = Completion::new(instance, Some(head), meter) else {
+        return Proof {
+            best: None,
+            lower_bound,
+        };
+    };
+    lower_bound = lower_bound.max(completion.bound(instance, head));
+    if lower_bound >= limit {
+        return Proof {
+            best: None,
+            lower_bound,
+        };
+    }
+    let mut critical: Vec<Option<u8>> = vec![None; instance.num_nodes()];
+    let mut num_critical = 0;
+    loop {
+        let visits = Visits::Critical(&critical);
+        let walk = Walk {
+            instance,
+            completion: &completion,
+            heads: &[head],
+            count,
+            visits,
+            width: None,
+            limit,
+        };
+        let Found { complete, finished } = walk.run(meter);
+        if !finished {
+            return Proof {
+                best: None,
+                lower_bound,
+            };
+        }
+        let Some(best) = complete.into_iter().next() else {
+            return Proof {
+                best: None,
+                lower_bound: limit,
+            };
+        };
+        lower_bound = lower_bound.max(best.value);
+        let repeated = repeated_nodes(&best);
+        if repeated.is_empty() {
+            return Proof {
+                best: Some(best),
+                lower_bound,
+            };
+        }
+        for node in repeated {
+            if num_critical == CRITICAL_MAX {
+                return Proof {
+                    best: None,
+                    lower_bound,
+                };
+            }
+            critical[node] = Some(u8::try_from(num_critical).expect("at most 128 bits"));
+            num_critical += 1;
+        }
+    }
+}
+
+/// Nodes that a relaxed pipeline uses more than once, ascending.
+fn repeated_nodes(complete: &Complete) -> Vec<usize> {
+    let mut nodes: Vec<usize> = complete.path.iter().map(|stage| stage.node).collect();
+    nodes.sort_unstable();
+    let mut repeated: Vec<usize> = nodes
+        .windows(2)
+        .filter(|pair| pair[0] == pair[1])
+        .map(|pair| pair[0])
+        .collect();
+    repeated.dedup();
+    repeated
+}

@@ -1,0 +1,224 @@
+//! Fills in the figures of a chosen pipeline: memory, cost sheet, what binds it, what else there was.
+
+use super::choose::cost_model;
+use super::exact::Priced;
+use super::survey::{Finds, Survey};
+use super::unsplit::mode_on;
+use crate::cost::{CostModel, Evaluation, MemoryModel};
+use crate::problem::{LoadedStage, Mode};
+use crate::solution::{
+    Alternative, Binding, Certificate, Decision, HopCost, Offer, Pipeline, PipelineShape, Placed, RunnerUp,
+    Stage, StageShape,
+};
+use crate::units::Nanos;
+
+/// The report on a pipeline. `best` is the best that was found, which is not the chosen one where the running one is kept.
+pub(super) fn placed(
+    survey: &Survey<'_>,
+    finds: &Finds,
+    shape: &PipelineShape,
+    decision: Decision,
+    steps: u64,
+) -> Option<Placed> {
+    let cost = cost_model(survey, shape)?;
+    let evaluation = cost.evaluate(shape)?;
+    let total = evaluation.cost.total();
+    let best = finds
+        .legal()
+        .first()
+        .map_or(total, |best| Nanos(best.value).min(total));
+    Some(Placed {
+        pipeline: pipeline(survey, shape),
+        binding: binding(survey, finds, shape, cost, &evaluation),
+        runner_up: runner_up(survey, finds, shape, total),
+        alternatives: Mode::ALL
+            .iter()
+            .map(|&mode| alternative(survey, finds, mode))
+            .collect(),
+        certificate: Certificate {
+            best,
+            lower_bound: Nanos(finds.lower_bound).min(best),
+            steps,
+        },
+        decision,
+        predicted: evaluation.predicted,
+        cost: evaluation.cost,
+        sheet: evaluation.sheet,
+    })
+}
+
+fn mode(survey: &Survey<'_>, shape: &PipelineShape) -> Mode {
+    match shape.stages.as_slice() {
+        [only] => mode_on(survey.problem, only.node),
+        [_, _] => Mode::Split,
+        _ => Mode::MultiHop,
+    }
+}
+
+fn pipeline(survey: &Survey<'_>, shape: &PipelineShape) -> Pipeline {
+    let (model, variant) = survey.problem.variant(shape.candidate);
+    let memory = MemoryModel::new(survey.service, model, variant);
+    let stage = |&StageShape {
+                     node,
+                     layers,
+                     activation,
+                 }: &StageShape| {
+        let sharing = survey.residual.sharing(node, shape.candidate, layers);
+        let loaded = LoadedStage {
+            node,
+            candidate: shape.candidate,
+            layers,
+        };
+        Stage {
+            node,
+            layers,
+            activation,
+            memory: memory.stage(&survey.problem.nodes[node.index()], layers, sharing),
+            loaded: sharing.weights || survey.problem.loaded.contains(&loaded),
+        }
+    };
+    Pipeline {
+        candidate: shape.candidate,
+        mode: mode(survey, shape),
+        chunk_rows: survey.service.chunk_rows,
+        stages: shape.stages.iter().map(stage).collect(),
+    }
+}
+
+/// Memory, if a node that lacks it could do better alone; otherwise the largest part of the cost.
+fn binding(
+    survey: &Survey<'_>,
+    finds: &Finds,
+    shape: &PipelineShape,
+    cost: &CostModel<'_>,
+    evaluation: &Evaluation,
+) -> Binding {
+    let total = evaluation.cost.total().0;
+    let cheaper = finds
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.missing.0 > 0 && attempt.priced.value < total);
+    if let Some(dream) = cheaper.min_by_key(|attempt| (attempt.priced.value, attempt.missing, attempt.node)) {
+        return Binding::MemoryOf {
+            node: dream.node,
+            missing: dream.missing,
+            saving: Nanos(total - dream.priced.value),
+        };
+    }
+    let (service, sheet) = (survey.service, &evaluation.sheet);
+    let first = u64::from(service.ttft_weight);
+    let further = cost.further_tokens();
+    let mut parts = vec![(
+        sheet.ingress.times(first),
+        Binding::IngressDistance { part: Nanos::ZERO },
+    )];
+    for (stage, times) in shape.stages.iter().zip(&sheet.stages) {
+        // A chunk waits for its stage once; the bottleneck's other chunks are its own part too.
+        let waits = if times.prefill_chunk == sheet.bottleneck {
+            u64::from(sheet.chunks)
+        } else {
+            1
+        };
+        let part = (times.prefill_chunk.times(waits) + times.head).times(first) + times.decode.times(further);
+        parts.push((
+            part,
+            Binding::ComputeOf {
+                node: stage.node,
+                part,
+            },
+        ));
+    }
+    for &HopCost {
+        from,
+        to,
+        latency,
+        chunk_transfer,
+        token_transfer,
+        ..
+    } in sheet.hops.iter().chain(&sheet.return_hop)
+    {
+        let part = latency.times(first + further);
+        parts.push((part, Binding::LinkLatency { from, to, part }));
+        let waits = if chunk_transfer >= sheet.bottleneck {
+            u64::from(sheet.chunks)
+        } else {
+            1
+        };
+        let part = chunk_transfer.times(waits * first) + token_transfer.times(further);
+        parts.push((part, Binding::LinkRate { from, to, part }));
+    }
+    // The first of equals, so the order above breaks ties.
+    let largest = parts
+        .into_iter()
+        .rev()
+        .max_by_key(|part| part.0)
+        .expect("the ingress is always there");
+    match largest {
+        (part, Binding::IngressDistance { .. }) => Binding::IngressDistance { part },
+        (_, binding) => binding,
+    }
+}
+
+fn runner_up(survey: &Survey<'_>, finds: &Finds, shape: &PipelineShape, total: Nanos) -> Option<RunnerUp> {
+    let nodes = |shape: &PipelineShape| shape.stages.iter().map(|stage| stage.node).collect::<Vec<_>>();
+    let differs =
+        |other: &&&Priced| other.shape.candidate != shape.candidate || nodes(&other.shape) != nodes(shape);
+    let other = finds.legal().iter().find(differs).copied()?;
+    let evaluation = cost_model(survey, &other.shape)?.evaluate(&other.shape)?;
+    Some(RunnerUp {
+        shape: other.shape.clone(),
+        mode: mode(survey, &other.shape),
+        predicted: evaluation.predicted,
+        cost: evaluation.cost,
+        behind: evaluation.cost.total().saturating_sub(total),
+    })
+}
+
+fn alternative(survey: &Survey<'_>, finds: &Finds, of: Mode) -> Alternative {
+    Alternative {
+        mode: of,
+        offer: offer(survey, finds, of),
+    }
+}
+
+fn offer(survey: &Survey<'_>, finds: &Finds, of: Mode) -> Offer {
+    if !survey.service.modes.contains(&of) {
+        return Offer::NotAllowed;
+    }
+    if of == Mode::UShaped {
+        return Offer::NotImplemented;
+    }
+    let best = finds
+        .legal()
+        .into_iter()
+        .find(|priced| mode(survey, &priced.shape) == of);
+    if let Some(priced) = best {
+        let evaluation = cost_model(survey, &priced.shape).and_then(|cost| cost.evaluate(&priced.shape));
+        if let Some(Evaluation { predicted, cost, .. }) = evaluation {
+            return Offer::Found {
+                shape: priced.shape.clone(),
+                predicted,
+                cost,
+            };
+        }
+    }
+    if matches!(of, Mode::Split | Mode::MultiHop) {
+        let splittable = survey
+            .candidates
+            .iter()
+            .any(|&candidate| survey.problem.variant(candidate).0.splittable);
+        return if splittable {
+            Offer::NoneFound
+        } else {
+            Offer::NotSplittable
+        };
+    }
+    let of_mode = finds.attempts.iter().filter(|attempt| attempt.mode == of);
+    match of_mode.min_by_key(|attempt| (attempt.missing, attempt.node)) {
+        Some(attempt) => Offer::NotEnoughMemory {
+            nearest: attempt.node,
+            missing: attempt.missing,
+        },
+        None => Offer::NoSuchNode,
+    }
+}

@@ -1,0 +1,231 @@
+//! All that a service could be: candidates, usable nodes, and the pipelines found, with a bound for those that were not.
+
+use super::budget::Meter;
+use super::exact::{Priced, beam, prove};
+use super::instance::{Instance, NEVER};
+use super::labels::StageCount;
+use super::relax::Completion;
+use super::residual::Residual;
+use super::unsplit::{Attempt, attempts};
+use crate::cost::CostModel;
+use crate::links::LinkIndex;
+use crate::problem::{Candidate, Mode, Problem, Service};
+use crate::solution::NodeReason;
+use crate::units::NodeOrd;
+
+/// What a service asks, and of whom.
+pub(super) struct Survey<'p> {
+    pub(super) problem: &'p Problem,
+    pub(super) service: &'p Service,
+    pub(super) residual: &'p Residual,
+    /// Candidates that are good enough.
+    pub(super) candidates: Vec<Candidate>,
+    /// Nodes that may be used for something, ascending.
+    pub(super) usable: Vec<NodeOrd>,
+    /// Cost of each candidate's pipelines.
+    pub(super) costs: Vec<CostModel<'p>>,
+    links: &'p LinkIndex,
+}
+
+/// What a search found.
+#[derive(Debug, Default)]
+pub(super) struct Finds {
+    /// One stage on each node, those that lack memory too.
+    pub(super) attempts: Vec<Attempt>,
+    /// Several stages: the best that were met, in no order.
+    pub(super) split: Vec<Priced>,
+    /// No legal pipeline costs less.
+    pub(super) lower_bound: u64,
+}
+
+impl Finds {
+    /// Every legal pipeline that was met, the cheapest first; ties go to fewer stages, then to smaller ordinals.
+    pub(super) fn legal(&self) -> Vec<&Priced> {
+        let fitting = self
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.missing.0 == 0)
+            .map(|attempt| &attempt.priced);
+        let mut legal: Vec<&Priced> = fitting.chain(&self.split).collect();
+        legal.sort_by_key(|priced| (priced.value, priced.shape.stages.len(), &priced.shape));
+        legal.dedup_by(|one, other| one.shape == other.shape);
+        legal
+    }
+}
+
+impl<'p> Survey<'p> {
+    pub(super) fn new(
+        problem: &'p Problem,
+        links: &'p LinkIndex,
+        service: &'p Service,
+        residual: &'p Residual,
+    ) -> Self {
+        let good = |candidate: &&Candidate| {
+            let (model, variant) = problem.variant(**candidate);
+            variant.quality_milli >= service.quality_min_milli && model.context_max >= service.context_tokens
+        };
+        let candidates: Vec<Candidate> = service.candidates.iter().filter(good).copied().collect();
+        let model = |&candidate| CostModel::new(problem, links, service, candidate, &residual.load_milli);
+        let costs: Vec<_> = candidates.iter().map(model).collect();
+        let mut survey = Self {
+            problem,
+            service,
+            residual,
+            candidates,
+            usable: Vec::new(),
+            costs,
+            links,
+        };
+        let all = (0..problem.nodes.len()).map(NodeOrd::from_index);
+        survey.usable = all.filter(|&node| survey.refusal(node).is_none()).collect();
+        survey
+    }
+
+    /// Why a node is no use whatever its memory and links.
+    pub(super) fn refusal(&self, node: NodeOrd) -> Option<NodeReason> {
+        if let Some(excluded) = self
+            .service
+            .excluded
+            .iter()
+            .find(|excluded| excluded.node == node)
+        {
+            return Some(NodeReason::Excluded(excluded.why));
+        }
+        let described = &self.problem.nodes[node.index()];
+        if let Some(battery) = described
+            .battery
+            .filter(|battery| battery.charge <= battery.reserve)
+        {
+            return Some(NodeReason::BatteryLow {
+                charge: battery.charge,
+                reserve: battery.reserve,
+            });
+        }
+        if described.compute_share_milli == 0 {
+            return Some(NodeReason::NoCompute);
+        }
+        if !self.costs.iter().any(|cost| cost.knows_speed_of(node)) {
+            return Some(NodeReason::SpeedUnknown);
+        }
+        None
+    }
+
+    /// How many stages a split pipeline may have; `None` if it may not be split at all.
+    pub(super) fn stage_count(&self) -> Option<StageCount> {
+        let most = self.service.stages_max.unwrap_or(u32::MAX);
+        let split = self.service.modes.contains(&Mode::Split) && most >= 2;
+        let hops = self.service.modes.contains(&Mode::MultiHop) && most >= 3;
+        match (split, hops) {
+            (true, true) => Some(StageCount { min: 2, max: most }),
+            (true, false) => Some(StageCount { min: 2, max: 2 }),
+            (false, true) => Some(StageCount { min: 3, max: most }),
+            (false, false) => None,
+        }
+    }
+
+    /// Candidates that may be split, by position.
+    fn splittable(&self) -> impl Iterator<Item = usize> {
+        let splittable = |&index: &usize| self.problem.variant(self.candidates[index]).0.splittable;
+        (0..self.candidates.len()).filter(splittable)
+    }
+
+    fn instance(&self, index: usize) -> Instance<'_> {
+        let (candidate, cost) = (self.candidates[index], &self.costs[index]);
+        Instance::new(
+            self.problem,
+            self.links,
+            self.service,
+            candidate,
+            cost,
+            self.residual,
+            &self.usable,
+        )
+    }
+
+    fn attempts(&self) -> Vec<Attempt> {
+        let of = |(&candidate, cost): (&Candidate, &CostModel<'_>)| {
+            attempts(
+                self.problem,
+                self.service,
+                candidate,
+                cost,
+                self.residual,
+                &self.usable,
+            )
+        };
+        self.candidates.iter().zip(&self.costs).flat_map(of).collect()
+    }
+
+    /// Whether any pipeline is found, without looking for the best.
+    pub(super) fn finds_any(&self, meter: &mut Meter<'_>) -> bool {
+        if self.attempts().iter().any(|attempt| attempt.missing.0 == 0) {
+            return true;
+        }
+        let Some(count) = self.stage_count() else {
+            return false;
+        };
+        self.splittable().any(|index| {
+            let instance = self.instance(index);
+            let Some(completion) = Completion::new(&instance, None, meter) else {
+                return false;
+            };
+            !beam(&instance, &completion, count, meter).is_empty()
+        })
+    }
+
+    /// Looks for the best pipeline: one stage anywhere, then beams for every candidate, then the proof.
+    pub(super) fn search(&self, meter: &mut Meter<'_>) -> Finds {
+        let mut finds = Finds {
+            attempts: self.attempts(),
+            split: Vec::new(),
+            lower_bound: NEVER,
+        };
+        let Some(count) = self.stage_count() else {
+            return self.bounded(finds);
+        };
+        let mut prepared = Vec::new();
+        for index in self.splittable() {
+            let instance = self.instance(index);
+            // Beams of both kinds and of every candidate may take half of the budget between them.
+            let mut part = meter.part(1, 2 * self.candidates.len() as u64);
+            if let Some(completion) = Completion::new(&instance, None, &mut part) {
+                for kind in kinds(count) {
+                    finds.split.extend(beam(&instance, &completion, kind, &mut part));
+                }
+                let bounds = (0..instance.num_nodes()).map(|head| completion.bound(&instance, head));
+                prepared.push((bounds.min().unwrap_or(NEVER), instance, completion));
+            } else {
+                finds.lower_bound = 0;
+            }
+            meter.absorb(&part);
+        }
+        prepared.sort_by_key(|prepared| prepared.0);
+        for (bound, instance, completion) in &prepared {
+            let limit = finds.legal().first().map_or(NEVER, |best| best.value);
+            if *bound >= limit {
+                continue;
+            }
+            let proof = prove(instance, completion, count, limit, meter);
+            finds.lower_bound = finds.lower_bound.min(proof.lower_bound);
+            finds.split.extend(proof.best);
+        }
+        self.bounded(finds)
+    }
+
+    /// One stage is searched exhaustively, so the best of it bounds too.
+    fn bounded(&self, mut finds: Finds) -> Finds {
+        let best = finds.legal().first().map_or(NEVER, |best| best.value);
+        finds.lower_bound = finds.lower_bound.min(best);
+        finds
+    }
+}
+
+/// Two stages and more are searched apart, so that the report has both.
+fn kinds(count: StageCount) -> impl Iterator<Item = StageCount> {
+    let two = (count.min <= 2).then_some(StageCount { min: 2, max: 2 });
+    let more = (count.max > 2).then_some(StageCount {
+        min: 3,
+        max: count.max,
+    });
+    two.into_iter().chain(more)
+}

@@ -1,0 +1,219 @@
+//! Random small problems, and a brute force that enumerates every legal pipeline.
+
+#![allow(dead_code, reason = "each suite uses a part")]
+
+use proptest::prelude::*;
+use solver::Problem;
+use solver::check::{Occupancy, check_pipeline};
+use solver::cost::CostModel;
+use solver::fixtures::{FIRST, round_model, smollm_node, wire};
+use solver::links::LinkIndex;
+use solver::problem::{
+    ActivationFormat, Battery, Candidate, Ingress, Mode, Node, Precision, Privacy, Service, SpeedPoint, Tier,
+};
+use solver::solution::{PipelineShape, StageShape};
+use solver::units::{
+    Bytes, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd, ServiceOrd, TrustDomainOrd, VariantOrd,
+};
+
+fn node() -> impl Strategy<Value = Node> {
+    let battery = prop_oneof![
+        3 => Just(None),
+        1 => (1_u64..20).prop_map(|watts| Some(Battery {
+            charge: MicroJoules(1_000_000), reserve: MicroJoules(0), active_milliwatts: watts * 1_000,
+        })),
+    ];
+    let speed = (100_u64..4_000, 10_u64..60, 100_u64..8_000);
+    (600_u64..1_500, speed, 0_u32..3, 0_u32..2, battery).prop_map(
+        |(mebi, (layer, batch, head), tier, domain, battery)| {
+            let mut node = smollm_node(Bytes::mebi(mebi));
+            let point = |(rows, micros)| SpeedPoint {
+                rows,
+                time: Nanos::from_micros(micros),
+            };
+            node.speeds[0].layer = vec![point((1, layer)), point((512, layer * batch))];
+            node.speeds[0].head = vec![point((1, head))];
+            node.tier = [Tier::Device, Tier::Server, Tier::Cloud][tier as usize];
+            node.trust_domain = TrustDomainOrd(domain);
+            node.battery = battery;
+            node
+        },
+    )
+}
+
+fn service() -> impl Strategy<Value = Service> {
+    let slo = || prop_oneof![2 => Just(None), 1 => (1_u64..2_000).prop_map(|millis| Some(Nanos::from_millis(millis)))];
+    let lengths = (1_u32..2_000, 1_u32..300, prop_oneof![Just(64_u32), Just(512)]);
+    let modes = prop_oneof![
+        3 => Just(vec![Mode::OnDevice, Mode::OnServer, Mode::Split, Mode::MultiHop]),
+        1 => Just(vec![Mode::Split]),
+        1 => Just(vec![Mode::MultiHop]),
+        1 => Just(vec![Mode::OnDevice, Mode::Split]),
+    ];
+    let stages_max = prop_oneof![3 => Just(None), 1 => (1_u32..4).prop_map(Some)];
+    let privacy = prop_oneof![
+        2 => Just(Privacy::Open),
+        1 => (0_u32..3).prop_map(|shallow_layers| Privacy::Trusted { domains: vec![TrustDomainOrd(0)], shallow_layers }),
+    ];
+    (
+        lengths,
+        slo(),
+        slo(),
+        modes,
+        stages_max,
+        privacy,
+        0_u64..200,
+        any::<bool>(),
+        any::<bool>(),
+    )
+        .prop_map(
+            |((prompt, output, chunk), ttft, tpot, modes, stages_max, privacy, joule, coarse, ingress)| {
+                let mut service = Service::new(vec![FIRST]);
+                (service.prompt_tokens, service.output_tokens, service.chunk_rows) = (prompt, output, chunk);
+                (service.slo_ttft, service.slo_tpot) = (ttft, tpot.map(|tpot| Nanos(tpot.0 / 20)));
+                (service.modes, service.stages_max, service.privacy) = (modes, stages_max, privacy);
+                service.joule_cost = Nanos::from_millis(joule);
+                if coarse {
+                    service.activations.push(ActivationFormat {
+                        precision: Precision::Int8Outliers,
+                        bits_per_element: 8,
+                        bytes_per_row: 52,
+                        fidelity_cost: Nanos::from_millis(20),
+                    });
+                }
+                if ingress {
+                    service.ingress = vec![Ingress {
+                        node: NodeOrd(0),
+                        weight: 3,
+                    }];
+                }
+                service
+            },
+        )
+}
+
+/// Up to five nodes and six layers, tight memory, sparse links of very different speeds, two variants.
+pub(crate) fn small_problem() -> impl Strategy<Value = Problem> {
+    let nodes = prop::collection::vec(node(), 1..=5);
+    let links = prop::collection::vec((0_u8..100, 1_u64..1_000, 0_u64..40_000), 20);
+    (nodes, 2_usize..=6, links, service(), 40_u8..=100, any::<bool>()).prop_map(
+        |(nodes, num_layers, drawn, mut service, density, two_variants)| {
+            let count = u32::try_from(nodes.len()).expect("at most five");
+            let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
+            let links = pairs
+                .filter(|(from, to)| from != to)
+                .zip(drawn)
+                .filter(|(_, (chance, ..))| *chance < density)
+                .map(|((from, to), (_, megabits, micros))| {
+                    wire(from, to, megabits, Nanos::from_micros(micros))
+                })
+                .collect();
+            let mut model = round_model(num_layers);
+            if two_variants {
+                let mut finer = model.variants[0].clone();
+                model.variants[0].quality_milli = 900;
+                finer
+                    .layer_bytes
+                    .iter_mut()
+                    .for_each(|bytes| *bytes = Bytes::mebi(180));
+                model.variants.push(finer);
+                service.candidates.push(Candidate {
+                    model: ModelOrd(0),
+                    variant: VariantOrd(1),
+                });
+                service.quality_value = Nanos::from_millis(1);
+            }
+            Problem {
+                nodes,
+                links,
+                models: vec![model],
+                services: vec![service],
+                loaded: Vec::new(),
+            }
+        },
+    )
+}
+
+/// Several services on such a problem.
+pub(crate) fn crowded_problem() -> impl Strategy<Value = Problem> {
+    (
+        small_problem(),
+        prop::collection::vec((service(), -2_i32..3), 1..3),
+    )
+        .prop_map(|(mut problem, more)| {
+            for (mut service, priority) in more {
+                service.priority = priority;
+                problem.services.push(service);
+            }
+            problem
+        })
+}
+
+/// The least cost of any legal pipeline of the first service, by enumeration.
+pub(crate) fn brute_force(problem: &Problem) -> Option<Nanos> {
+    let links = LinkIndex::new(problem);
+    let service = &problem.services[0];
+    let idle = vec![0; problem.nodes.len()];
+    let mut best: Option<Nanos> = None;
+    for &candidate in &service.candidates {
+        let cost = CostModel::new(problem, &links, service, candidate, &idle);
+        let mut each = |shape: &PipelineShape| {
+            if check_pipeline(problem, ServiceOrd(0), shape, &Occupancy::default()).is_empty() {
+                let total = cost
+                    .evaluate(shape)
+                    .expect("a legal pipeline has a cost")
+                    .cost
+                    .total();
+                best = Some(best.map_or(total, |best| best.min(total)));
+            }
+        };
+        let num_layers = problem.variant(candidate).1.num_layers();
+        extend(
+            problem,
+            num_layers,
+            &mut PipelineShape {
+                candidate,
+                stages: Vec::new(),
+            },
+            &mut each,
+        );
+    }
+    best
+}
+
+fn extend(
+    problem: &Problem,
+    num_layers: u32,
+    shape: &mut PipelineShape,
+    each: &mut dyn FnMut(&PipelineShape),
+) {
+    let start = shape.stages.last().map_or(0, |stage| stage.layers.end);
+    if start == num_layers {
+        each(shape);
+        return;
+    }
+    for node in (0..problem.nodes.len()).map(NodeOrd::from_index) {
+        if shape.stages.iter().any(|stage| stage.node == node) {
+            continue;
+        }
+        for end in start + 1..=num_layers {
+            let onward: Vec<_> = match end == num_layers {
+                true => vec![None],
+                false => problem.services[0]
+                    .activations
+                    .iter()
+                    .map(|format| Some(format.precision))
+                    .collect(),
+            };
+            for activation in onward {
+                shape.stages.push(StageShape {
+                    node,
+                    layers: LayerRange::new(start, end),
+                    activation,
+                });
+                extend(problem, num_layers, shape, each);
+                shape.stages.pop();
+            }
+        }
+    }
+}
