@@ -24,16 +24,39 @@ pub fn answer(server: &ApiServer, root: &str, check: &str, uri: &Uri) -> Respons
     }
     checks.retain(|(name, _)| *name != excluded);
     let healthy = checks.iter().all(|(_, fine)| *fine);
-    let code = if healthy { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+    let code = if healthy {
+        StatusCode::OK
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
     if healthy && !parameters.flag("verbose") {
         return text(code, "ok".to_owned());
     }
-    let mut lines: String =
-        checks.iter().map(|(name, fine)| format!("[{}]{name} {}\n", if *fine { '+' } else { '-' }, if *fine { "ok" } else { "failed" })).collect();
-    lines.push_str(&format!("{root} check {}\n", if healthy { "passed" } else { "failed" }));
+    let mut lines: String = checks
+        .iter()
+        .map(|(name, fine)| {
+            format!(
+                "[{}]{name} {}\n",
+                if *fine { '+' } else { '-' },
+                if *fine { "ok" } else { "failed" }
+            )
+        })
+        .collect();
+    lines.push_str(&format!(
+        "{root} check {}\n",
+        if healthy { "passed" } else { "failed" }
+    ));
     text(code, lines)
 }
 
 fn text(code: StatusCode, body: String) -> Response {
-    (code, [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")], body).into_response()
+    (
+        code,
+        [
+            (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        ],
+        body,
+    )
+        .into_response()
 }

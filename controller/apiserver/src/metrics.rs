@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use crate::ApiServer;
 use crate::auth::Caller;
@@ -31,18 +33,27 @@ impl Metrics {
         let metrics = Self {
             registry: Registry::new(),
             requests: IntCounterVec::new(
-                Opts::new("apiserver_request_total", "Requests by verb, resource and HTTP status code."),
+                Opts::new(
+                    "apiserver_request_total",
+                    "Requests by verb, resource and HTTP status code.",
+                ),
                 &["verb", "group", "version", "resource", "subresource", "code"],
             )
             .expect(impossible),
             durations: HistogramVec::new(
-                HistogramOpts::new("apiserver_request_duration_seconds", "Time from a request to its answer's beginning.")
-                    .buckets(DURATION_BUCKETS.to_vec()),
+                HistogramOpts::new(
+                    "apiserver_request_duration_seconds",
+                    "Time from a request to its answer's beginning.",
+                )
+                .buckets(DURATION_BUCKETS.to_vec()),
                 &["verb", "group", "version", "resource", "subresource"],
             )
             .expect(impossible),
             in_flight: IntGaugeVec::new(
-                Opts::new("apiserver_current_inflight_requests", "Requests that are being worked on."),
+                Opts::new(
+                    "apiserver_current_inflight_requests",
+                    "Requests that are being worked on.",
+                ),
                 &["request_kind"],
             )
             .expect(impossible),
@@ -51,9 +62,17 @@ impl Metrics {
                 &["group", "version", "resource"],
             )
             .expect(impossible),
-            revision: IntGauge::new("apiserver_storage_revision", "Revision of the newest write.").expect(impossible),
+            revision: IntGauge::new("apiserver_storage_revision", "Revision of the newest write.")
+                .expect(impossible),
         };
-        let Self { registry, requests, durations, in_flight, watch_events, revision } = &metrics;
+        let Self {
+            registry,
+            requests,
+            durations,
+            in_flight,
+            watch_events,
+            revision,
+        } = &metrics;
         let collectors: [Box<dyn prometheus::core::Collector>; 5] = [
             Box::new(requests.clone()),
             Box::new(durations.clone()),
@@ -69,7 +88,9 @@ impl Metrics {
 
     /// Counts an event sent to a watch of the resource.
     pub fn watch_event(&self, resource: &Resource) {
-        self.watch_events.with_label_values(&[resource.group.as_str(), &resource.version, &resource.plural]).inc();
+        self.watch_events
+            .with_label_values(&[resource.group.as_str(), &resource.version, &resource.plural])
+            .inc();
     }
 
     /// Notes the newest revision.
@@ -81,7 +102,12 @@ impl Metrics {
     pub fn exposition(&self) -> Response {
         let mut text = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            Ok(()) => (StatusCode::OK, [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+            Ok(()) => (
+                StatusCode::OK,
+                [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)],
+                text,
+            )
+                .into_response(),
             Err(error) => crate::Status::internal(error).into_response(),
         }
     }
@@ -106,30 +132,65 @@ impl Asked {
         let reads = matches!(caller.attributes.verb.as_str(), "get" | "list" | "watch");
         let kind = if reads { "readOnly" } else { "mutating" };
         server.metrics().in_flight.with_label_values(&[kind]).inc();
-        Self { server: server.clone(), caller: caller.clone(), since: Instant::now(), kind }
+        Self {
+            server: server.clone(),
+            caller: caller.clone(),
+            since: Instant::now(),
+            kind,
+        }
     }
 
     pub(crate) fn end(self, code: StatusCode) {
         let asked = &self.caller.attributes;
         // Names that clients invent must not become label values: only what is served is counted by name.
-        let served = self.server.kinds().find(&asked.group, &asked.version, &asked.resource).is_some();
+        let served = self
+            .server
+            .kinds()
+            .find(&asked.group, &asked.version, &asked.resource)
+            .is_some();
         let (group, version, resource, subresource) = if served {
-            (asked.group.as_str(), asked.version.as_str(), asked.resource.as_str(), asked.subresource.as_str())
+            (
+                asked.group.as_str(),
+                asked.version.as_str(),
+                asked.resource.as_str(),
+                asked.subresource.as_str(),
+            )
         } else {
             ("", "", "", "")
         };
-        let verb = if asked.resource_request { asked.verb.to_ascii_uppercase() } else { "GET".to_owned() };
+        let verb = if asked.resource_request {
+            asked.verb.to_ascii_uppercase()
+        } else {
+            "GET".to_owned()
+        };
         let metrics = self.server.metrics();
-        metrics.requests.with_label_values(&[verb.as_str(), group, version, resource, subresource, code.as_str()]).inc();
+        metrics
+            .requests
+            .with_label_values(&[
+                verb.as_str(),
+                group,
+                version,
+                resource,
+                subresource,
+                code.as_str(),
+            ])
+            .inc();
         if verb != "WATCH" {
             let seconds = self.since.elapsed().as_secs_f64();
-            metrics.durations.with_label_values(&[verb.as_str(), group, version, resource, subresource]).observe(seconds);
+            metrics
+                .durations
+                .with_label_values(&[verb.as_str(), group, version, resource, subresource])
+                .observe(seconds);
         }
     }
 }
 
 impl Drop for Asked {
     fn drop(&mut self) {
-        self.server.metrics().in_flight.with_label_values(&[self.kind]).dec();
+        self.server
+            .metrics()
+            .in_flight
+            .with_label_values(&[self.kind])
+            .dec();
     }
 }

@@ -15,7 +15,11 @@ use crate::status::Status;
 pub const MAX_BODY_BYTES: usize = 3 << 20;
 
 /// What bodies may be written in.
-const READABLE: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+const READABLE: &[&str] = &[
+    "application/json",
+    "application/yaml",
+    "application/vnd.kubernetes.protobuf",
+];
 /// What answers are written in.
 const WRITTEN: &[&str] = &["application/json"];
 
@@ -44,11 +48,19 @@ pub enum Shape {
 /// # Errors
 /// 406 when none can.
 pub fn representation(headers: &HeaderMap, shape: Shape) -> Result<Representation, Status> {
-    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+    let accept = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect::<Vec<_>>()
+        .join(",");
     if accept.trim().is_empty() {
         return Ok(Representation::Object);
     }
-    accept.split(',').find_map(|clause| served(clause, shape)).ok_or_else(|| Status::not_acceptable(WRITTEN))
+    accept
+        .split(',')
+        .find_map(|clause| served(clause, shape))
+        .ok_or_else(|| Status::not_acceptable(WRITTEN))
 }
 
 fn served(clause: &str, shape: Shape) -> Option<Representation> {
@@ -58,12 +70,19 @@ fn served(clause: &str, shape: Shape) -> Option<Representation> {
         return None;
     }
     let parameters: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
-    let parameter = |name| parameters.iter().find(|(own, _)| *own == name).map_or("", |(_, value)| *value);
+    let parameter = |name| {
+        parameters
+            .iter()
+            .find(|(own, _)| *own == name)
+            .map_or("", |(_, value)| *value)
+    };
     let transformed = parameter("g") == "meta.k8s.io" && matches!(parameter("v"), "v1" | "v1beta1");
     match (parameter("as"), shape) {
         ("", _) => Some(Representation::Object),
         ("Table", _) if transformed => Some(Representation::Table),
-        ("PartialObjectMetadata", Shape::Single) | ("PartialObjectMetadataList", Shape::List) if transformed => {
+        ("PartialObjectMetadata", Shape::Single) | ("PartialObjectMetadataList", Shape::List)
+            if transformed =>
+        {
             Some(Representation::Metadata)
         }
         _ => None,
@@ -86,14 +105,21 @@ pub struct Decoded {
 pub async fn read(body: Body) -> Result<Bytes, Status> {
     match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Status::too_large(MAX_BODY_BYTES)),
-        Err(error) => Err(Status::bad_request(format!("the request's body could not be read: {error}"))),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Status::too_large(MAX_BODY_BYTES))
+        }
+        Err(error) => Err(Status::bad_request(format!(
+            "the request's body could not be read: {error}"
+        ))),
     }
 }
 
 /// The media type of a body, without parameters; empty when none is named.
 pub fn media_type(headers: &HeaderMap) -> &str {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let value = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim()
 }
 
@@ -116,7 +142,8 @@ pub fn decode(headers: &HeaderMap, bytes: &Bytes) -> Result<Decoded, Status> {
 pub fn json(bytes: &Bytes) -> Result<Decoded, Status> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let decoded = strict::read(&mut deserializer).and_then(|decoded| deserializer.end().map(|()| decoded));
-    decoded.map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))
+    decoded
+        .map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))
 }
 
 /// Decodes YAML. The only place that knows the YAML library.
@@ -142,19 +169,35 @@ mod tests {
     fn the_first_clause_that_can_be_served_wins() {
         let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
         assert_eq!(chosen(table, Shape::List), Ok(Representation::Table));
-        assert_eq!(chosen("application/vnd.kubernetes.protobuf,application/json", Shape::List), Ok(Representation::Object));
-        assert_eq!(chosen("application/json, */*", Shape::Single), Ok(Representation::Object));
+        assert_eq!(
+            chosen(
+                "application/vnd.kubernetes.protobuf,application/json",
+                Shape::List
+            ),
+            Ok(Representation::Object)
+        );
+        assert_eq!(
+            chosen("application/json, */*", Shape::Single),
+            Ok(Representation::Object)
+        );
         let metadata = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
         assert_eq!(chosen(metadata, Shape::Single), Ok(Representation::Metadata));
         assert_eq!(chosen(metadata, Shape::List), Err(406));
         assert_eq!(chosen("text/plain", Shape::Single), Err(406));
-        assert_eq!(representation(&HeaderMap::new(), Shape::List), Ok(Representation::Object));
+        assert_eq!(
+            representation(&HeaderMap::new(), Shape::List),
+            Ok(Representation::Object)
+        );
     }
 
     #[test]
     fn fields_that_stand_twice_are_reported_in_json_and_yaml() {
-        let json = json(&Bytes::from(r#"{"spec":{"a":1,"a":2},"list":[{"x":1,"x":2}]}"#)).expect("it is JSON");
-        assert_eq!(json.duplicates, [r#"duplicate field "spec.a""#, r#"duplicate field "list[0].x""#]);
+        let json =
+            json(&Bytes::from(r#"{"spec":{"a":1,"a":2},"list":[{"x":1,"x":2}]}"#)).expect("it is JSON");
+        assert_eq!(
+            json.duplicates,
+            [r#"duplicate field "spec.a""#, r#"duplicate field "list[0].x""#]
+        );
         assert_eq!(json.value["spec"]["a"], 2);
         let yaml = yaml(&Bytes::from("spec:\n  a: 1\n  a: 2\n")).expect("it is YAML");
         assert_eq!(yaml.duplicates, [r#"duplicate field "spec.a""#]);
@@ -162,7 +205,10 @@ mod tests {
 
     #[test]
     fn what_follows_after_the_document_is_refused() {
-        assert_eq!(json(&Bytes::from("{} {}")).map_err(|status| status.code), Err(400));
+        assert_eq!(
+            json(&Bytes::from("{} {}")).map_err(|status| status.code),
+            Err(400)
+        );
         assert_eq!(json(&Bytes::from("")).map_err(|status| status.code), Err(400));
     }
 }

@@ -8,7 +8,10 @@ static NOTHING: Value = Value::Null;
 
 /// A text of the metadata, such as `name` or `uid`; empty when absent.
 pub fn metadata_text<'a>(object: &'a Value, field: &str) -> &'a str {
-    metadata(object).get(field).and_then(Value::as_str).unwrap_or_default()
+    metadata(object)
+        .get(field)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The metadata; null when absent.
@@ -18,7 +21,11 @@ pub fn metadata(object: &Value) -> &Value {
 
 /// The metadata, made if it is absent or no object.
 pub fn metadata_mut(object: &mut Value) -> &mut Map<String, Value> {
-    as_map(as_map(object).entry("metadata").or_insert_with(|| Value::Object(Map::new())))
+    as_map(
+        as_map(object)
+            .entry("metadata")
+            .or_insert_with(|| Value::Object(Map::new())),
+    )
 }
 
 /// The object's fields; a value that is no object becomes one.
@@ -72,12 +79,17 @@ pub fn set_finalizers(object: &mut Value, finalizers: Vec<String>) {
 
 /// Whether deletion has been asked for and waits for finalizers.
 pub fn is_terminating(object: &Value) -> bool {
-    metadata(object).get("deletionTimestamp").is_some_and(|time| !time.is_null())
+    metadata(object)
+        .get("deletionTimestamp")
+        .is_some_and(|time| !time.is_null())
 }
 
 /// `metadata.generation`; 0 when the kind counts none.
 pub fn generation(object: &Value) -> i64 {
-    metadata(object).get("generation").and_then(Value::as_i64).unwrap_or(0)
+    metadata(object)
+        .get("generation")
+        .and_then(Value::as_i64)
+        .unwrap_or(0)
 }
 
 /// A label's value.

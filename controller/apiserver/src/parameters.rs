@@ -17,13 +17,17 @@ impl Parameters {
     /// # Errors
     /// 400 when the query is not well formed.
     pub fn of(uri: &Uri) -> Result<Self, Status> {
-        let Query(pairs) = Query::try_from_uri(uri).map_err(|error| Status::bad_request(error.to_string()))?;
+        let Query(pairs) =
+            Query::try_from_uri(uri).map_err(|error| Status::bad_request(error.to_string()))?;
         Ok(Self(pairs))
     }
 
     /// A parameter's first value; empty when absent.
     pub fn text(&self, name: &str) -> &str {
-        self.0.iter().find(|(own, _)| own == name).map_or("", |(_, value)| value)
+        self.0
+            .iter()
+            .find(|(own, _)| own == name)
+            .map_or("", |(_, value)| value)
     }
 
     /// A boolean parameter: absent, `false` and `0` are false; given without a value it is true.
@@ -40,14 +44,20 @@ impl Parameters {
         match self.text(name) {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
-                Status::bad_request(format!("Invalid value: {text:?}: {name} must be a whole number, not negative"))
+                Status::bad_request(format!(
+                    "Invalid value: {text:?}: {name} must be a whole number, not negative"
+                ))
             }),
         }
     }
 
     /// All values of a parameter.
     fn all(&self, name: &str) -> Vec<&str> {
-        self.0.iter().filter(|(own, _)| own == name).map(|(_, value)| value.as_str()).collect()
+        self.0
+            .iter()
+            .filter(|(own, _)| own == name)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 }
 
@@ -105,7 +115,9 @@ impl ListOptions {
             ("0", _) => At::Any,
             (version, matching) => {
                 let revision = version.parse().map_err(|_| {
-                    Status::bad_request(format!("resourceVersion: Invalid value: {version:?}: must be a decimal number"))
+                    Status::bad_request(format!(
+                        "resourceVersion: Invalid value: {version:?}: must be a decimal number"
+                    ))
                 })?;
                 // A page at a version without a match has always meant exactly that version.
                 if matching == "Exact" || matching.is_empty() && limit.is_some() && !watch {
@@ -128,12 +140,20 @@ impl ListOptions {
     }
 }
 
-fn validate(version: &str, matching: &str, continue_token: &str, watch: bool, initial_events: Option<bool>) -> Vec<Cause> {
+fn validate(
+    version: &str,
+    matching: &str,
+    continue_token: &str,
+    watch: bool,
+    initial_events: Option<bool>,
+) -> Vec<Cause> {
     let mut causes = Vec::new();
     let mut match_is_forbidden = |why: &str| causes.push(Cause::forbidden("resourceVersionMatch", why));
     if watch {
         if !matching.is_empty() && initial_events.is_none() {
-            match_is_forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+            match_is_forbidden(
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
         }
         if initial_events.is_some() && matching != "NotOlderThan" {
             match_is_forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
@@ -152,11 +172,18 @@ fn validate(version: &str, matching: &str, continue_token: &str, watch: bool, in
         }
         if !["Exact", "NotOlderThan"].contains(&matching) {
             let known = ["Exact".to_owned(), "NotOlderThan".to_owned(), String::new()];
-            causes.push(Cause::not_supported("resourceVersionMatch", format!("{matching:?}"), &known));
+            causes.push(Cause::not_supported(
+                "resourceVersionMatch",
+                format!("{matching:?}"),
+                &known,
+            ));
         }
     }
     if initial_events.is_some() {
-        causes.push(Cause::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+        causes.push(Cause::forbidden(
+            "sendInitialEvents",
+            "sendInitialEvents is forbidden for list",
+        ));
     }
     causes
 }
@@ -180,15 +207,25 @@ impl WriteOptions {
         let asked = parameters.all("dryRun");
         let dry_run = dry_run(&asked, &mut causes);
         if kind == "PatchOptions" && parameters.flag_if_given("force").is_some() {
-            causes.push(Cause::forbidden("force", "may not be specified for non-apply patch"));
+            causes.push(Cause::forbidden(
+                "force",
+                "may not be specified for non-apply patch",
+            ));
         }
         let field_validation = FieldValidation::parse(parameters.text("fieldValidation"));
         if field_validation.is_none() {
             let known = ["", "Ignore", "Strict", "Warn"].map(str::to_owned);
-            causes.push(Cause::not_supported("fieldValidation", json!(parameters.text("fieldValidation")), &known));
+            causes.push(Cause::not_supported(
+                "fieldValidation",
+                json!(parameters.text("fieldValidation")),
+                &known,
+            ));
         }
         match field_validation {
-            Some(field_validation) if causes.is_empty() => Ok(Self { dry_run, field_validation }),
+            Some(field_validation) if causes.is_empty() => Ok(Self {
+                dry_run,
+                field_validation,
+            }),
             _ => Err(Status::invalid_options(kind, causes)),
         }
     }
@@ -216,7 +253,11 @@ mod tests {
         let refused = |query, watch| list(query, watch).expect_err(query);
         let prefix = r#"ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: "#;
         for (query, watch, why) in [
-            ("resourceVersionMatch=Exact", false, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
+            (
+                "resourceVersionMatch=Exact",
+                false,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
             (
                 "resourceVersion=1&resourceVersionMatch=Exact&continue=x",
                 false,
@@ -232,7 +273,11 @@ mod tests {
                 true,
                 "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             ),
-            ("sendInitialEvents=true", true, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
+            (
+                "sendInitialEvents=true",
+                true,
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ),
         ] {
             assert_eq!(refused(query, watch), format!("{prefix}{why}"));
         }
@@ -254,11 +299,15 @@ mod tests {
     fn only_a_dry_run_of_everything_is_known() {
         let read = |query: &str| {
             let uri = format!("/x?{query}").parse().expect("a URL");
-            WriteOptions::of(&Parameters::of(&uri).expect("a query"), "PatchOptions").map_err(|status| (status.code, status.message))
+            WriteOptions::of(&Parameters::of(&uri).expect("a query"), "PatchOptions")
+                .map_err(|status| (status.code, status.message))
         };
         assert!(read("dryRun=All").expect("it is known").dry_run);
         assert_eq!(read("dryRun=Foo").expect_err("it is unknown").0, 422);
         let force = read("force=true").expect_err("it is for apply");
-        assert_eq!(force.1, r#"PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch"#);
+        assert_eq!(
+            force.1,
+            r#"PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for non-apply patch"#
+        );
     }
 }

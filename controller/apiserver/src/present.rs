@@ -15,13 +15,17 @@ pub struct View {
 
 impl View {
     /// Objects as they are.
-    pub const WHOLE: Self = Self { representation: Representation::Object };
+    pub const WHOLE: Self = Self {
+        representation: Representation::Object,
+    };
 
     /// One object. `first` is false for all but the first of a watch, whose tables need no columns again.
     pub fn object(&self, _: &Resource, object: Value, _: bool) -> Value {
         match self.representation {
             Representation::Object => object,
-            Representation::Metadata | Representation::Table => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]}),
+            Representation::Metadata | Representation::Table => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+            }
         }
     }
 

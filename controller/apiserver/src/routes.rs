@@ -39,7 +39,9 @@ pub async fn answer(State(server): State<ApiServer>, request: Request) -> Respon
         match tokio::time::timeout(DEADLINE, resource(&server, caller, request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(status)) => status.into_response(),
-            Err(_) => Status::timeout("request did not complete within the allotted timeout", 0).into_response(),
+            Err(_) => {
+                Status::timeout("request did not complete within the allotted timeout", 0).into_response()
+            }
         }
     } else {
         document(&server, &request)
@@ -62,7 +64,12 @@ fn document(server: &ApiServer, request: &Request) -> Response {
 
 /// Upstream's answer to paths that nobody knows.
 pub fn not_found() -> Response {
-    (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "text/plain; charset=utf-8")], "404 page not found\n").into_response()
+    (
+        StatusCode::NOT_FOUND,
+        [(CONTENT_TYPE, "text/plain; charset=utf-8")],
+        "404 page not found\n",
+    )
+        .into_response()
 }
 
 /// A request for a resource, with what has been read of it.
@@ -76,24 +83,53 @@ struct Asking {
 
 async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Result<Response, Status> {
     let attributes = caller.attributes.clone();
-    let found = server.kinds().find(&attributes.group, &attributes.version, &attributes.resource);
-    let Some(resource) = found else { return Ok(not_found()) };
+    let found = server
+        .kinds()
+        .find(&attributes.group, &attributes.version, &attributes.resource);
+    let Some(resource) = found else {
+        return Ok(not_found());
+    };
     let of_itself = attributes.group.is_empty() && attributes.resource == "namespaces";
     if !resource.namespaced && !attributes.namespace.is_empty() && !of_itself {
         return Ok(not_found());
     }
-    let namespace = if resource.namespaced { attributes.namespace.clone() } else { String::new() };
+    let namespace = if resource.namespaced {
+        attributes.namespace.clone()
+    } else {
+        String::new()
+    };
     let (parts, body) = request.into_parts();
     let parameters = Parameters::of(&parts.uri)?;
-    let shape = if matches!(attributes.verb.as_str(), "list" | "deletecollection") { Shape::List } else { Shape::Single };
-    let view = View { representation: negotiation::representation(&parts.headers, shape)? };
-    let call = Call { server: server.clone(), caller, resource, namespace };
+    let shape = if matches!(attributes.verb.as_str(), "list" | "deletecollection") {
+        Shape::List
+    } else {
+        Shape::Single
+    };
+    let view = View {
+        representation: negotiation::representation(&parts.headers, shape)?,
+    };
+    let call = Call {
+        server: server.clone(),
+        caller,
+        resource,
+        namespace,
+    };
     let deprecation = call.resource.deprecation_warning.clone();
-    let asking = Asking { call, name: attributes.name.clone(), parameters, headers: parts.headers, view };
+    let asking = Asking {
+        call,
+        name: attributes.name.clone(),
+        parameters,
+        headers: parts.headers,
+        view,
+    };
     let mut response = match (attributes.subresource.as_str(), attributes.verb.as_str()) {
         ("", verb) => asking.main(verb, body).await?,
-        ("status", verb) if asking.call.resource.subresources.status => asking.part(Part::Status, verb, body).await?,
-        ("scale", verb) if asking.call.resource.subresources.scale.is_some() => asking.scale(verb, body).await?,
+        ("status", verb) if asking.call.resource.subresources.status => {
+            asking.part(Part::Status, verb, body).await?
+        }
+        ("scale", verb) if asking.call.resource.subresources.scale.is_some() => {
+            asking.scale(verb, body).await?
+        }
         ("finalize", verb) if of_itself => asking.part(Part::Finalize, verb, body).await?,
         _ => return Ok(not_found()),
     };
@@ -105,7 +141,13 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
 
 impl Asking {
     async fn main(&self, verb: &str, body: Body) -> Result<Response, Status> {
-        let Self { call, name, parameters, view, .. } = self;
+        let Self {
+            call,
+            name,
+            parameters,
+            view,
+            ..
+        } = self;
         let resource = &call.resource;
         if !resource.has_verb(verb) {
             return Err(Status::method_not_allowed());
@@ -146,9 +188,20 @@ impl Asking {
     }
 
     async fn part(&self, part: Part, verb: &str, body: Body) -> Result<Response, Status> {
-        let Self { call, name, parameters, headers, .. } = self;
+        let Self {
+            call,
+            name,
+            parameters,
+            headers,
+            ..
+        } = self;
         let written = match verb {
-            "get" => return Ok(self.one(StatusCode::OK, get::get(call, name, ListOptions::of(parameters, false)?.at).await?)),
+            "get" => {
+                return Ok(self.one(
+                    StatusCode::OK,
+                    get::get(call, name, ListOptions::of(parameters, false)?.at).await?,
+                ));
+            }
             "update" => {
                 let options = WriteOptions::of(parameters, "UpdateOptions")?;
                 update::update(call, name, part, self.decoded(body).await?, options).await?
@@ -165,7 +218,13 @@ impl Asking {
     }
 
     async fn scale(&self, verb: &str, body: Body) -> Result<Response, Status> {
-        let Self { call, name, parameters, headers, .. } = self;
+        let Self {
+            call,
+            name,
+            parameters,
+            headers,
+            ..
+        } = self;
         let written = match verb {
             "get" => {
                 let object = get::get(call, name, ListOptions::of(parameters, false)?.at).await?;
@@ -189,13 +248,21 @@ impl Asking {
     }
 
     async fn delete(&self, body: Body) -> Result<Response, Status> {
-        let Self { call, name, parameters, .. } = self;
+        let Self {
+            call,
+            name,
+            parameters,
+            ..
+        } = self;
         let options = DeleteOptions::of(parameters, self.optional(body).await?.as_ref())?;
         Ok(match delete(call, name, &options).await? {
             Deleted::Waiting(object) => self.one(StatusCode::OK, object),
             Deleted::Gone(object) => {
                 let uid = crate::objects::uid(&object);
-                json(StatusCode::OK, &Status::success(&call.group_resource(), name, uid))
+                json(
+                    StatusCode::OK,
+                    &Status::success(&call.group_resource(), name, uid),
+                )
             }
         })
     }
@@ -207,7 +274,11 @@ impl Asking {
     /// The body of a DELETE, which may be empty.
     async fn optional(&self, body: Body) -> Result<Option<Decoded>, Status> {
         let bytes = negotiation::read(body).await?;
-        if bytes.is_empty() { Ok(None) } else { negotiation::decode(&self.headers, &bytes).map(Some) }
+        if bytes.is_empty() {
+            Ok(None)
+        } else {
+            negotiation::decode(&self.headers, &bytes).map(Some)
+        }
     }
 
     fn one(&self, code: StatusCode, object: Value) -> Response {

@@ -45,7 +45,10 @@ impl Selector {
         let fields = parse_fields(fields).map_err(Status::bad_request)?;
         for requirement in &fields {
             if resource.field_value(&Value::Null, &requirement.field).is_none() {
-                return Err(Status::bad_request(format!("field label not supported: {}", requirement.field)));
+                return Err(Status::bad_request(format!(
+                    "field label not supported: {}",
+                    requirement.field
+                )));
             }
         }
         Ok(Self { labels, fields })
@@ -58,7 +61,11 @@ impl Selector {
 
     /// Restricts to the object of this name.
     pub fn and_name(mut self, name: &str) -> Self {
-        self.fields.push(FieldRequirement { field: "metadata.name".into(), equal: true, value: name.into() });
+        self.fields.push(FieldRequirement {
+            field: "metadata.name".into(),
+            equal: true,
+            value: name.into(),
+        });
         self
     }
 
@@ -125,7 +132,9 @@ fn parse_label(term: &str) -> Result<LabelRequirement, String> {
     } else if let Some((key, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
         (key, LabelCondition::In(vec![value.trim().to_owned()]))
     } else if let Some((head, list)) = term.split_once('(') {
-        let list = list.strip_suffix(')').ok_or_else(|| format!("found '{list}', expected: ')'"))?;
+        let list = list
+            .strip_suffix(')')
+            .ok_or_else(|| format!("found '{list}', expected: ')'"))?;
         let values = list.split(',').map(|value| value.trim().to_owned()).collect();
         match head.trim_end().rsplit_once(char::is_whitespace) {
             Some((key, "in")) => (key, LabelCondition::In(values)),
@@ -136,17 +145,29 @@ fn parse_label(term: &str) -> Result<LabelRequirement, String> {
         (term, LabelCondition::Exists)
     };
     let key = key.trim();
-    let well_formed = |text: &str| text.chars().all(|one| one.is_ascii_alphanumeric() || "-_./".contains(one));
+    let well_formed = |text: &str| {
+        text.chars()
+            .all(|one| one.is_ascii_alphanumeric() || "-_./".contains(one))
+    };
     if key.is_empty() || !well_formed(key) {
-        return Err(format!("found '{term}', expected: a label key, optionally with =, ==, !=, in or notin"));
+        return Err(format!(
+            "found '{term}', expected: a label key, optionally with =, ==, !=, in or notin"
+        ));
     }
     if let LabelCondition::In(values) | LabelCondition::NotIn(values) = &condition
-        && let Some(wrong) = values.iter().find(|value| !well_formed(value) || value.len() > 63)
+        && let Some(wrong) = values
+            .iter()
+            .find(|value| !well_formed(value) || value.len() > 63)
     {
-        return Err(format!("values[0][{key}]: Invalid value: \"{wrong}\": a valid label must consist of at most 63 \
-                            alphanumeric characters, '-', '_' or '.'"));
+        return Err(format!(
+            "values[0][{key}]: Invalid value: \"{wrong}\": a valid label must consist of at most 63 \
+                            alphanumeric characters, '-', '_' or '.'"
+        ));
     }
-    Ok(LabelRequirement { key: key.to_owned(), condition })
+    Ok(LabelRequirement {
+        key: key.to_owned(),
+        condition,
+    })
 }
 
 /// `a=b,c==d,e!=f`, with `\,`, `\=` and `\\` for themselves.
@@ -163,7 +184,11 @@ fn parse_fields(text: &str) -> Result<Vec<FieldRequirement>, String> {
         } else {
             return Err(format!("invalid selector: '{text}'; can't understand '{term}'"));
         };
-        requirements.push(FieldRequirement { field: field.to_owned(), equal, value: unescaped(value) });
+        requirements.push(FieldRequirement {
+            field: field.to_owned(),
+            equal,
+            value: unescaped(value),
+        });
     }
     Ok(requirements)
 }
@@ -189,7 +214,11 @@ fn unescaped(text: &str) -> String {
     let mut characters = text.chars();
     let mut plain = String::with_capacity(text.len());
     while let Some(character) = characters.next() {
-        plain.extend(if character == '\\' { characters.next() } else { Some(character) });
+        plain.extend(if character == '\\' {
+            characters.next()
+        } else {
+            Some(character)
+        });
     }
     plain
 }
@@ -201,17 +230,40 @@ mod tests {
 
     fn labels_match(selector: &str, labels: Value) -> bool {
         let object = json!({"metadata": {"labels": labels}});
-        parse_labels(selector).expect("it is a selector").iter().all(|one| one.matches(&object))
+        parse_labels(selector)
+            .expect("it is a selector")
+            .iter()
+            .all(|one| one.matches(&object))
     }
 
     #[test]
     fn label_requirements_match_as_in_kubernetes() {
         for (selector, expected) in [
-            ("", true), ("a=1", true), ("a==1", true), ("a=2", false), ("a!=2", true), ("a!=1", false), ("c!=1", true), ("a", true),
-            ("c", false), ("!c", true), ("!a", false), ("a in (1, 2)", true), ("a in (3)", false), ("a notin (3)", true),
-            ("c notin (3)", true), ("a=1,b=x/y", false), ("a=1,b=2", true), ("a in (1),b in (2)", true), ("b=", false),
+            ("", true),
+            ("a=1", true),
+            ("a==1", true),
+            ("a=2", false),
+            ("a!=2", true),
+            ("a!=1", false),
+            ("c!=1", true),
+            ("a", true),
+            ("c", false),
+            ("!c", true),
+            ("!a", false),
+            ("a in (1, 2)", true),
+            ("a in (3)", false),
+            ("a notin (3)", true),
+            ("c notin (3)", true),
+            ("a=1,b=x/y", false),
+            ("a=1,b=2", true),
+            ("a in (1),b in (2)", true),
+            ("b=", false),
         ] {
-            assert_eq!(labels_match(selector, json!({"a": "1", "b": "2"})), expected, "{selector}");
+            assert_eq!(
+                labels_match(selector, json!({"a": "1", "b": "2"})),
+                expected,
+                "{selector}"
+            );
         }
     }
 
@@ -227,6 +279,9 @@ mod tests {
     fn field_values_may_be_escaped() {
         let requirements = parse_fields(r"a=x\,y,b!=c\=d").expect("it is a selector");
         assert_eq!(requirements[0].value, "x,y");
-        assert_eq!((requirements[1].value.as_str(), requirements[1].equal), ("c=d", false));
+        assert_eq!(
+            (requirements[1].value.as_str(), requirements[1].equal),
+            ("c=d", false)
+        );
     }
 }

@@ -40,7 +40,11 @@ impl fmt::Display for GroupKind {
 }
 
 fn write_qualified(formatter: &mut fmt::Formatter<'_>, name: &str, group: &str) -> fmt::Result {
-    if group.is_empty() { write!(formatter, "{name}") } else { write!(formatter, "{name}.{group}") }
+    if group.is_empty() {
+        write!(formatter, "{name}")
+    } else {
+        write!(formatter, "{name}.{group}")
+    }
 }
 
 /// One reason among several why a request was refused; in the API `details.causes[]`.
@@ -57,7 +61,11 @@ pub struct Cause {
 impl Cause {
     /// A cause with any reason.
     pub fn new(reason: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), field: field.into() }
+        Self {
+            reason,
+            message: message.into(),
+            field: field.into(),
+        }
     }
 
     /// The field has to be given.
@@ -67,7 +75,12 @@ impl Cause {
 
     /// The field's value is wrong; `value` is printed as JSON, except that objects of CEL rules pass their kind as text.
     pub fn invalid(field: impl Into<String>, value: impl fmt::Display, detail: &str) -> Self {
-        Self::with_detail("FieldValueInvalid", field, format!("Invalid value: {value}"), detail)
+        Self::with_detail(
+            "FieldValueInvalid",
+            field,
+            format!("Invalid value: {value}"),
+            detail,
+        )
     }
 
     /// The value is used twice where it must be unique.
@@ -77,7 +90,11 @@ impl Cause {
 
     /// The value is not one of those that are known.
     pub fn not_supported(field: impl Into<String>, value: impl fmt::Display, known: &[String]) -> Self {
-        let known = known.iter().map(|one| format!("{one:?}")).collect::<Vec<_>>().join(", ");
+        let known = known
+            .iter()
+            .map(|one| format!("{one:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
         let message = format!("Unsupported value: {value}: supported values: {known}");
         Self::new("FieldValueNotSupported", field, message)
     }
@@ -95,22 +112,39 @@ impl Cause {
 
     /// The text is too long.
     pub fn too_long(field: impl Into<String>, most: usize) -> Self {
-        Self::new("FieldValueTooLong", field, format!("Too long: may not be more than {most} bytes"))
+        Self::new(
+            "FieldValueTooLong",
+            field,
+            format!("Too long: may not be more than {most} bytes"),
+        )
     }
 
     /// The value has the wrong type.
     pub fn type_invalid(field: impl Into<String>, value: impl fmt::Display, detail: &str) -> Self {
-        Self::with_detail("FieldValueTypeInvalid", field, format!("Invalid value: {value}"), detail)
+        Self::with_detail(
+            "FieldValueTypeInvalid",
+            field,
+            format!("Invalid value: {value}"),
+            detail,
+        )
     }
 
     fn with_detail(reason: &'static str, field: impl Into<String>, body: String, detail: &str) -> Self {
-        let message = if detail.is_empty() { body } else { format!("{body}: {detail}") };
+        let message = if detail.is_empty() {
+            body
+        } else {
+            format!("{body}: {detail}")
+        };
         Self::new(reason, field, message)
     }
 
     /// `field: message`, as it stands in the sentence of an invalid object.
     fn sentence(&self) -> String {
-        if self.field.is_empty() { self.message.clone() } else { format!("{}: {}", self.field, self.message) }
+        if self.field.is_empty() {
+            self.message.clone()
+        } else {
+            format!("{}: {}", self.field, self.message)
+        }
     }
 
     fn to_value(&self) -> Value {
@@ -167,7 +201,13 @@ impl fmt::Display for Status {
 impl Status {
     /// A refusal without details. Prefer the constructors below, one for each reason.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None, continue_token: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+            continue_token: None,
+        }
     }
 
     /// 404: no object of that name.
@@ -177,12 +217,21 @@ impl Status {
 
     /// 404: no such resource or path below a known group.
     pub fn no_such_resource() -> Self {
-        Self::new(404, "NotFound", "the server could not find the requested resource")
+        Self::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
     }
 
     /// 409: an object of that name is there already.
     pub fn already_exists(resource: &GroupResource, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{resource} \"{name}\" already exists")).about(resource, name)
+        Self::new(
+            409,
+            "AlreadyExists",
+            format!("{resource} \"{name}\" already exists"),
+        )
+        .about(resource, name)
     }
 
     /// 409: the object is not in the state that the request supposes.
@@ -193,7 +242,8 @@ impl Status {
 
     /// 409: the request was computed from an older version of the object.
     pub fn modified(resource: &GroupResource, name: &str) -> Self {
-        let why = "the object has been modified; please apply your changes to the latest version and try again";
+        let why =
+            "the object has been modified; please apply your changes to the latest version and try again";
         Self::conflict(resource, name, why)
     }
 
@@ -222,7 +272,14 @@ impl Status {
 
     /// 422: the query parameters of a request are not valid; `kind` is `ListOptions`, `PatchOptions` and the like.
     pub fn invalid_options(kind: &str, causes: Vec<Cause>) -> Self {
-        Self::invalid(&GroupKind { group: "meta.k8s.io".into(), kind: kind.into() }, "", causes)
+        Self::invalid(
+            &GroupKind {
+                group: "meta.k8s.io".into(),
+                kind: kind.into(),
+            },
+            "",
+            causes,
+        )
     }
 
     /// 400: the request itself is not understood.
@@ -237,8 +294,17 @@ impl Status {
 
     /// 403: known, but not allowed. `name` may be empty.
     pub fn forbidden(resource: &GroupResource, name: &str, why: &str) -> Self {
-        let quoted = if name.is_empty() { String::new() } else { format!(" \"{name}\"") };
-        Self::new(403, "Forbidden", format!("{resource}{quoted} is forbidden: {why}")).about(resource, name)
+        let quoted = if name.is_empty() {
+            String::new()
+        } else {
+            format!(" \"{name}\"")
+        };
+        Self::new(
+            403,
+            "Forbidden",
+            format!("{resource}{quoted} is forbidden: {why}"),
+        )
+        .about(resource, name)
     }
 
     /// 403 on a path that is no resource.
@@ -251,19 +317,28 @@ impl Status {
 
     /// 405: the path exists, the method on it does not.
     pub fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
     }
 
     /// 406: the client accepts nothing that can be said.
     pub fn not_acceptable(accepted: &[&str]) -> Self {
-        let message = format!("only the following media types are accepted: {}", accepted.join(", "));
+        let message = format!(
+            "only the following media types are accepted: {}",
+            accepted.join(", ")
+        );
         Self::new(406, "NotAcceptable", message)
     }
 
     /// 415: the body is in a format that is not read here.
     pub fn unsupported_media_type(accepted: &[&str]) -> Self {
         let accepted = accepted.join(", ");
-        let message = format!("the body of the request was in an unknown format - accepted media types include: {accepted}");
+        let message = format!(
+            "the body of the request was in an unknown format - accepted media types include: {accepted}"
+        );
         Self::new(415, "UnsupportedMediaType", message)
     }
 
@@ -279,7 +354,11 @@ impl Status {
 
     /// 413: the request's body is larger than `limit` bytes.
     pub fn too_large(limit: usize) -> Self {
-        Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"))
+        Self::new(
+            413,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {limit}"),
+        )
     }
 
     /// 504: not done within the time allowed.
@@ -289,7 +368,10 @@ impl Status {
 
     /// 504: a resource version from the future was asked for.
     pub fn too_large_resource_version(asked: u64, current: u64) -> Self {
-        let mut status = Self::timeout(format!("Too large resource version: {asked}, current: {current}"), 1);
+        let mut status = Self::timeout(
+            format!("Too large resource version: {asked}, current: {current}"),
+            1,
+        );
         let cause = Cause::new("ResourceVersionTooLarge", "", "Too large resource version");
         status.details.get_or_insert_default().causes.push(cause);
         status
@@ -297,8 +379,12 @@ impl Status {
 
     /// 429: come again after so many seconds.
     pub fn too_many_requests(retry_after_seconds: u32) -> Self {
-        Self::new(429, "TooManyRequests", "the server has received too many requests, please try again later")
-            .retry_after(retry_after_seconds)
+        Self::new(
+            429,
+            "TooManyRequests",
+            "the server has received too many requests, please try again later",
+        )
+        .retry_after(retry_after_seconds)
     }
 
     /// 503: not now, for instance while the server starts or stops.
@@ -309,7 +395,10 @@ impl Status {
     /// 500: not the client's fault.
     pub fn internal(why: impl fmt::Display) -> Self {
         let why = why.to_string();
-        let details = Details { causes: vec![Cause::new("", "", why.clone())], ..Details::default() };
+        let details = Details {
+            causes: vec![Cause::new("", "", why.clone())],
+            ..Details::default()
+        };
         Self::new(500, "InternalError", format!("Internal error occurred: {why}")).with_details(details)
     }
 
@@ -340,7 +429,8 @@ impl Status {
         if let Some(token) = &self.continue_token {
             metadata.insert("continue".into(), token.to_string().into());
         }
-        let mut status = json!({"kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure"});
+        let mut status =
+            json!({"kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure"});
         status["message"] = self.message.clone().into();
         status["reason"] = self.reason.into();
         if let Some(details) = &self.details {
@@ -365,7 +455,14 @@ impl Status {
 
 impl Details {
     fn to_value(&self) -> Value {
-        let Self { name, group, kind, uid, causes, retry_after_seconds } = self;
+        let Self {
+            name,
+            group,
+            kind,
+            uid,
+            causes,
+            retry_after_seconds,
+        } = self;
         let mut details = Map::new();
         for (field, text) in [("name", name), ("group", group), ("kind", kind), ("uid", uid)] {
             if !text.is_empty() {
@@ -386,8 +483,14 @@ impl IntoResponse for Status {
     fn into_response(self) -> Response {
         let code = StatusCode::from_u16(self.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (code, axum::Json(self.to_value())).into_response();
-        if let Some(seconds) = self.details.map(|details| details.retry_after_seconds).filter(|seconds| *seconds > 0) {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        if let Some(seconds) = self
+            .details
+            .map(|details| details.retry_after_seconds)
+            .filter(|seconds| *seconds > 0)
+        {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -398,12 +501,18 @@ mod tests {
     use super::*;
 
     fn leases() -> GroupResource {
-        GroupResource { group: "coordination.k8s.io".into(), resource: "leases".into() }
+        GroupResource {
+            group: "coordination.k8s.io".into(),
+            resource: "leases".into(),
+        }
     }
 
     #[test]
     fn texts_are_those_of_upstream() {
-        assert_eq!(Status::not_found(&leases(), "l1").message, r#"leases.coordination.k8s.io "l1" not found"#);
+        assert_eq!(
+            Status::not_found(&leases(), "l1").message,
+            r#"leases.coordination.k8s.io "l1" not found"#
+        );
         assert_eq!(
             Status::modified(&leases(), "l1").message,
             "Operation cannot be fulfilled on leases.coordination.k8s.io \"l1\": the object has been modified; please apply your \
@@ -418,13 +527,25 @@ mod tests {
 
     #[test]
     fn an_invalid_object_names_its_kind_and_every_cause_once() {
-        let kind = GroupKind { group: "edge.test".into(), kind: "Widget".into() };
+        let kind = GroupKind {
+            group: "edge.test".into(),
+            kind: "Widget".into(),
+        };
         let cause = Cause::duplicate("spec.items[1]", r#"{"name":"q"}"#);
         let one = Status::invalid(&kind, "a", vec![cause.clone()]);
-        assert_eq!(one.message, r#"Widget.edge.test "a" is invalid: spec.items[1]: Duplicate value: {"name":"q"}"#);
+        assert_eq!(
+            one.message,
+            r#"Widget.edge.test "a" is invalid: spec.items[1]: Duplicate value: {"name":"q"}"#
+        );
         let two = Status::invalid(&kind, "a", vec![cause.clone(), Cause::required("spec.x", "")]);
-        assert!(two.message.ends_with(r#"[spec.items[1]: Duplicate value: {"name":"q"}, spec.x: Required value]"#));
-        assert_eq!(two.to_value()["details"]["causes"][1]["reason"], "FieldValueRequired");
+        assert!(
+            two.message
+                .ends_with(r#"[spec.items[1]: Duplicate value: {"name":"q"}, spec.x: Required value]"#)
+        );
+        assert_eq!(
+            two.to_value()["details"]["causes"][1]["reason"],
+            "FieldValueRequired"
+        );
         assert_eq!(two.to_value()["details"]["kind"], "Widget");
     }
 

@@ -16,9 +16,17 @@ pub const MAX_OBJECT_BYTES: usize = 3 << 19;
 
 /// The prefix of all objects of a resource, or of those in one namespace; an empty namespace stands for all.
 pub fn prefix(resource: &Resource, namespace: &str) -> String {
-    let group = if resource.storage.group.is_empty() { "core" } else { &resource.storage.group };
+    let group = if resource.storage.group.is_empty() {
+        "core"
+    } else {
+        &resource.storage.group
+    };
     let plural = &resource.storage.plural;
-    if namespace.is_empty() { format!("/registry/{group}/{plural}/") } else { format!("/registry/{group}/{plural}/{namespace}/") }
+    if namespace.is_empty() {
+        format!("/registry/{group}/{plural}/")
+    } else {
+        format!("/registry/{group}/{plural}/{namespace}/")
+    }
 }
 
 /// The key of an object. The namespace is empty for cluster-scoped resources.
@@ -39,7 +47,8 @@ pub fn decode(resource: &Resource, entry: &Entry) -> Result<Value, Status> {
 /// # Errors
 /// As [`decode`].
 pub fn decode_at(resource: &Resource, key: &str, bytes: &Bytes, revision: u64) -> Result<Value, Status> {
-    let stored = serde_json::from_slice(bytes).map_err(|error| Status::internal(format!("stored object {key} is unreadable: {error}")))?;
+    let stored = serde_json::from_slice(bytes)
+        .map_err(|error| Status::internal(format!("stored object {key} is unreadable: {error}")))?;
     let mut object = resource.from_storage(stored);
     objects::set_resource_version(&mut object, revision);
     Ok(object)
@@ -53,7 +62,11 @@ pub fn encode(resource: &Resource, object: &Value) -> Result<Bytes, Status> {
     let mut stored = resource.to_storage(object.clone());
     objects::metadata_mut(&mut stored).shift_remove("resourceVersion");
     let bytes = serde_json::to_vec(&stored).map_err(Status::internal)?;
-    if bytes.len() > MAX_OBJECT_BYTES { Err(Status::too_large(MAX_OBJECT_BYTES)) } else { Ok(bytes.into()) }
+    if bytes.len() > MAX_OBJECT_BYTES {
+        Err(Status::too_large(MAX_OBJECT_BYTES))
+    } else {
+        Ok(bytes.into())
+    }
 }
 
 /// What a failure of the store means to a client. A failed precondition has to be dealt with where it is understood.

@@ -51,19 +51,33 @@ pub struct Written {
 impl Call {
     /// A call of the server itself, which may do everything.
     pub fn internal(server: &ApiServer, resource: Arc<Resource>, namespace: &str) -> Self {
-        let attributes = RequestAttributes { user: UserInfo::loopback(), ..RequestAttributes::default() };
+        let attributes = RequestAttributes {
+            user: UserInfo::loopback(),
+            ..RequestAttributes::default()
+        };
         let caller = Caller::new(attributes, Arc::new(Chain::default()));
-        Self { server: server.clone(), caller, resource, namespace: namespace.to_owned() }
+        Self {
+            server: server.clone(),
+            caller,
+            resource,
+            namespace: namespace.to_owned(),
+        }
     }
 
     /// The resource's group and plural, for messages.
     pub fn group_resource(&self) -> GroupResource {
-        GroupResource { group: self.resource.group.clone(), resource: self.resource.plural.clone() }
+        GroupResource {
+            group: self.resource.group.clone(),
+            resource: self.resource.plural.clone(),
+        }
     }
 
     /// The resource's group and kind, for messages.
     pub fn group_kind(&self) -> GroupKind {
-        GroupKind { group: self.resource.group.clone(), kind: self.resource.kind.clone() }
+        GroupKind {
+            group: self.resource.group.clone(),
+            kind: self.resource.kind.clone(),
+        }
     }
 
     /// The store's key of an object.
@@ -76,7 +90,12 @@ impl Call {
     /// # Errors
     /// 404 when there is none.
     pub async fn read(&self, name: &str) -> Result<(Value, Entry), Status> {
-        let entry = self.server.store().get(&self.key(name)).await.map_err(storage::refusal)?;
+        let entry = self
+            .server
+            .store()
+            .get(&self.key(name))
+            .await
+            .map_err(storage::refusal)?;
         let entry = entry.ok_or_else(|| Status::not_found(&self.group_resource(), name))?;
         Ok((storage::decode(&self.resource, &entry)?, entry))
     }
@@ -91,7 +110,14 @@ impl Call {
             (Rejection::UnknownFields(fields), Some(patch)) => {
                 let why = format!("strict decoding error: {}", fields.join(", "));
                 let cause = Cause::invalid("patch", Value::from(patch), &why);
-                Status::invalid(&GroupKind { group: String::new(), kind: String::new() }, "", vec![cause])
+                Status::invalid(
+                    &GroupKind {
+                        group: String::new(),
+                        kind: String::new(),
+                    },
+                    "",
+                    vec![cause],
+                )
             }
         }
     }
@@ -100,9 +126,9 @@ impl Call {
     fn judge_duplicates(&self, body: &Decoded, options: &WriteOptions) -> Result<Vec<String>, Status> {
         use crate::kinds::FieldValidation::{Ignore, Strict, Warn};
         match options.field_validation {
-            Strict if !body.duplicates.is_empty() => {
-                Err(Status::bad_request(self.resource.strict_decoding_message(&body.duplicates)))
-            }
+            Strict if !body.duplicates.is_empty() => Err(Status::bad_request(
+                self.resource.strict_decoding_message(&body.duplicates),
+            )),
             Warn => Ok(body.duplicates.clone()),
             Strict | Ignore => Ok(Vec::new()),
         }

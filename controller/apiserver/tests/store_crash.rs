@@ -29,7 +29,11 @@ fn killing_the_process_loses_no_acknowledged_write_and_reuses_no_revision() {
     let mut acknowledged: BTreeMap<u64, String> = BTreeMap::new();
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().expect("the test has a program"))
-            .args(["--exact", "killing_the_process_loses_no_acknowledged_write_and_reuses_no_revision", "--nocapture"])
+            .args([
+                "--exact",
+                "killing_the_process_loses_no_acknowledged_write_and_reuses_no_revision",
+                "--nocapture",
+            ])
             .env(CHILD_FILE, &file)
             .stdout(Stdio::piped())
             .spawn()
@@ -37,14 +41,23 @@ fn killing_the_process_loses_no_acknowledged_write_and_reuses_no_revision() {
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let mut of_this_round = 0;
         let mut read = |line: &str, acknowledged: &mut BTreeMap<u64, String>| {
-            let Some((revision, key)) = line.strip_prefix("ack ").and_then(|line| line.split_once(' ')) else { return 0 };
+            let Some((revision, key)) = line.strip_prefix("ack ").and_then(|line| line.split_once(' '))
+            else {
+                return 0;
+            };
             let revision = revision.parse().expect("a revision");
             let other = acknowledged.insert(revision, key.to_owned());
-            assert_eq!(other, None, "round {round}: revision {revision} was acknowledged twice");
+            assert_eq!(
+                other, None,
+                "round {round}: revision {revision} was acknowledged twice"
+            );
             1
         };
         while of_this_round < KILL_AFTER {
-            let line = lines.next().expect("the child writes until it is killed").expect("text");
+            let line = lines
+                .next()
+                .expect("the child writes until it is killed")
+                .expect("text");
             of_this_round += read(&line, &mut acknowledged);
         }
         child.kill().expect("SIGKILL is sent");
@@ -63,14 +76,22 @@ fn check(file: &std::path::Path, acknowledged: &BTreeMap<u64, String>) {
     runtime.block_on(async {
         let store = Embedded::open(file).expect("the file opens after a kill");
         let page = store.list("/", Range::default()).await.expect("list works");
-        let found: BTreeMap<u64, String> = page.entries.iter().map(|entry| (entry.revision, entry.key.to_string())).collect();
+        let found: BTreeMap<u64, String> = page
+            .entries
+            .iter()
+            .map(|entry| (entry.revision, entry.key.to_string()))
+            .collect();
         for (revision, key) in acknowledged {
             assert_eq!(found.get(revision), Some(key), "an acknowledged write is lost");
         }
         let newest = acknowledged.keys().next_back().copied().unwrap_or(0);
         assert!(store.revision().await.expect("a revision") >= newest);
         let mut watch = store.watch("/", newest - 1).await.expect("the history is kept");
-        assert_eq!(watch.next().await.expect("kept")[0].revision, newest, "watches resume");
+        assert_eq!(
+            watch.next().await.expect("kept")[0].revision,
+            newest,
+            "watches resume"
+        );
     });
 }
 
@@ -85,10 +106,15 @@ fn write_until_killed(file: &str) {
             tokio::spawn(async move {
                 for number in 0_u64.. {
                     let key = format!("/{start}/{writer}/{number}");
-                    let write = Write::Create { key: key.as_str().into(), value: vec![b'x'; 300].into() };
+                    let write = Write::Create {
+                        key: key.as_str().into(),
+                        value: vec![b'x'; 300].into(),
+                    };
                     let revision = store.commit(write).await.expect("the key is new");
                     let mut out = std::io::stdout().lock();
-                    writeln!(out, "ack {revision} {key}").and_then(|()| out.flush()).expect("the parent reads");
+                    writeln!(out, "ack {revision} {key}")
+                        .and_then(|()| out.flush())
+                        .expect("the parent reads");
                 }
             })
         });

@@ -12,8 +12,15 @@ use super::Decoded;
 /// Reads a document.
 pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decoded, D::Error> {
     let duplicates = RefCell::new(Vec::new());
-    let value = Node { path: String::new(), duplicates: &duplicates }.deserialize(deserializer)?;
-    Ok(Decoded { value, duplicates: duplicates.into_inner() })
+    let value = Node {
+        path: String::new(),
+        duplicates: &duplicates,
+    }
+    .deserialize(deserializer)?;
+    Ok(Decoded {
+        value,
+        duplicates: duplicates.into_inner(),
+    })
 }
 
 /// A place in the document, to be deserialized.
@@ -24,7 +31,10 @@ struct Node<'a> {
 
 impl Node<'_> {
     fn below(&self, path: String) -> Self {
-        Self { path, duplicates: self.duplicates }
+        Self {
+            path,
+            duplicates: self.duplicates,
+        }
     }
 }
 
@@ -56,7 +66,9 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number must be finite"))
+        Number::from_f64(value)
+            .map(Value::Number)
+            .ok_or_else(|| E::custom("a number must be finite"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -81,7 +93,9 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(value) = sequence.next_element_seed(self.below(format!("{}[{}]", self.path, list.len())))? {
+        while let Some(value) =
+            sequence.next_element_seed(self.below(format!("{}[{}]", self.path, list.len())))?
+        {
             list.push(value);
         }
         Ok(Value::Array(list))
@@ -90,9 +104,15 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let path = if self.path.is_empty() { key.clone() } else { format!("{}.{key}", self.path) };
+            let path = if self.path.is_empty() {
+                key.clone()
+            } else {
+                format!("{}.{key}", self.path)
+            };
             if map.contains_key(&key) {
-                self.duplicates.borrow_mut().push(format!("duplicate field \"{path}\""));
+                self.duplicates
+                    .borrow_mut()
+                    .push(format!("duplicate field \"{path}\""));
             }
             let value = entries.next_value_seed(self.below(path))?;
             map.insert(key, value);

@@ -11,15 +11,21 @@ const MAX_OPERATIONS: usize = 10_000;
 
 /// Applies the operations in their order; all or none.
 pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
-    let operations: Vec<PatchOperation> =
-        serde::Deserialize::deserialize(patch).map_err(|error| Error::Malformed(format!("error decoding patch: {error}")))?;
+    let operations: Vec<PatchOperation> = serde::Deserialize::deserialize(patch)
+        .map_err(|error| Error::Malformed(format!("error decoding patch: {error}")))?;
     if operations.len() > MAX_OPERATIONS {
-        let message = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", operations.len());
+        let message = format!(
+            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+            operations.len()
+        );
         return Err(Error::Unprocessable(message));
     }
     let mut patched = document.clone();
     for operation in operations {
-        if let PatchOperation::Test(TestOperation { path, value: Value::Null }) = &operation
+        if let PatchOperation::Test(TestOperation {
+            path,
+            value: Value::Null,
+        }) = &operation
             && patched.pointer(path.as_str()).is_none()
         {
             continue;
@@ -42,7 +48,10 @@ mod tests {
             {"op": "add", "path": "/metadata/finalizers", "value": ["edge.test/f"]},
         ]);
         let patched = apply(&json!({"metadata": {"name": "a"}}), &patch);
-        assert_eq!(patched, Ok(json!({"metadata": {"name": "a", "finalizers": ["edge.test/f"]}})));
+        assert_eq!(
+            patched,
+            Ok(json!({"metadata": {"name": "a", "finalizers": ["edge.test/f"]}}))
+        );
     }
 
     #[test]
@@ -53,14 +62,24 @@ mod tests {
             json!([{"op": "remove", "path": "/missing"}]),
             json!([{"op": "replace", "path": "/x/y", "value": 1}]),
         ] {
-            assert!(matches!(apply(&json!({"a": 1}), &patch), Err(Error::Unprocessable(_))), "{patch}");
+            assert!(
+                matches!(apply(&json!({"a": 1}), &patch), Err(Error::Unprocessable(_))),
+                "{patch}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_list_of_operations_is_malformed() {
-        for patch in [json!({}), json!([{"op": "jump", "path": "/a"}]), json!([{"op": "add", "path": "a", "value": 1}])] {
-            assert!(matches!(apply(&json!({}), &patch), Err(Error::Malformed(_))), "{patch}");
+        for patch in [
+            json!({}),
+            json!([{"op": "jump", "path": "/a"}]),
+            json!([{"op": "add", "path": "a", "value": 1}]),
+        ] {
+            assert!(
+                matches!(apply(&json!({}), &patch), Err(Error::Malformed(_))),
+                "{patch}"
+            );
         }
     }
 

@@ -37,7 +37,9 @@ const ELEMENT_ORDER: &str = "$setElementOrder/";
 /// Applies a strategic merge patch, which has to be an object.
 pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
     let (Value::Object(document), Value::Object(patch)) = (document, patch) else {
-        return Err(Error::Malformed("a strategic merge patch must be a JSON object".to_owned()));
+        return Err(Error::Malformed(
+            "a strategic merge patch must be a JSON object".to_owned(),
+        ));
     };
     let merged = merge_objects(document, patch, &mut Vec::new())?;
     Ok(Value::Object(merged))
@@ -53,7 +55,9 @@ fn merge_objects(current: &Object, patch: &Object, path: &mut Vec<String>) -> Re
     }
     let mut merged = current.clone();
     if let Some(retained) = patch.get(RETAIN_KEYS) {
-        let retained = retained.as_array().ok_or_else(|| malformed(RETAIN_KEYS, "a list of field names"))?;
+        let retained = retained
+            .as_array()
+            .ok_or_else(|| malformed(RETAIN_KEYS, "a list of field names"))?;
         merged.retain(|key, _| retained.iter().any(|kept| kept == key));
     }
     for (key, value) in patch {
@@ -77,7 +81,9 @@ fn merge_objects(current: &Object, patch: &Object, path: &mut Vec<String>) -> Re
             path.pop();
             if let Some(Value::Array(list)) = merged.get_mut(field) {
                 let place = |element: &Value| {
-                    order.iter().position(|other| identify(other, identity) == identify(element, identity))
+                    order
+                        .iter()
+                        .position(|other| identify(other, identity) == identify(element, identity))
                 };
                 // Elements that the order does not name keep their places behind those it names.
                 list.sort_by_key(|element| place(element).unwrap_or(usize::MAX));
@@ -95,7 +101,11 @@ fn merge_field(merged: &mut Object, key: &str, value: &Value, path: &mut Vec<Str
         (Some(Value::Object(current)), Value::Object(patch)) => {
             let delete = directive(patch)? == Some("delete");
             let result = merge_objects(current, patch, path)?;
-            if delete { merged.shift_remove(key) } else { merged.insert(key.to_owned(), Value::Object(result)) };
+            if delete {
+                merged.shift_remove(key)
+            } else {
+                merged.insert(key.to_owned(), Value::Object(result))
+            };
         }
         (_, Value::Object(patch)) => {
             if directive(patch)? != Some("delete") {
@@ -104,7 +114,10 @@ fn merge_field(merged: &mut Object, key: &str, value: &Value, path: &mut Vec<Str
             }
         }
         (current, Value::Array(patch)) => {
-            let current = current.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let current = current
+                .and_then(Value::as_array)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             let list = match identity_at(path) {
                 Some(Identity::Value) => merge_sets(current, patch),
                 Some(Identity::Field(field)) => merge_lists(current, patch, field, path)?,
@@ -129,16 +142,29 @@ fn merge_sets(current: &[Value], patch: &[Value]) -> Vec<Value> {
     merged
 }
 
-fn merge_lists(current: &[Value], patch: &[Value], field: &str, path: &mut Vec<String>) -> Result<Vec<Value>, Error> {
-    if patch.iter().any(|element| element.get(DIRECTIVE).is_some_and(|directive| directive == "replace")) {
+fn merge_lists(
+    current: &[Value],
+    patch: &[Value],
+    field: &str,
+    path: &mut Vec<String>,
+) -> Result<Vec<Value>, Error> {
+    if patch.iter().any(|element| {
+        element
+            .get(DIRECTIVE)
+            .is_some_and(|directive| directive == "replace")
+    }) {
         let kept = patch.iter().filter(|element| element.get(DIRECTIVE).is_none());
         return Ok(kept.cloned().collect());
     }
     let mut merged = current.to_vec();
     for element in patch {
-        let patch = element.as_object().ok_or_else(|| malformed(&path.join("."), "a list of objects"))?;
+        let patch = element
+            .as_object()
+            .ok_or_else(|| malformed(&path.join("."), "a list of objects"))?;
         let identity = patch.get(field).ok_or_else(|| {
-            Error::Malformed(format!("map: {element} does not contain declared merge key: {field}"))
+            Error::Malformed(format!(
+                "map: {element} does not contain declared merge key: {field}"
+            ))
         })?;
         let place = merged.iter().position(|one| one.get(field) == Some(identity));
         match (place, directive(patch)? == Some("delete")) {
@@ -155,7 +181,10 @@ fn merge_lists(current: &[Value], patch: &[Value], field: &str, path: &mut Vec<S
 }
 
 fn identity_at(path: &[String]) -> Option<Identity> {
-    MERGING_LISTS.iter().find(|(at, _)| *at == path).map(|(_, identity)| *identity)
+    MERGING_LISTS
+        .iter()
+        .find(|(at, _)| *at == path)
+        .map(|(_, identity)| *identity)
 }
 
 fn identify(element: &Value, identity: Identity) -> Option<&Value> {
@@ -168,13 +197,19 @@ fn identify(element: &Value, identity: Identity) -> Option<&Value> {
 fn directive(patch: &Object) -> Result<Option<&str>, Error> {
     match patch.get(DIRECTIVE) {
         None => Ok(None),
-        Some(Value::String(word)) if ["replace", "delete", "merge"].contains(&word.as_str()) => Ok(Some(word)),
+        Some(Value::String(word)) if ["replace", "delete", "merge"].contains(&word.as_str()) => {
+            Ok(Some(word))
+        }
         Some(_) => Err(malformed(DIRECTIVE, "replace, delete or merge")),
     }
 }
 
 fn without_directives(patch: &Object) -> Object {
-    patch.iter().filter(|(key, _)| !key.starts_with('$')).map(|(key, value)| (key.clone(), value.clone())).collect()
+    patch
+        .iter()
+        .filter(|(key, _)| !key.starts_with('$'))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 fn malformed(field: &str, right: &str) -> Error {
@@ -192,8 +227,16 @@ mod tests {
 
     #[test]
     fn maps_merge_and_nulls_remove() {
-        check(json!({"data": {"a": "1", "b": "2"}}), json!({"data": {"a": null, "c": "3"}}), json!({"data": {"b": "2", "c": "3"}}));
-        check(json!({}), json!({"data": {"a": null, "c": "3"}}), json!({"data": {"c": "3"}}));
+        check(
+            json!({"data": {"a": "1", "b": "2"}}),
+            json!({"data": {"a": null, "c": "3"}}),
+            json!({"data": {"b": "2", "c": "3"}}),
+        );
+        check(
+            json!({}),
+            json!({"data": {"a": null, "c": "3"}}),
+            json!({"data": {"c": "3"}}),
+        );
     }
 
     #[test]
@@ -217,8 +260,16 @@ mod tests {
 
     #[test]
     fn directives_say_what_a_merge_cannot() {
-        check(json!({"data": {"a": "1"}}), json!({"data": {"$patch": "replace", "b": "2"}}), json!({"data": {"b": "2"}}));
-        check(json!({"data": {"a": "1"}}), json!({"data": {"$patch": "delete"}}), json!({}));
+        check(
+            json!({"data": {"a": "1"}}),
+            json!({"data": {"$patch": "replace", "b": "2"}}),
+            json!({"data": {"b": "2"}}),
+        );
+        check(
+            json!({"data": {"a": "1"}}),
+            json!({"data": {"$patch": "delete"}}),
+            json!({}),
+        );
         check(
             json!({"data": {"a": "1", "b": "2"}}),
             json!({"data": {"$retainKeys": ["b", "c"], "c": "3"}}),

@@ -87,13 +87,23 @@ impl Embedded {
         let compacted = state.compacted();
         let shared = Shared::new(state, retention);
         let (commands, waiting) = mpsc::channel(WAITING_WRITES);
-        let mut writer = Writer { database, shared: shared.clone(), compacted };
+        let mut writer = Writer {
+            database,
+            shared: shared.clone(),
+            compacted,
+        };
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(waiting))
             .map_err(|error| medium("start its writer", error))?;
-        let handle = Handle { shared, commands: Some(commands), writer: Some(writer) };
-        Ok(Self { handle: Arc::new(handle) })
+        let handle = Handle {
+            shared,
+            commands: Some(commands),
+            writer: Some(writer),
+        };
+        Ok(Self {
+            handle: Arc::new(handle),
+        })
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<Result<T>>) -> Command) -> Result<T> {
@@ -142,7 +152,10 @@ impl Store for Embedded {
 }
 
 fn medium(step: &'static str, cause: impl std::fmt::Display) -> Error {
-    Error::Medium { step, cause: cause.to_string().into() }
+    Error::Medium {
+        step,
+        cause: cause.to_string().into(),
+    }
 }
 
 /// The state that the file holds; an empty file is made into an empty store.
@@ -150,35 +163,62 @@ fn load(database: &Database) -> Result<State> {
     let read = "read its file";
     let transaction = database.begin_write().map_err(|error| medium(read, error))?;
     let (revision, compacted) = {
-        let mut numbers = transaction.open_table(NUMBERS).map_err(|error| medium(read, error))?;
+        let mut numbers = transaction
+            .open_table(NUMBERS)
+            .map_err(|error| medium(read, error))?;
         let number = |name| numbers.get(name).map(|found| found.map(|number| number.value()));
         let format = number(FORMAT).map_err(|error| medium(read, error))?;
         let revision = number(REVISION).map_err(|error| medium(read, error))?;
         let compacted = number(COMPACTED).map_err(|error| medium(read, error))?;
         match format {
             Some(FORMAT_VERSION) => {}
-            Some(other) => return Err(medium(read, format!("it has format {other}, this program reads {FORMAT_VERSION}"))),
+            Some(other) => {
+                return Err(medium(
+                    read,
+                    format!("it has format {other}, this program reads {FORMAT_VERSION}"),
+                ));
+            }
             None => {
-                numbers.insert(FORMAT, FORMAT_VERSION).map_err(|error| medium(read, error))?;
+                numbers
+                    .insert(FORMAT, FORMAT_VERSION)
+                    .map_err(|error| medium(read, error))?;
             }
         }
-        transaction.open_table(CURRENT).map_err(|error| medium(read, error))?;
-        transaction.open_table(HISTORY).map_err(|error| medium(read, error))?;
+        transaction
+            .open_table(CURRENT)
+            .map_err(|error| medium(read, error))?;
+        transaction
+            .open_table(HISTORY)
+            .map_err(|error| medium(read, error))?;
         let fresh = State::new();
-        (revision.unwrap_or(fresh.revision()), compacted.unwrap_or(fresh.compacted()))
+        (
+            revision.unwrap_or(fresh.revision()),
+            compacted.unwrap_or(fresh.compacted()),
+        )
     };
     transaction.commit().map_err(|error| medium(read, error))?;
 
     let mut state = State::restored(revision, compacted);
     let transaction = database.begin_read().map_err(|error| medium(read, error))?;
-    let current = transaction.open_table(CURRENT).map_err(|error| medium(read, error))?;
+    let current = transaction
+        .open_table(CURRENT)
+        .map_err(|error| medium(read, error))?;
     for row in current.iter().map_err(|error| medium(read, error))? {
         let (key, value) = row.map_err(|error| medium(read, error))?;
         let (revision, bytes) = value.value();
-        state.restore_entry(Entry { key: key.value().into(), value: Bytes::copy_from_slice(bytes), revision });
+        state.restore_entry(Entry {
+            key: key.value().into(),
+            value: Bytes::copy_from_slice(bytes),
+            revision,
+        });
     }
-    let history = transaction.open_table(HISTORY).map_err(|error| medium(read, error))?;
-    for row in history.range(compacted + 1..).map_err(|error| medium(read, error))? {
+    let history = transaction
+        .open_table(HISTORY)
+        .map_err(|error| medium(read, error))?;
+    for row in history
+        .range(compacted + 1..)
+        .map_err(|error| medium(read, error))?
+    {
         let (revision, row) = row.map_err(|error| medium(read, error))?;
         let (at, key, value, previous) = row.value();
         let key: Arc<str> = key.into();
@@ -186,7 +226,11 @@ fn load(database: &Database) -> Result<State> {
             revision: revision.value(),
             key: key.clone(),
             value: value.map(Bytes::copy_from_slice),
-            previous: previous.map(|(revision, bytes)| Entry { key, value: Bytes::copy_from_slice(bytes), revision }),
+            previous: previous.map(|(revision, bytes)| Entry {
+                key,
+                value: Bytes::copy_from_slice(bytes),
+                revision,
+            }),
         };
         state.restore_event(event, at);
     }
@@ -220,7 +264,9 @@ impl Writer {
         let (events, answers, compact) = self.decide(batch);
         let mut outcome = Ok(());
         if !events.is_empty() || compact.is_some() {
-            outcome = self.persist(&events, compact, now).map_err(|error| medium("write its file", error));
+            outcome = self
+                .persist(&events, compact, now)
+                .map_err(|error| medium("write its file", error));
         }
         if let Err(error) = &outcome {
             tracing::error!(%error, writes = events.len(), "a transaction failed");
@@ -259,7 +305,11 @@ impl Writer {
                     let result = prepare(write, current, revision + 1).map(|event| {
                         revision = event.revision;
                         let value = event.value.clone();
-                        let entry = value.map(|value| Entry { key: event.key.clone(), value, revision });
+                        let entry = value.map(|value| Entry {
+                            key: event.key.clone(),
+                            value,
+                            revision,
+                        });
                         pending.insert(event.key.clone(), entry);
                         events.push(event);
                         revision
@@ -277,12 +327,20 @@ impl Writer {
             let mut current = transaction.open_table(CURRENT)?;
             let mut history = transaction.open_table(HISTORY)?;
             let mut numbers = transaction.open_table(NUMBERS)?;
-            for Event { revision, key, value, previous } in events {
+            for Event {
+                revision,
+                key,
+                value,
+                previous,
+            } in events
+            {
                 match value {
                     Some(value) => drop(current.insert(key.as_ref(), (*revision, value.as_ref()))?),
                     None => drop(current.remove(key.as_ref())?),
                 }
-                let before = previous.as_ref().map(|entry| (entry.revision, entry.value.as_ref()));
+                let before = previous
+                    .as_ref()
+                    .map(|entry| (entry.revision, entry.value.as_ref()));
                 history.insert(revision, (now, key.as_ref(), value.as_deref(), before))?;
                 numbers.insert(REVISION, revision)?;
             }

@@ -25,7 +25,11 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(state: State, retention: Retention) -> Arc<Self> {
         let newest = watch::Sender::new(state.revision());
-        Arc::new(Self { state: RwLock::new(state), retention, newest })
+        Arc::new(Self {
+            state: RwLock::new(state),
+            retention,
+            newest,
+        })
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -49,15 +53,25 @@ impl Shared {
     pub(super) fn follow(self: &Arc<Self>, prefix: &str, after: Revision) -> Result<Box<dyn Watch>> {
         let state = self.read();
         if after < state.compacted() {
-            return Err(Error::Compacted { asked: after, oldest: state.compacted() });
+            return Err(Error::Compacted {
+                asked: after,
+                oldest: state.compacted(),
+            });
         }
         let newest = self.newest.subscribe();
-        Ok(Box::new(Follower { shared: self.clone(), newest, prefix: prefix.to_owned(), progress: after }))
+        Ok(Box::new(Follower {
+            shared: self.clone(),
+            newest,
+            prefix: prefix.to_owned(),
+            progress: after,
+        }))
     }
 }
 
 pub(super) fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 struct Follower {
@@ -72,7 +86,10 @@ impl Watch for Follower {
     async fn next(&mut self) -> Result<Vec<Arc<Event>>> {
         loop {
             self.newest.borrow_and_update();
-            let (events, through) = self.shared.read().events(&self.prefix, self.progress, EVENTS_PER_BATCH)?;
+            let (events, through) =
+                self.shared
+                    .read()
+                    .events(&self.prefix, self.progress, EVENTS_PER_BATCH)?;
             self.progress = through;
             if !events.is_empty() {
                 return Ok(events);
@@ -100,7 +117,9 @@ impl Memory {
 
     /// An empty store that keeps so much history.
     pub fn with_retention(retention: Retention) -> Self {
-        Self { shared: Shared::new(State::new(), retention) }
+        Self {
+            shared: Shared::new(State::new(), retention),
+        }
     }
 }
 

@@ -24,7 +24,11 @@ pub struct Retention {
 impl Default for Retention {
     /// Ten minutes outlast a client's relist and a long pagination; the caps hold the memory of a busy server under some 64 MiB.
     fn default() -> Self {
-        Self { seconds: 600, events: 50_000, bytes: 64 << 20 }
+        Self {
+            seconds: 600,
+            events: 50_000,
+            bytes: 64 << 20,
+        }
     }
 }
 
@@ -54,7 +58,13 @@ impl State {
 
     /// A state without content at a revision, to be filled with [`State::restore_entry`] and [`State::restore_event`].
     pub(super) fn restored(revision: Revision, compacted: Revision) -> Self {
-        Self { current: BTreeMap::new(), history: VecDeque::new(), history_bytes: 0, revision, compacted }
+        Self {
+            current: BTreeMap::new(),
+            history: VecDeque::new(),
+            history_bytes: 0,
+            revision,
+            compacted,
+        }
     }
 
     pub(super) fn restore_entry(&mut self, entry: Entry) {
@@ -64,7 +74,10 @@ impl State {
     /// Appends an event to the history without changing the current entries.
     pub(super) fn restore_event(&mut self, event: Event, at: u64) {
         self.history_bytes += weight(&event);
-        self.history.push_back(Remembered { event: Arc::new(event), at });
+        self.history.push_back(Remembered {
+            event: Arc::new(event),
+            at,
+        });
     }
 
     pub(super) fn revision(&self) -> Revision {
@@ -85,7 +98,11 @@ impl State {
         self.revision = event.revision;
         match &event.value {
             Some(value) => {
-                let entry = Entry { key: event.key.clone(), value: value.clone(), revision: event.revision };
+                let entry = Entry {
+                    key: event.key.clone(),
+                    value: value.clone(),
+                    revision: event.revision,
+                };
                 self.current.insert(event.key.clone(), entry);
             }
             None => {
@@ -98,7 +115,11 @@ impl State {
     /// Forgets the history up to and including `revision`.
     pub(super) fn compact(&mut self, revision: Revision) {
         let revision = revision.min(self.revision);
-        while self.history.front().is_some_and(|oldest| oldest.event.revision <= revision) {
+        while self
+            .history
+            .front()
+            .is_some_and(|oldest| oldest.event.revision <= revision)
+        {
             self.forget_oldest();
         }
         self.compacted = self.compacted.max(revision);
@@ -123,13 +144,25 @@ impl State {
     }
 
     /// The events after `after` whose keys start with `prefix`, at most `limit`, and the revision up to which the history was read.
-    pub(super) fn events(&self, prefix: &str, after: Revision, limit: usize) -> Result<(Vec<Arc<Event>>, Revision)> {
+    pub(super) fn events(
+        &self,
+        prefix: &str,
+        after: Revision,
+        limit: usize,
+    ) -> Result<(Vec<Arc<Event>>, Revision)> {
         if after < self.compacted {
-            return Err(Error::Compacted { asked: after, oldest: self.compacted });
+            return Err(Error::Compacted {
+                asked: after,
+                oldest: self.compacted,
+            });
         }
         let mut events = Vec::new();
         let start = self.history.partition_point(|one| one.event.revision <= after);
-        for one in self.history.range(start..).filter(|one| one.event.key.starts_with(prefix)) {
+        for one in self
+            .history
+            .range(start..)
+            .filter(|one| one.event.key.starts_with(prefix))
+        {
             events.push(one.event.clone());
             if events.len() == limit {
                 return Ok((events, one.event.revision));
@@ -141,25 +174,43 @@ impl State {
     pub(super) fn list(&self, prefix: &str, range: &Range<'_>) -> Result<Page> {
         let at = range.at.unwrap_or(self.revision);
         if at > self.revision {
-            return Err(Error::Future { asked: at, current: self.revision });
+            return Err(Error::Future {
+                asked: at,
+                current: self.revision,
+            });
         }
         if at < self.compacted {
-            return Err(Error::Compacted { asked: at, oldest: self.compacted });
+            return Err(Error::Compacted {
+                asked: at,
+                oldest: self.compacted,
+            });
         }
-        let mut page = Page { entries: Vec::new(), revision: at, remaining: 0 };
+        let mut page = Page {
+            entries: Vec::new(),
+            revision: at,
+            remaining: 0,
+        };
         let limit = range.limit.unwrap_or(usize::MAX);
         let mut take = |entry: &Entry| {
-            if page.entries.len() < limit { page.entries.push(entry.clone()) } else { page.remaining += 1 }
+            if page.entries.len() < limit {
+                page.entries.push(entry.clone())
+            } else {
+                page.remaining += 1
+            }
         };
         let undone = self.undo(prefix, at);
         if undone.is_empty() {
             self.current_in(prefix, range.after).for_each(&mut take);
         } else {
-            let mut then: BTreeMap<&Arc<str>, &Entry> =
-                self.current_in(prefix, range.after).map(|entry| (&entry.key, entry)).collect();
+            let mut then: BTreeMap<&Arc<str>, &Entry> = self
+                .current_in(prefix, range.after)
+                .map(|entry| (&entry.key, entry))
+                .collect();
             for (key, before) in undone {
                 match before {
-                    Some(entry) if range.after.is_none_or(|after| key.as_ref() > after) => then.insert(key, entry),
+                    Some(entry) if range.after.is_none_or(|after| key.as_ref() > after) => {
+                        then.insert(key, entry)
+                    }
                     _ => then.remove(key),
                 };
             }
@@ -209,7 +260,12 @@ pub(super) fn prepare(write: Write, current: Option<&Entry>, revision: Revision)
     if actual != expected {
         return Err(Error::Precondition { actual });
     }
-    Ok(Event { revision, key, value, previous: current.cloned() })
+    Ok(Event {
+        revision,
+        key,
+        value,
+        previous: current.cloned(),
+    })
 }
 
 #[cfg(test)]
@@ -221,17 +277,26 @@ mod tests {
         let current = state.get(key).cloned();
         let (key, value) = (Arc::from(key), Bytes::from(value.to_owned()));
         let write = match &current {
-            Some(entry) => Write::Update { key, value, expected: entry.revision },
+            Some(entry) => Write::Update {
+                key,
+                value,
+                expected: entry.revision,
+            },
             None => Write::Create { key, value },
         };
-        let event = prepare(write, current.as_ref(), state.revision() + 1).expect("supposes what was just read");
+        let event =
+            prepare(write, current.as_ref(), state.revision() + 1).expect("supposes what was just read");
         state.apply(event, at);
     }
 
     fn remove(state: &mut State, key: &str) {
         if let Some(entry) = state.get(key).cloned() {
-            let write = Write::Delete { key: entry.key.clone(), expected: entry.revision };
-            let event = prepare(write, Some(&entry), state.revision() + 1).expect("supposes what was just read");
+            let write = Write::Delete {
+                key: entry.key.clone(),
+                expected: entry.revision,
+            };
+            let event =
+                prepare(write, Some(&entry), state.revision() + 1).expect("supposes what was just read");
             state.apply(event, 0);
         }
     }
@@ -242,11 +307,32 @@ mod tests {
         for at in 0..10 {
             put(&mut state, "/a", "x", at);
         }
-        state.trim(&Retention { seconds: 5, events: 100, bytes: 1000 }, 9);
-        assert_eq!(state.compacted(), 5, "events at seconds 0 to 3 are older than five seconds");
-        state.trim(&Retention { seconds: 5, events: 2, bytes: 1000 }, 9);
+        state.trim(
+            &Retention {
+                seconds: 5,
+                events: 100,
+                bytes: 1000,
+            },
+            9,
+        );
+        assert_eq!(
+            state.compacted(),
+            5,
+            "events at seconds 0 to 3 are older than five seconds"
+        );
+        state.trim(
+            &Retention {
+                seconds: 5,
+                events: 2,
+                bytes: 1000,
+            },
+            9,
+        );
         assert_eq!(state.events("/", 9, 10).expect("kept").0.len(), 2);
-        assert!(matches!(state.events("/", 8, 10), Err(Error::Compacted { asked: 8, oldest: 9 })));
+        assert!(matches!(
+            state.events("/", 8, 10),
+            Err(Error::Compacted { asked: 8, oldest: 9 })
+        ));
     }
 
     proptest! {

@@ -24,7 +24,11 @@ pub async fn create(call: &Call, body: Decoded, options: WriteOptions) -> Result
     let mut object = body.value;
     metadata::check_body(call, &mut object)?;
     if !matches!(objects::resource_version(&object), "" | "0") {
-        return Err(Status::new(500, "InternalError", "resourceVersion should not be set on objects to be created"));
+        return Err(Status::new(
+            500,
+            "InternalError",
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     check_namespace(call).await?;
     let prefix = objects::metadata_text(&object, "generateName").to_owned();
@@ -52,7 +56,10 @@ pub async fn create(call: &Call, body: Decoded, options: WriteOptions) -> Result
             Err(status) => return Err(status),
             Ok(()) => {
                 warnings.extend(admitted);
-                return Ok(Written { object: candidate, warnings });
+                return Ok(Written {
+                    object: candidate,
+                    warnings,
+                });
             }
         }
     }
@@ -66,10 +73,15 @@ async fn store_new(call: &Call, name: &str, object: &mut Value, dry_run: bool) -
         let found = call.server.store().get(&key).await.map_err(storage::refusal)?;
         return if found.is_some() { Err(exists()) } else { Ok(()) };
     }
-    let revision = call.server.store().commit(Write::Create { key, value }).await.map_err(|error| match error {
-        store::Error::Precondition { .. } => exists(),
-        other => storage::refusal(other),
-    })?;
+    let revision = call
+        .server
+        .store()
+        .commit(Write::Create { key, value })
+        .await
+        .map_err(|error| match error {
+            store::Error::Precondition { .. } => exists(),
+            other => storage::refusal(other),
+        })?;
     objects::set_resource_version(object, revision);
     Ok(())
 }
@@ -90,17 +102,31 @@ async fn check_namespace(call: &Call) -> Result<(), Status> {
     if !call.resource.namespaced {
         return Ok(());
     }
-    let Some(namespaces) = call.server.kinds().find("", "v1", "namespaces") else { return Ok(()) };
+    let Some(namespaces) = call.server.kinds().find("", "v1", "namespaces") else {
+        return Ok(());
+    };
     let name = &call.namespace;
-    let entry = call.server.store().get(&storage::key(&namespaces, "", name)).await.map_err(storage::refusal)?;
+    let entry = call
+        .server
+        .store()
+        .get(&storage::key(&namespaces, "", name))
+        .await
+        .map_err(storage::refusal)?;
     let Some(entry) = entry else {
-        let namespaces = GroupResource { group: String::new(), resource: "namespaces".into() };
+        let namespaces = GroupResource {
+            group: String::new(),
+            resource: "namespaces".into(),
+        };
         return Err(Status::not_found(&namespaces, name));
     };
     if objects::is_terminating(&storage::decode(&namespaces, &entry)?) {
         let why = format!("unable to create new content in namespace {name} because it is being terminated");
         let mut status = Status::forbidden(&call.group_resource(), "", &why);
-        let cause = Cause::new("NamespaceTerminating", "metadata.namespace", format!("namespace {name} is being terminated"));
+        let cause = Cause::new(
+            "NamespaceTerminating",
+            "metadata.namespace",
+            format!("namespace {name} is being terminated"),
+        );
         status.details.get_or_insert_default().causes.push(cause);
         return Err(status);
     }

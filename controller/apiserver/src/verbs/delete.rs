@@ -55,11 +55,17 @@ impl DeleteOptions {
     pub fn of(parameters: &Parameters, body: Option<&Decoded>) -> Result<Self, Status> {
         let empty = Value::Null;
         let body = body.map_or(&empty, |body| &body.value);
-        if !matches!(body.get("kind").and_then(Value::as_str), None | Some("" | "DeleteOptions")) {
-            return Err(Status::bad_request("the body of a DELETE request must be a DeleteOptions"));
+        if !matches!(
+            body.get("kind").and_then(Value::as_str),
+            None | Some("" | "DeleteOptions")
+        ) {
+            return Err(Status::bad_request(
+                "the body of a DELETE request must be a DeleteOptions",
+            ));
         }
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let policy = text("/propagationPolicy").unwrap_or_else(|| parameters.text("propagationPolicy").to_owned());
+        let policy =
+            text("/propagationPolicy").unwrap_or_else(|| parameters.text("propagationPolicy").to_owned());
         let orphans = body.get("orphanDependents").and_then(Value::as_bool);
         let mut causes = Vec::new();
         let propagation = match policy.as_str() {
@@ -73,21 +79,40 @@ impl DeleteOptions {
             "Orphan" => Some(Propagation::Orphan),
             other => {
                 let known = ["Foreground", "Background", "Orphan"].map(str::to_owned);
-                causes.push(Cause::not_supported("propagationPolicy", Value::from(other), &known));
+                causes.push(Cause::not_supported(
+                    "propagationPolicy",
+                    Value::from(other),
+                    &known,
+                ));
                 None
             }
         };
         if !policy.is_empty() && orphans.is_some() {
-            causes.push(Cause::forbidden("orphanDependents", "orphanDependents and deletionPropagation cannot be both set"));
+            causes.push(Cause::forbidden(
+                "orphanDependents",
+                "orphanDependents and deletionPropagation cannot be both set",
+            ));
         }
-        let in_body = body.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        let asked: Vec<&str> = in_body.chain(Some(parameters.text("dryRun")).filter(|text| !text.is_empty())).collect();
+        let in_body = body
+            .get("dryRun")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let asked: Vec<&str> = in_body
+            .chain(Some(parameters.text("dryRun")).filter(|text| !text.is_empty()))
+            .collect();
         let dry_run = dry_run(&asked, &mut causes);
         if !causes.is_empty() {
             return Err(Status::invalid_options("DeleteOptions", causes));
         }
         let uid = text("/preconditions/uid");
-        Ok(Self { uid, resource_version: text("/preconditions/resourceVersion"), propagation, dry_run })
+        Ok(Self {
+            uid,
+            resource_version: text("/preconditions/resourceVersion"),
+            propagation,
+            dry_run,
+        })
     }
 }
 
@@ -112,7 +137,11 @@ pub async fn delete(call: &Call, name: &str, options: &DeleteOptions) -> Result<
         let marked = mark(call, &old, options.propagation, Timestamp::now())?;
         let held = update::is_held(&marked);
         if options.dry_run || (held && marked == old) {
-            return Ok(if held { Deleted::Waiting(marked) } else { Deleted::Gone(old) });
+            return Ok(if held {
+                Deleted::Waiting(marked)
+            } else {
+                Deleted::Gone(old)
+            });
         }
         if held {
             if let Some(object) = update::write(call, marked, &entry).await? {
@@ -120,7 +149,15 @@ pub async fn delete(call: &Call, name: &str, options: &DeleteOptions) -> Result<
             }
             continue;
         }
-        match call.server.store().commit(Write::Delete { key: entry.key.clone(), expected: entry.revision }).await {
+        match call
+            .server
+            .store()
+            .commit(Write::Delete {
+                key: entry.key.clone(),
+                expected: entry.revision,
+            })
+            .await
+        {
             Ok(_) => return Ok(Deleted::Gone(old)),
             Err(store::Error::Precondition { .. }) => {}
             Err(other) => return Err(storage::refusal(other)),
@@ -133,11 +170,18 @@ pub async fn delete(call: &Call, name: &str, options: &DeleteOptions) -> Result<
 ///
 /// # Errors
 /// The first refusal; what was deleted before it stays deleted.
-pub async fn delete_collection(call: &Call, list: &ListOptions, options: &DeleteOptions) -> Result<list::Listed, Status> {
+pub async fn delete_collection(
+    call: &Call,
+    list: &ListOptions,
+    options: &DeleteOptions,
+) -> Result<list::Listed, Status> {
     let mut listed = list::list(call, list, None).await?;
     let mut deleted = Vec::with_capacity(listed.items.len());
     for object in listed.items {
-        let call = Call { namespace: objects::namespace(&object).to_owned(), ..call.clone() };
+        let call = Call {
+            namespace: objects::namespace(&object).to_owned(),
+            ..call.clone()
+        };
         match delete(&call, objects::name(&object), options).await {
             Ok(Deleted::Gone(object) | Deleted::Waiting(object)) => deleted.push(object),
             Err(gone) if gone.reason == "NotFound" => {}
@@ -151,14 +195,26 @@ pub async fn delete_collection(call: &Call, list: &ListOptions, options: &Delete
 fn check_preconditions(call: &Call, name: &str, options: &DeleteOptions, old: &Value) -> Result<(), Status> {
     let check = |asked: &Option<String>, actual: &str, what: &str, hint: &str| match asked {
         Some(asked) if asked != actual => {
-            let why = format!("the {what} in the precondition ({asked}) does not match the {what} in record ({actual}). {hint}");
+            let why = format!(
+                "the {what} in the precondition ({asked}) does not match the {what} in record ({actual}). {hint}"
+            );
             Err(Status::conflict(&call.group_resource(), name, &why))
         }
         _ => Ok(()),
     };
-    check(&options.uid, objects::uid(old), "UID", "The object might have been deleted and then recreated")?;
+    check(
+        &options.uid,
+        objects::uid(old),
+        "UID",
+        "The object might have been deleted and then recreated",
+    )?;
     let version = objects::resource_version(old);
-    check(&options.resource_version, version, "ResourceVersion", "The object might have been modified")
+    check(
+        &options.resource_version,
+        version,
+        "ResourceVersion",
+        "The object might have been modified",
+    )
 }
 
 /// The object with the finalizers that the propagation asks for and, if any hold it, with the mark of deletion.
@@ -171,7 +227,11 @@ fn mark(call: &Call, old: &Value, propagation: Option<Propagation>, now: Timesta
             Propagation::Orphan => Some(ORPHAN),
         };
         let kept = |one: &&str| Some(*one) == wanted || ![FOREGROUND, ORPHAN].contains(one);
-        let mut finalizers: Vec<String> = objects::finalizers(old).into_iter().filter(kept).map(str::to_owned).collect();
+        let mut finalizers: Vec<String> = objects::finalizers(old)
+            .into_iter()
+            .filter(kept)
+            .map(str::to_owned)
+            .collect();
         if let Some(wanted) = wanted
             && !finalizers.iter().any(|one| one == wanted)
         {
@@ -181,7 +241,11 @@ fn mark(call: &Call, old: &Value, propagation: Option<Propagation>, now: Timesta
     }
     let namespace = call.resource.kind == "Namespace" && call.resource.group.is_empty();
     if namespace && ["default", "kube-system", "kube-public"].contains(&objects::name(old)) {
-        return Err(Status::forbidden(&call.group_resource(), objects::name(old), "this namespace may not be deleted"));
+        return Err(Status::forbidden(
+            &call.group_resource(),
+            objects::name(old),
+            "this namespace may not be deleted",
+        ));
     }
     if update::is_held(&marked) && !objects::is_terminating(&marked) {
         let metadata = objects::metadata_mut(&mut marked);

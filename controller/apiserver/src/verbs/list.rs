@@ -44,7 +44,11 @@ const INCONSISTENT: i64 = -1;
 
 impl Continuation {
     fn new(rv: i64, start: &str) -> Self {
-        Self { version: CONTINUATION_VERSION.to_owned(), rv, start: start.to_owned() }
+        Self {
+            version: CONTINUATION_VERSION.to_owned(),
+            rv,
+            start: start.to_owned(),
+        }
     }
 
     fn to_token(&self) -> String {
@@ -53,10 +57,18 @@ impl Continuation {
 
     fn read(token: &str) -> Result<Self, Status> {
         let invalid = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| invalid(&error.to_string()))?;
+        let bytes = URL_SAFE_NO_PAD
+            .decode(token.trim_end_matches('='))
+            .map_err(|error| invalid(&error.to_string()))?;
         let read: Self = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
-        let known = read.version == CONTINUATION_VERSION && (read.rv > 0 || read.rv == INCONSISTENT) && !read.start.is_empty();
-        if known { Ok(read) } else { Err(invalid("it was not made by this server")) }
+        let known = read.version == CONTINUATION_VERSION
+            && (read.rv > 0 || read.rv == INCONSISTENT)
+            && !read.start.is_empty();
+        if known {
+            Ok(read)
+        } else {
+            Err(invalid("it was not made by this server"))
+        }
     }
 }
 
@@ -75,9 +87,22 @@ pub async fn list(call: &Call, options: &ListOptions, only_name: Option<&str>) -
     let mut items = Vec::new();
     loop {
         let wanted = options.limit.map(|limit| limit - items.len());
-        let scanned = if selector.is_empty() { wanted } else { wanted.map(|wanted| wanted.max(SCAN)) };
-        let range = Range { at, after: after.as_deref(), limit: scanned };
-        let page = call.server.store().list(&prefix, range).await.map_err(|error| expired(error, options, &prefix, after.as_deref()))?;
+        let scanned = if selector.is_empty() {
+            wanted
+        } else {
+            wanted.map(|wanted| wanted.max(SCAN))
+        };
+        let range = Range {
+            at,
+            after: after.as_deref(),
+            limit: scanned,
+        };
+        let page = call
+            .server
+            .store()
+            .list(&prefix, range)
+            .await
+            .map_err(|error| expired(error, options, &prefix, after.as_deref()))?;
         at = Some(page.revision);
         let (mut remaining, mut left_over) = (page.remaining, page.entries.len());
         for entry in page.entries {
@@ -96,14 +121,28 @@ pub async fn list(call: &Call, options: &ListOptions, only_name: Option<&str>) -
             let more = (remaining > 0).then_some(after).flatten();
             let continue_token = more.map(|key| token(page.revision, &prefix, &key));
             let remaining = (counts_remaining && continue_token.is_some()).then_some(remaining);
-            return Ok(Listed { items, revision: page.revision, continue_token, remaining });
+            return Ok(Listed {
+                items,
+                revision: page.revision,
+                continue_token,
+                remaining,
+            });
         }
     }
 }
 
 /// The objects that a watch begins with, and their revision.
-pub(super) async fn snapshot(call: &Call, prefix: &str, selector: &Selector) -> Result<(Vec<Value>, u64), Status> {
-    let page = call.server.store().list(prefix, Range::default()).await.map_err(storage::refusal)?;
+pub(super) async fn snapshot(
+    call: &Call,
+    prefix: &str,
+    selector: &Selector,
+) -> Result<(Vec<Value>, u64), Status> {
+    let page = call
+        .server
+        .store()
+        .list(prefix, Range::default())
+        .await
+        .map_err(storage::refusal)?;
     let mut objects = Vec::new();
     for entry in &page.entries {
         objects.extend(selected(call, selector, entry)?);
@@ -122,10 +161,16 @@ fn token(revision: u64, prefix: &str, key: &str) -> String {
 }
 
 /// The revision to read at, and the key to start after.
-async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<(Option<u64>, Option<String>), Status> {
+async fn start(
+    call: &Call,
+    options: &ListOptions,
+    prefix: &str,
+) -> Result<(Option<u64>, Option<String>), Status> {
     if !options.continue_token.is_empty() {
         if !matches!(options.at, At::Newest | At::Any) {
-            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+            return Err(Status::bad_request(
+                "specifying resource version is not allowed when using continue",
+            ));
         }
         let continuation = Continuation::read(&options.continue_token)?;
         let after = format!("{prefix}{}", continuation.start);
@@ -136,7 +181,11 @@ async fn start(call: &Call, options: &ListOptions, prefix: &str) -> Result<(Opti
         At::Exactly(revision) => Ok((Some(revision), None)),
         At::NotOlderThan(asked) => {
             let current = call.server.store().revision().await.map_err(storage::refusal)?;
-            if asked > current { Err(Status::too_large_resource_version(asked, current)) } else { Ok((None, None)) }
+            if asked > current {
+                Err(Status::too_large_resource_version(asked, current))
+            } else {
+                Ok((None, None))
+            }
         }
     }
 }
@@ -184,7 +233,11 @@ mod tests {
         let continuation = Continuation::new(7, "default/a");
         assert_eq!(Continuation::read(&continuation.to_token()), Ok(continuation));
         for rubbish in ["x", "e30", "%%"] {
-            assert_eq!(Continuation::read(rubbish).map_err(|status| status.code), Err(400), "{rubbish}");
+            assert_eq!(
+                Continuation::read(rubbish).map_err(|status| status.code),
+                Err(400),
+                "{rubbish}"
+            );
         }
     }
 }

@@ -20,7 +20,8 @@ const MAX_NAME: usize = 253;
 /// `prefix` with a random suffix, cut so that it stays a name.
 pub fn generated_name(prefix: &str, random: &mut impl Rng) -> String {
     let kept = prefix.chars().take(MAX_NAME - SUFFIX_LENGTH);
-    let suffix = (0..SUFFIX_LENGTH).map(|_| char::from(SUFFIX_LETTERS[random.random_range(0..SUFFIX_LETTERS.len())]));
+    let suffix =
+        (0..SUFFIX_LENGTH).map(|_| char::from(SUFFIX_LETTERS[random.random_range(0..SUFFIX_LETTERS.len())]));
     kept.chain(suffix).collect()
 }
 
@@ -65,21 +66,29 @@ pub fn check_body(call: &Call, object: &mut Value) -> Result<(), Status> {
     };
     let resource = &call.resource;
     let version = resource.api_version();
-    for (field, expected, what) in [("apiVersion", version.as_str(), "API version"), ("kind", &resource.kind, "kind")] {
+    for (field, expected, what) in [
+        ("apiVersion", version.as_str(), "API version"),
+        ("kind", &resource.kind, "kind"),
+    ] {
         match fields.get(field) {
             Some(Value::String(found)) if found == expected => {}
             None | Some(Value::Null) => {}
             Some(Value::String(found)) if found.is_empty() => {}
             Some(found) => {
                 let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
-                let why = format!("the {what} in the data ({found}) does not match the expected {what} ({expected})");
+                let why = format!(
+                    "the {what} in the data ({found}) does not match the expected {what} ({expected})"
+                );
                 return Err(Status::bad_request(why));
             }
         }
     }
     put_first(fields, "kind", resource.kind.as_str());
     put_first(fields, "apiVersion", &version);
-    if !matches!(fields.get("metadata"), None | Some(Value::Null | Value::Object(_))) {
+    if !matches!(
+        fields.get("metadata"),
+        None | Some(Value::Null | Value::Object(_))
+    ) {
         return Err(Status::bad_request("metadata must be an object"));
     }
     let namespace = objects::namespace(object);
@@ -113,7 +122,12 @@ pub fn begin(resource: &Resource, object: &mut Value, uid: String, now: Timestam
     }
     let counts_generations = counts_generations(resource);
     let metadata = objects::metadata_mut(object);
-    for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for field in [
+        "resourceVersion",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
         metadata.shift_remove(field);
     }
     metadata.insert("uid".into(), uid.into());
@@ -131,7 +145,14 @@ fn counts_generations(resource: &Resource) -> bool {
 /// Carries over from the old object what an update cannot change.
 pub fn carry_over(new: &mut Value, old: &Value) {
     const FIXED: &[&str] = &[
-        "name", "generateName", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
+        "name",
+        "generateName",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
         "deletionGracePeriodSeconds",
     ];
     let before = objects::metadata(old);
@@ -152,8 +173,11 @@ pub fn finalizers_error(new: &Value, old: &Value) -> Option<Cause> {
         return None;
     }
     let before = objects::finalizers(old);
-    let added: Vec<String> =
-        objects::finalizers(new).into_iter().filter(|one| !before.contains(one)).map(|one| format!("{one:?}")).collect();
+    let added: Vec<String> = objects::finalizers(new)
+        .into_iter()
+        .filter(|one| !before.contains(one))
+        .map(|one| format!("{one:?}"))
+        .collect();
     let why = format!(
         "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
         added.join(", ")
@@ -178,10 +202,16 @@ pub fn next_generation(new: &mut Value, old: &Value) {
 }
 
 fn equal_intent(resource: &Resource, new: &Value, old: &Value) -> bool {
-    let (Value::Object(new), Value::Object(old)) = (new, old) else { return false };
+    let (Value::Object(new), Value::Object(old)) = (new, old) else {
+        return false;
+    };
     let counts = |key: &str| key != "metadata" && !(key == "status" && resource.subresources.status);
     let of = |fields: &Map<String, Value>| fields.iter().filter(|(key, _)| counts(key)).count();
-    of(new) == of(old) && new.iter().filter(|(key, _)| counts(key)).all(|(key, value)| old.get(key) == Some(value))
+    of(new) == of(old)
+        && new
+            .iter()
+            .filter(|(key, _)| counts(key))
+            .all(|(key, value)| old.get(key) == Some(value))
 }
 
 #[cfg(test)]
@@ -194,13 +224,17 @@ mod tests {
     fn a_generated_name_keeps_its_prefix_and_stays_a_name() {
         let mut random = rand::rngs::StdRng::seed_from_u64(1);
         let name = generated_name("web-", &mut random);
-        assert!(name.starts_with("web-") && name.len() == 9 && is_dns_subdomain(&name), "{name}");
+        assert!(
+            name.starts_with("web-") && name.len() == 9 && is_dns_subdomain(&name),
+            "{name}"
+        );
         assert_eq!(generated_name(&"x".repeat(300), &mut random).len(), MAX_NAME);
     }
 
     #[test]
     fn finalizers_may_only_go_once_deletion_has_begun() {
-        let old = json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a", "b"]}});
+        let old =
+            json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a", "b"]}});
         let fewer = json!({"metadata": {"finalizers": ["b"]}});
         assert_eq!(finalizers_error(&fewer, &old), None);
         let more = json!({"metadata": {"finalizers": ["a", "c"]}});

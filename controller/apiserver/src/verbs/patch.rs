@@ -12,7 +12,11 @@ use crate::patch::{Error, Format};
 use crate::status::Status;
 
 /// Patches of custom resources: their lists have no merge keys, so a strategic merge has no meaning.
-const CUSTOM: &[&str] = &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+const CUSTOM: &[&str] = &[
+    "application/json-patch+json",
+    "application/merge-patch+json",
+    "application/apply-patch+yaml",
+];
 /// Patches of built-in kinds.
 const BUILT_IN: &[&str] = &[
     "application/json-patch+json",
@@ -32,7 +36,11 @@ pub fn format(call: &Call, media_type: &str) -> Result<Format, Status> {
     }
     match Format::of(media_type) {
         Some(format) if format != Format::Strategic || call.resource.strategic => Ok(format),
-        _ => Err(Status::unsupported_media_type(if call.resource.strategic { BUILT_IN } else { CUSTOM })),
+        _ => Err(Status::unsupported_media_type(if call.resource.strategic {
+            BUILT_IN
+        } else {
+            CUSTOM
+        })),
     }
 }
 
@@ -51,7 +59,11 @@ impl Patch {
     /// 400 when it is no JSON.
     pub fn read(format: Format, bytes: &Bytes) -> Result<Self, Status> {
         let value = negotiation::json(bytes)?.value;
-        Ok(Self { format, value, text: String::from_utf8_lossy(bytes).into_owned() })
+        Ok(Self {
+            format,
+            value,
+            text: String::from_utf8_lossy(bytes).into_owned(),
+        })
     }
 
     /// The patched document.
@@ -59,13 +71,19 @@ impl Patch {
     /// # Errors
     /// 400 for what is no patch, 422 for one that does not fit the document.
     pub fn apply(&self, document: &Value) -> Result<Value, Status> {
-        self.format.apply(document, &self.value).map_err(|error| match error {
-            Error::Malformed(why) => Status::bad_request(why),
-            Error::Unprocessable(why) => {
-                tracing::debug!(why, "a patch does not fit its object");
-                Status::new(422, "Invalid", "the server rejected our request due to an error in our request")
-            }
-        })
+        self.format
+            .apply(document, &self.value)
+            .map_err(|error| match error {
+                Error::Malformed(why) => Status::bad_request(why),
+                Error::Unprocessable(why) => {
+                    tracing::debug!(why, "a patch does not fit its object");
+                    Status::new(
+                        422,
+                        "Invalid",
+                        "the server rejected our request due to an error in our request",
+                    )
+                }
+            })
     }
 }
 
@@ -73,8 +91,18 @@ impl Patch {
 ///
 /// # Errors
 /// 400, 404, 409, 422 and others, as upstream has them.
-pub async fn patch(call: &Call, name: &str, part: Part, patch: &Patch, options: WriteOptions) -> Result<Written, Status> {
-    let change = Change { part, options, patch: Some(&patch.text) };
+pub async fn patch(
+    call: &Call,
+    name: &str,
+    part: Part,
+    patch: &Patch,
+    options: WriteOptions,
+) -> Result<Written, Status> {
+    let change = Change {
+        part,
+        options,
+        patch: Some(&patch.text),
+    };
     change_object(call, name, change, |old| {
         let mut wanted = patch.apply(old)?;
         let found = objects::name(&wanted);

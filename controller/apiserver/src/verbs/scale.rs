@@ -16,7 +16,11 @@ use crate::status::{Cause, GroupKind, Status};
 /// # Errors
 /// 404 when it has none.
 pub fn paths(call: &Call) -> Result<&ScalePaths, Status> {
-    call.resource.subresources.scale.as_ref().ok_or_else(Status::no_such_resource)
+    call.resource
+        .subresources
+        .scale
+        .as_ref()
+        .ok_or_else(Status::no_such_resource)
 }
 
 /// The scale of an object.
@@ -43,8 +47,17 @@ pub fn of(object: &Value, paths: &ScalePaths) -> Value {
 ///
 /// # Errors
 /// As an update; 422 when the number is none.
-pub async fn update(call: &Call, name: &str, body: Decoded, options: WriteOptions) -> Result<Written, Status> {
-    let change = Change { part: Part::Main, options, patch: None };
+pub async fn update(
+    call: &Call,
+    name: &str,
+    body: Decoded,
+    options: WriteOptions,
+) -> Result<Written, Status> {
+    let change = Change {
+        part: Part::Main,
+        options,
+        patch: None,
+    };
     let wanted = body.value;
     apply(call, name, change, move |_| Ok(wanted.clone())).await
 }
@@ -55,7 +68,11 @@ pub async fn update(call: &Call, name: &str, body: Decoded, options: WriteOption
 /// As a patch; 422 when the number is none.
 pub async fn patch(call: &Call, name: &str, patch: &Patch, options: WriteOptions) -> Result<Written, Status> {
     // The scale's patch changes the object through a function, so there is no patch text whose fields could be unknown.
-    let change = Change { part: Part::Main, options, patch: Some("") };
+    let change = Change {
+        part: Part::Main,
+        options,
+        patch: Some(""),
+    };
     apply(call, name, change, |scale| patch.apply(scale)).await
 }
 
@@ -79,7 +96,9 @@ async fn apply(
         match objects::resource_version(&scale) {
             // A scale without a version supposes nothing: the object's own is what was read.
             "" | "0" => {}
-            version => drop(objects::metadata_mut(&mut object).insert("resourceVersion".into(), version.into())),
+            version => {
+                drop(objects::metadata_mut(&mut object).insert("resourceVersion".into(), version.into()))
+            }
         }
         Ok(object)
     })
@@ -93,9 +112,16 @@ fn replicas(scale: &Value, name: &str) -> Result<i64, Status> {
     let cause = match found.as_i64() {
         Some(replicas) if (0..=i64::from(i32::MAX)).contains(&replicas) => return Ok(replicas),
         _ if found.is_null() => return Ok(0),
-        _ => Cause::invalid("spec.replicas", found, "must be a whole number, greater than or equal to 0"),
+        _ => Cause::invalid(
+            "spec.replicas",
+            found,
+            "must be a whole number, greater than or equal to 0",
+        ),
     };
-    let kind = GroupKind { group: "autoscaling".into(), kind: "Scale".into() };
+    let kind = GroupKind {
+        group: "autoscaling".into(),
+        kind: "Scale".into(),
+    };
     Err(Status::invalid(&kind, name, vec![cause]))
 }
 

@@ -43,7 +43,13 @@ pub struct Change<'a> {
 ///
 /// # Errors
 /// 400, 404, 409, 422 and others, as upstream has them.
-pub async fn update(call: &Call, name: &str, part: Part, body: Decoded, options: WriteOptions) -> Result<Written, Status> {
+pub async fn update(
+    call: &Call,
+    name: &str,
+    part: Part,
+    body: Decoded,
+    options: WriteOptions,
+) -> Result<Written, Status> {
     let mut warnings = call.judge_duplicates(&body, &options)?;
     let mut wanted = body.value;
     metadata::check_body(call, &mut wanted)?;
@@ -52,7 +58,11 @@ pub async fn update(call: &Call, name: &str, part: Part, body: Decoded, options:
         let why = format!("the name of the object ({found}) does not match the name on the URL ({name})");
         return Err(Status::bad_request(why));
     }
-    let change = Change { part, options, patch: None };
+    let change = Change {
+        part,
+        options,
+        patch: None,
+    };
     let mut written = change_object(call, name, change, |_| Ok(wanted.clone())).await?;
     warnings.append(&mut written.warnings);
     Ok(Written { warnings, ..written })
@@ -75,10 +85,16 @@ pub async fn change_object(
         let (new, warnings) = prepare(call, name, &change, wanted, &old)?;
         call.caller.admit(Some(&new), Some(&old)).await?;
         if new == old {
-            return Ok(Written { object: old, warnings });
+            return Ok(Written {
+                object: old,
+                warnings,
+            });
         }
         if change.options.dry_run {
-            return Ok(Written { object: new, warnings });
+            return Ok(Written {
+                object: new,
+                warnings,
+            });
         }
         if let Some(object) = write(call, new, &entry).await? {
             return Ok(Written { object, warnings });
@@ -88,13 +104,22 @@ pub async fn change_object(
 }
 
 /// What the change supposes about the object has to be so.
-fn check_suppositions(call: &Call, name: &str, change: &Change<'_>, wanted: &Value, old: &Value) -> Result<(), Status> {
+fn check_suppositions(
+    call: &Call,
+    name: &str,
+    change: &Change<'_>,
+    wanted: &Value,
+    old: &Value,
+) -> Result<(), Status> {
     let version = objects::resource_version(wanted);
     if matches!(version, "" | "0") {
         if change.patch.is_none() && !call.resource.unconditional_update {
             let cause = Cause::invalid("metadata.resourceVersion", 0, "must be specified for an update");
             // Upstream names the resource here, where other invalid objects are named by their kind.
-            let resource = GroupKind { group: call.resource.group.clone(), kind: call.resource.plural.clone() };
+            let resource = GroupKind {
+                group: call.resource.group.clone(),
+                kind: call.resource.plural.clone(),
+            };
             return Err(Status::invalid(&resource, name, vec![cause]));
         }
     } else if version != objects::resource_version(old) {
@@ -109,7 +134,13 @@ fn check_suppositions(call: &Call, name: &str, change: &Change<'_>, wanted: &Val
 }
 
 /// The object as it would be written, with warnings.
-fn prepare(call: &Call, name: &str, change: &Change<'_>, wanted: Value, old: &Value) -> Result<(Value, Vec<String>), Status> {
+fn prepare(
+    call: &Call,
+    name: &str,
+    change: &Change<'_>,
+    wanted: Value,
+    old: &Value,
+) -> Result<(Value, Vec<String>), Status> {
     let resource = &call.resource;
     let mut new = match change.part {
         Part::Main => {
@@ -126,7 +157,11 @@ fn prepare(call: &Call, name: &str, change: &Change<'_>, wanted: Value, old: &Va
     if let Some(cause) = metadata::finalizers_error(&new, old) {
         return Err(Status::invalid(&call.group_kind(), name, vec![cause]));
     }
-    let operation = if change.part == Part::Status { Operation::UpdateStatus } else { Operation::Update };
+    let operation = if change.part == Part::Status {
+        Operation::UpdateStatus
+    } else {
+        Operation::Update
+    };
     let warnings = resource
         .admit(operation, &mut new, Some(old), change.options.field_validation)
         .map_err(|rejection| call.rejected(rejection, name, change.patch))?;
@@ -142,7 +177,9 @@ fn with_field_of(old: &Value, wanted: &Value, path: &[&str]) -> Value {
 
 /// Makes the field at `path` what it is in `source`, absent if it is absent there.
 fn copy_field(target: &mut Value, source: &Value, path: &[&str]) {
-    let Some((last, above)) = path.split_last() else { return };
+    let Some((last, above)) = path.split_last() else {
+        return;
+    };
     let found = path.iter().try_fold(source, |value, step| value.get(step));
     let mut place = target;
     for step in above {
@@ -163,7 +200,11 @@ pub(super) async fn write(call: &Call, mut object: Value, entry: &Entry) -> Resu
     let write = if objects::is_terminating(&object) && !is_held(&object) {
         Write::Delete { key, expected }
     } else {
-        Write::Update { key, value: storage::encode(&call.resource, &object)?, expected }
+        Write::Update {
+            key,
+            value: storage::encode(&call.resource, &object)?,
+            expected,
+        }
     };
     match call.server.store().commit(write).await {
         Ok(revision) => {
@@ -178,6 +219,9 @@ pub(super) async fn write(call: &Call, mut object: Value, entry: &Entry) -> Resu
 /// Whether finalizers keep a terminating object; for a Namespace also those of its spec.
 pub(super) fn is_held(object: &Value) -> bool {
     let of_namespace = object["kind"] == "Namespace" && object["apiVersion"] == "v1";
-    let contents = of_namespace && object["spec"]["finalizers"].as_array().is_some_and(|list| !list.is_empty());
+    let contents = of_namespace
+        && object["spec"]["finalizers"]
+            .as_array()
+            .is_some_and(|list| !list.is_empty());
     contents || !objects::finalizers(object).is_empty()
 }

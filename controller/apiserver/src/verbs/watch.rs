@@ -37,7 +37,12 @@ const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// 400 for selectors that cannot be read; whatever goes wrong later is an `ERROR` line.
-pub async fn watch(call: &Call, options: &ListOptions, view: View, only_name: Option<&str>) -> Result<ReceiverStream<Bytes>, Status> {
+pub async fn watch(
+    call: &Call,
+    options: &ListOptions,
+    view: View,
+    only_name: Option<&str>,
+) -> Result<ReceiverStream<Bytes>, Status> {
     let mut selector = Selector::parse(&options.label_selector, &options.field_selector, &call.resource)?;
     if let Some(name) = only_name {
         selector = selector.and_name(name);
@@ -128,7 +133,9 @@ impl Watcher {
     fn prefix(&self) -> String {
         let (resource, namespace) = (&self.call.resource, &self.call.namespace);
         match self.selector.only_name() {
-            Some(name) if !resource.namespaced || !namespace.is_empty() => storage::key(resource, namespace, name).to_string(),
+            Some(name) if !resource.namespaced || !namespace.is_empty() => {
+                storage::key(resource, namespace, name).to_string()
+            }
             _ => storage::prefix(resource, namespace),
         }
     }
@@ -142,7 +149,9 @@ impl Watcher {
         };
         if let Some(asked) = asked.filter(|asked| *asked > current) {
             // A store restored from an older backup: the client must list again, and does so on this reason only.
-            return Err(Status::expired(format!("too large resource version: {asked}, current: {current}")).into());
+            return Err(
+                Status::expired(format!("too large resource version: {asked}, current: {current}")).into(),
+            );
         }
         if !initial_events.unwrap_or(asked.is_none()) {
             return Ok(asked.unwrap_or(current));
@@ -167,9 +176,13 @@ impl Watcher {
         let new = new.filter(|object| self.selector.matches(resource, object));
         let matched_before = match &event.previous {
             // Without a selector an object that was there matched.
-            Some(_) if self.selector.is_empty() && new.is_some() => return Ok(new.map(|object| ("MODIFIED", object))),
+            Some(_) if self.selector.is_empty() && new.is_some() => {
+                return Ok(new.map(|object| ("MODIFIED", object)));
+            }
             // The last state that matched, with the version of the event that ended it.
-            Some(previous) => Some(decode(&previous.value)?).filter(|object| self.selector.matches(resource, object)),
+            Some(previous) => {
+                Some(decode(&previous.value)?).filter(|object| self.selector.matches(resource, object))
+            }
             None => None,
         };
         Ok(match (matched_before, new) {
@@ -186,19 +199,25 @@ impl Watcher {
         let now = Instant::now();
         let last = self.ends.checked_sub(LAST_BOOKMARK).filter(|last| *last > now);
         // After the last one the next would come when the watch has ended.
-        self.next_bookmark = last.map_or(self.ends + BOOKMARK_PERIOD, |last| last.min(now + BOOKMARK_PERIOD));
+        self.next_bookmark = last.map_or(self.ends + BOOKMARK_PERIOD, |last| {
+            last.min(now + BOOKMARK_PERIOD)
+        });
         Ok(())
     }
 
     async fn send_object(&mut self, kind: &'static str, object: Value) -> Result<(), End> {
-        debug_assert!(!objects::resource_version(&object).is_empty(), "every object that is sent has a version");
+        debug_assert!(
+            !objects::resource_version(&object).is_empty(),
+            "every object that is sent has a version"
+        );
         let object = self.view.object(&self.call.resource, object, self.first);
         self.first = false;
         self.send(kind, object).await
     }
 
     async fn send(&self, kind: &'static str, object: Value) -> Result<(), End> {
-        let mut line = serde_json::to_vec(&json!({"type": kind, "object": object})).map_err(|error| End::Refused(Status::internal(error)))?;
+        let mut line = serde_json::to_vec(&json!({"type": kind, "object": object}))
+            .map_err(|error| End::Refused(Status::internal(error)))?;
         line.push(b'\n');
         self.call.server.metrics().watch_event(&self.call.resource);
         match timeout(STALLED, self.lines.send(line.into())).await {

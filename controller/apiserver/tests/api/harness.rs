@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::auth::UserInfo;
-use apiserver::kinds::{Form, Origin, Resource, STORED_VERBS, ScalePaths, SelectableField, Storage, Subresources};
+use apiserver::kinds::{
+    Form, Origin, Resource, STORED_VERBS, ScalePaths, SelectableField, Storage, Subresources,
+};
 use apiserver::store::{Memory, Store};
 use apiserver::{ApiServer, Options};
 use axum::body::Body;
@@ -46,7 +48,12 @@ pub(crate) fn widgets() -> Resource {
         strategic: false,
         unconditional_update: false,
         served: true,
-        storage: Storage { group: "edge.test".into(), version: "v1".into(), plural: "widgets".into(), form: Form::SameShape },
+        storage: Storage {
+            group: "edge.test".into(),
+            version: "v1".into(),
+            plural: "widgets".into(),
+            form: Form::SameShape,
+        },
         deprecation_warning: None,
         origin: Origin::Definition("widgets.edge.test".into()),
     }
@@ -75,12 +82,16 @@ impl Harness {
     /// A server over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let server = ApiServer::new(store, Options::default());
-        server.kinds().serve_definition("widgets.edge.test", vec![widgets()]);
+        server
+            .kinds()
+            .serve_definition("widgets.edge.test", vec![widgets()]);
         let client = Client::new(server.in_process_router(UserInfo::loopback()), "default");
         let harness = Self { server, client };
         if harness.server.kinds().find("", "v1", "namespaces").is_some() {
             for name in ["default", "other"] {
-                harness.send("POST", "/api/v1/namespaces", &json!({"metadata": {"name": name}})).await;
+                harness
+                    .send("POST", "/api/v1/namespaces", &json!({"metadata": {"name": name}}))
+                    .await;
             }
         }
         harness
@@ -98,7 +109,11 @@ impl Harness {
 
     /// Sends a body of this media type.
     pub(crate) async fn send_as(&self, media_type: &str, method: &str, path: &str, body: &Value) -> Answer {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let body = if body.is_null() {
+            String::new()
+        } else {
+            body.to_string()
+        };
         self.send_text(media_type, method, path, body).await
     }
 
@@ -110,17 +125,30 @@ impl Harness {
             .header("content-type", media_type)
             .body(Body::from(body))
             .expect("a request");
-        let response = self.server.in_process_router(UserInfo::loopback()).oneshot(request).await.expect("routers do not fail");
+        let response = self
+            .server
+            .in_process_router(UserInfo::loopback())
+            .oneshot(request)
+            .await
+            .expect("routers do not fail");
         let code = response.status().as_u16();
-        let warnings = response.headers().get_all("warning").iter().filter_map(|one| one.to_str().ok()).map(str::to_owned).collect();
+        let warnings = response
+            .headers()
+            .get_all("warning")
+            .iter()
+            .filter_map(|one| one.to_str().ok())
+            .map(str::to_owned)
+            .collect();
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
         Answer { code, body, warnings }
     }
 
     /// Makes a widget in `default`.
     pub(crate) async fn create(&self, name: &str, spec: Value) -> Value {
-        let body = json!({"apiVersion": "edge.test/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec});
+        let body =
+            json!({"apiVersion": "edge.test/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec});
         let answer = self.send("POST", WIDGETS, &body).await;
         assert_eq!(answer.code, 201, "{}", answer.body);
         answer.body

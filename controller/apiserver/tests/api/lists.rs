@@ -10,11 +10,16 @@ use crate::harness::{Harness, WIDGETS};
 
 fn names(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().expect("a list");
-    items.iter().filter_map(|item| item["metadata"]["name"].as_str()).collect()
+    items
+        .iter()
+        .filter_map(|item| item["metadata"]["name"].as_str())
+        .collect()
 }
 
 async fn get(harness: &Harness, query: &str) -> Value {
-    let answer = harness.send("GET", &format!("{WIDGETS}{query}"), &json!(null)).await;
+    let answer = harness
+        .send("GET", &format!("{WIDGETS}{query}"), &json!(null))
+        .await;
     assert_eq!(answer.code, 200, "{query}: {}", answer.body);
     answer.body
 }
@@ -26,17 +31,31 @@ async fn pages_are_read_at_one_revision() {
         harness.create(name, json!({})).await;
     }
     let first = get(&harness, "?limit=2").await;
-    assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["a", "b"], &json!(3)));
-    assert_eq!((&first["kind"], &first["apiVersion"]), (&json!("WidgetList"), &json!("edge.test/v1")));
-    harness.send("DELETE", &format!("{WIDGETS}/c"), &json!(null)).await;
+    assert_eq!(
+        (names(&first), &first["metadata"]["remainingItemCount"]),
+        (vec!["a", "b"], &json!(3))
+    );
+    assert_eq!(
+        (&first["kind"], &first["apiVersion"]),
+        (&json!("WidgetList"), &json!("edge.test/v1"))
+    );
+    harness
+        .send("DELETE", &format!("{WIDGETS}/c"), &json!(null))
+        .await;
     harness.create("bb", json!({})).await;
     let token = first["metadata"]["continue"].as_str().expect("a token");
     let second = get(&harness, &format!("?limit=2&continue={token}")).await;
     assert_eq!(names(&second), ["c", "d"]);
-    assert_eq!(second["metadata"]["resourceVersion"], first["metadata"]["resourceVersion"]);
+    assert_eq!(
+        second["metadata"]["resourceVersion"],
+        first["metadata"]["resourceVersion"]
+    );
     let token = second["metadata"]["continue"].as_str().expect("a token");
     let last = get(&harness, &format!("?limit=2&continue={token}")).await;
-    assert_eq!((names(&last), last["metadata"].get("continue")), (vec!["e"], None));
+    assert_eq!(
+        (names(&last), last["metadata"].get("continue")),
+        (vec!["e"], None)
+    );
     assert_eq!(names(&get(&harness, "").await), ["a", "b", "bb", "d", "e"]);
 }
 
@@ -49,12 +68,29 @@ async fn a_page_of_a_compacted_revision_is_expired_and_may_go_on_inconsistently(
     }
     let first = get(&harness, "?limit=1").await;
     harness.create("d", json!({})).await;
-    store.compact(store.revision().await.expect("a revision")).await.expect("compaction works");
+    store
+        .compact(store.revision().await.expect("a revision"))
+        .await
+        .expect("compaction works");
     let token = first["metadata"]["continue"].as_str().expect("a token");
-    let expired = harness.send("GET", &format!("{WIDGETS}?limit=1&continue={token}"), &json!(null)).await;
-    assert_eq!((expired.code, expired.body["reason"].as_str()), (410, Some("Expired")));
-    let token = expired.body["metadata"]["continue"].as_str().expect("a token to go on with");
-    assert_eq!(names(&get(&harness, &format!("?limit=5&continue={token}")).await), ["b", "c", "d"]);
+    let expired = harness
+        .send(
+            "GET",
+            &format!("{WIDGETS}?limit=1&continue={token}"),
+            &json!(null),
+        )
+        .await;
+    assert_eq!(
+        (expired.code, expired.body["reason"].as_str()),
+        (410, Some("Expired"))
+    );
+    let token = expired.body["metadata"]["continue"]
+        .as_str()
+        .expect("a token to go on with");
+    assert_eq!(
+        names(&get(&harness, &format!("?limit=5&continue={token}")).await),
+        ["b", "c", "d"]
+    );
 }
 
 #[tokio::test]
@@ -63,16 +99,46 @@ async fn versions_are_exact_or_at_least_or_from_the_future() {
     let first = harness.create("a", json!({})).await;
     let then = first["metadata"]["resourceVersion"].as_str().expect("a version");
     harness.create("b", json!({})).await;
-    assert_eq!(names(&get(&harness, &format!("?resourceVersion={then}&resourceVersionMatch=Exact")).await), ["a"]);
-    assert_eq!(names(&get(&harness, &format!("?resourceVersion={then}&resourceVersionMatch=NotOlderThan")).await), ["a", "b"]);
+    assert_eq!(
+        names(
+            &get(
+                &harness,
+                &format!("?resourceVersion={then}&resourceVersionMatch=Exact")
+            )
+            .await
+        ),
+        ["a"]
+    );
+    assert_eq!(
+        names(
+            &get(
+                &harness,
+                &format!("?resourceVersion={then}&resourceVersionMatch=NotOlderThan")
+            )
+            .await
+        ),
+        ["a", "b"]
+    );
     assert_eq!(names(&get(&harness, "?resourceVersion=0").await), ["a", "b"]);
     let current = harness.server.store().revision().await.expect("a revision");
-    let future = harness.send("GET", &format!("{WIDGETS}?resourceVersion={}", current + 5), &json!(null)).await;
+    let future = harness
+        .send(
+            "GET",
+            &format!("{WIDGETS}?resourceVersion={}", current + 5),
+            &json!(null),
+        )
+        .await;
     assert_eq!(future.code, 504);
-    let message = format!("Timeout: Too large resource version: {}, current: {current}", current + 5);
+    let message = format!(
+        "Timeout: Too large resource version: {}, current: {current}",
+        current + 5
+    );
     assert_eq!(future.body["message"], message);
     assert_eq!(future.body["details"]["retryAfterSeconds"], 1);
-    assert_eq!(future.body["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    assert_eq!(
+        future.body["details"]["causes"][0]["reason"],
+        "ResourceVersionTooLarge"
+    );
 }
 
 #[tokio::test]
@@ -85,31 +151,77 @@ async fn selectors_restrict_by_labels_and_known_fields() {
     let api = harness.widgets("default");
     let listed = async |parameters: ListParams| {
         let list = api.list(&parameters).await.expect("a list");
-        list.items.into_iter().filter_map(|item| item.metadata.name).collect::<Vec<_>>()
+        list.items
+            .into_iter()
+            .filter_map(|item| item.metadata.name)
+            .collect::<Vec<_>>()
     };
     assert_eq!(listed(ListParams::default().labels("tier=x")).await, ["a", "c"]);
-    assert_eq!(listed(ListParams::default().labels("tier notin (x),tier")).await, ["b"]);
-    assert_eq!(listed(ListParams::default().fields("spec.node=n1")).await, ["a", "b"]);
-    assert_eq!(listed(ListParams::default().fields("metadata.name=c")).await, ["c"]);
-    assert_eq!(listed(ListParams::default().labels("tier=x").fields("spec.node!=n1")).await, ["c"]);
-    let unknown = harness.send("GET", &format!("{WIDGETS}?fieldSelector=spec.x%3D1"), &json!(null)).await;
-    assert_eq!((unknown.code, unknown.body["message"].as_str()), (400, Some("field label not supported: spec.x")));
+    assert_eq!(
+        listed(ListParams::default().labels("tier notin (x),tier")).await,
+        ["b"]
+    );
+    assert_eq!(
+        listed(ListParams::default().fields("spec.node=n1")).await,
+        ["a", "b"]
+    );
+    assert_eq!(
+        listed(ListParams::default().fields("metadata.name=c")).await,
+        ["c"]
+    );
+    assert_eq!(
+        listed(ListParams::default().labels("tier=x").fields("spec.node!=n1")).await,
+        ["c"]
+    );
+    let unknown = harness
+        .send(
+            "GET",
+            &format!("{WIDGETS}?fieldSelector=spec.x%3D1"),
+            &json!(null),
+        )
+        .await;
+    assert_eq!(
+        (unknown.code, unknown.body["message"].as_str()),
+        (400, Some("field label not supported: spec.x"))
+    );
 
     let page = get(&harness, "?limit=1&labelSelector=tier%3Dx").await;
-    assert_eq!((names(&page), page["metadata"].get("remainingItemCount")), (vec!["a"], None));
+    assert_eq!(
+        (names(&page), page["metadata"].get("remainingItemCount")),
+        (vec!["a"], None)
+    );
     let token = page["metadata"]["continue"].as_str().expect("a token");
-    let rest = get(&harness, &format!("?limit=1&labelSelector=tier%3Dx&continue={token}")).await;
-    assert_eq!((names(&rest), rest["metadata"].get("continue")), (vec!["c"], None));
+    let rest = get(
+        &harness,
+        &format!("?limit=1&labelSelector=tier%3Dx&continue={token}"),
+    )
+    .await;
+    assert_eq!(
+        (names(&rest), rest["metadata"].get("continue")),
+        (vec!["c"], None)
+    );
 }
 
 #[tokio::test]
 async fn a_list_over_all_namespaces_and_metadata_only() {
     let harness = Harness::new().await;
     harness.create("a", json!({"x": 1})).await;
-    harness.send("POST", "/apis/edge.test/v1/namespaces/other/widgets", &json!({"metadata": {"name": "b"}})).await;
-    let all = harness.send("GET", "/apis/edge.test/v1/widgets", &json!(null)).await;
+    harness
+        .send(
+            "POST",
+            "/apis/edge.test/v1/namespaces/other/widgets",
+            &json!({"metadata": {"name": "b"}}),
+        )
+        .await;
+    let all = harness
+        .send("GET", "/apis/edge.test/v1/widgets", &json!(null))
+        .await;
     assert_eq!(names(&all.body), ["a", "b"]);
-    let list = harness.widgets("default").list_metadata(&ListParams::default()).await.expect("metadata");
+    let list = harness
+        .widgets("default")
+        .list_metadata(&ListParams::default())
+        .await
+        .expect("metadata");
     assert_eq!(list.items.len(), 1);
     assert_eq!(list.items[0].metadata.name.as_deref(), Some("a"));
 }

@@ -22,10 +22,20 @@ struct Lines {
 
 impl Lines {
     async fn of(harness: &Harness, query: &str) -> Self {
-        let request = http::Request::get(format!("{WIDGETS}?watch=true&{query}")).body(Body::empty()).expect("a request");
-        let response = harness.server.in_process_router(UserInfo::loopback()).oneshot(request).await.expect("routers do not fail");
+        let request = http::Request::get(format!("{WIDGETS}?watch=true&{query}"))
+            .body(Body::empty())
+            .expect("a request");
+        let response = harness
+            .server
+            .in_process_router(UserInfo::loopback())
+            .oneshot(request)
+            .await
+            .expect("routers do not fail");
         assert_eq!(response.status(), 200);
-        Self { stream: response.into_body().into_data_stream(), rest: Vec::new() }
+        Self {
+            stream: response.into_body().into_data_stream(),
+            rest: Vec::new(),
+        }
     }
 
     /// The next line; `None` at the end.
@@ -35,7 +45,9 @@ impl Lines {
                 let line: Vec<u8> = self.rest.drain(..=end).collect();
                 return Some(serde_json::from_slice(&line).expect("a line of JSON"));
             }
-            let more = tokio::time::timeout(SOON, self.stream.next()).await.expect("a line comes soon")?;
+            let more = tokio::time::timeout(SOON, self.stream.next())
+                .await
+                .expect("a line comes soon")?;
             self.rest.extend(more.expect("a body"));
         }
     }
@@ -45,7 +57,11 @@ impl Lines {
         loop {
             let line = self.next().await.expect("the watch goes on");
             if line["type"] != "BOOKMARK" {
-                return format!("{} {}", line["type"].as_str().expect("a type"), line["object"]["metadata"]["name"].as_str().unwrap_or("-"));
+                return format!(
+                    "{} {}",
+                    line["type"].as_str().expect("a type"),
+                    line["object"]["metadata"]["name"].as_str().unwrap_or("-")
+                );
             }
         }
     }
@@ -59,13 +75,34 @@ async fn the_present_comes_first_and_then_every_change_once() {
     assert_eq!(lines.event().await, "ADDED a");
     harness.create("b", json!({})).await;
     assert_eq!(lines.event().await, "ADDED b");
-    harness.send_as("application/merge-patch+json", "PATCH", &format!("{WIDGETS}/a"), &json!({"spec": {"x": 1}})).await;
+    harness
+        .send_as(
+            "application/merge-patch+json",
+            "PATCH",
+            &format!("{WIDGETS}/a"),
+            &json!({"spec": {"x": 1}}),
+        )
+        .await;
     assert_eq!(lines.event().await, "MODIFIED a");
-    harness.send("DELETE", &format!("{WIDGETS}/a"), &json!(null)).await;
+    harness
+        .send("DELETE", &format!("{WIDGETS}/a"), &json!(null))
+        .await;
     let deleted = lines.next().await.expect("the watch goes on");
-    assert_eq!((&deleted["type"], &deleted["object"]["spec"]["x"]), (&json!("DELETED"), &json!(1)));
-    let revision = harness.server.store().revision().await.expect("a revision").to_string();
-    assert_eq!(deleted["object"]["metadata"]["resourceVersion"], revision, "it carries the deletion's version");
+    assert_eq!(
+        (&deleted["type"], &deleted["object"]["spec"]["x"]),
+        (&json!("DELETED"), &json!(1))
+    );
+    let revision = harness
+        .server
+        .store()
+        .revision()
+        .await
+        .expect("a revision")
+        .to_string();
+    assert_eq!(
+        deleted["object"]["metadata"]["resourceVersion"], revision,
+        "it carries the deletion's version"
+    );
 }
 
 #[tokio::test]
@@ -86,15 +123,34 @@ async fn what_starts_or_stops_to_match_is_added_or_deleted() {
     assert_eq!(lines.event().await, "ADDED a");
     let patch = async |node: &str| {
         let path = format!("{WIDGETS}/a");
-        harness.send_as("application/merge-patch+json", "PATCH", &path, &json!({"spec": {"node": node}})).await.body
+        harness
+            .send_as(
+                "application/merge-patch+json",
+                "PATCH",
+                &path,
+                &json!({"spec": {"node": node}}),
+            )
+            .await
+            .body
     };
     let moved = patch("n2").await;
     let gone = lines.next().await.expect("the watch goes on");
-    assert_eq!((&gone["type"], &gone["object"]["spec"]["node"]), (&json!("DELETED"), &json!("n1")), "the last state that matched");
-    assert_eq!(gone["object"]["metadata"]["resourceVersion"], moved["metadata"]["resourceVersion"]);
+    assert_eq!(
+        (&gone["type"], &gone["object"]["spec"]["node"]),
+        (&json!("DELETED"), &json!("n1")),
+        "the last state that matched"
+    );
+    assert_eq!(
+        gone["object"]["metadata"]["resourceVersion"],
+        moved["metadata"]["resourceVersion"]
+    );
     patch("n3").await;
     patch("n1").await;
-    assert_eq!(lines.event().await, "ADDED a", "a change between two states that do not match is not told");
+    assert_eq!(
+        lines.event().await,
+        "ADDED a",
+        "a change between two states that do not match is not told"
+    );
 }
 
 #[tokio::test]
@@ -107,8 +163,18 @@ async fn a_version_no_longer_kept_is_an_error_event_and_then_the_end() {
     store.compact(current).await.expect("compaction works");
     let mut lines = Lines::of(&harness, "resourceVersion=1").await;
     let error = lines.next().await.expect("an error");
-    assert_eq!((&error["type"], &error["object"]["code"], &error["object"]["reason"]), (&json!("ERROR"), &json!(410), &json!("Expired")));
-    assert_eq!(error["object"]["message"], format!("too old resource version: 1 ({current})"));
+    assert_eq!(
+        (
+            &error["type"],
+            &error["object"]["code"],
+            &error["object"]["reason"]
+        ),
+        (&json!("ERROR"), &json!(410), &json!("Expired"))
+    );
+    assert_eq!(
+        error["object"]["message"],
+        format!("too old resource version: 1 ({current})")
+    );
     assert_eq!(lines.next().await, None);
 }
 
@@ -121,14 +187,27 @@ async fn a_streaming_list_marks_its_end_and_bookmarks_come_when_asked_for() {
     assert_eq!(lines.next().await.expect("the present")["type"], "ADDED");
     let mark = lines.next().await.expect("the mark");
     assert_eq!(mark["type"], "BOOKMARK");
-    assert_eq!(mark["object"]["metadata"]["annotations"], json!({"k8s.io/initial-events-end": "true"}));
+    assert_eq!(
+        mark["object"]["metadata"]["annotations"],
+        json!({"k8s.io/initial-events-end": "true"})
+    );
     assert_eq!(mark["object"]["kind"], "Widget");
-    let revision = harness.server.store().revision().await.expect("a revision").to_string();
+    let revision = harness
+        .server
+        .store()
+        .revision()
+        .await
+        .expect("a revision")
+        .to_string();
     assert_eq!(mark["object"]["metadata"]["resourceVersion"], revision);
 
     let mut lines = Lines::of(&harness, &format!("{streaming}&allowWatchBookmarks=false")).await;
     assert_eq!(lines.next().await.expect("the present")["type"], "ADDED");
-    assert_eq!(lines.next().await, None, "no bookmark, and the end when the time is over");
+    assert_eq!(
+        lines.next().await,
+        None,
+        "no bookmark, and the end when the time is over"
+    );
 }
 
 #[tokio::test]
@@ -142,8 +221,13 @@ async fn a_bookmark_comes_early() {
 async fn kubes_watcher_and_reflector_see_everything_in_both_modes() {
     let harness = Harness::new().await;
     let api = harness.widgets("default");
-    api.create(&PostParams::default(), &widget("a", json!({}))).await.expect("it is new");
-    for config in [watcher::Config::default(), watcher::Config::default().streaming_lists()] {
+    api.create(&PostParams::default(), &widget("a", json!({})))
+        .await
+        .expect("it is new");
+    for config in [
+        watcher::Config::default(),
+        watcher::Config::default().streaming_lists(),
+    ] {
         let (reader, writer) = {
             let writer = reflector::store::Writer::new(resource());
             (writer.as_reader(), writer)
@@ -151,12 +235,16 @@ async fn kubes_watcher_and_reflector_see_everything_in_both_modes() {
         let stream = reflector::reflector(writer, watcher(api.clone(), config)).applied_objects();
         let mut stream = std::pin::pin!(stream);
         let mut next = async || {
-            let next = tokio::time::timeout(SOON, stream.try_next()).await.expect("an event comes soon");
+            let next = tokio::time::timeout(SOON, stream.try_next())
+                .await
+                .expect("an event comes soon");
             next.expect("no error").expect("no end").name_any()
         };
         assert_eq!(next().await, "a");
         let patch = json!({"metadata": {"labels": {"seen": uuid::Uuid::new_v4().to_string()}}});
-        api.patch("a", &PatchParams::default(), &Patch::Merge(&patch)).await.expect("it exists");
+        api.patch("a", &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+            .expect("it exists");
         assert_eq!(next().await, "a");
         assert_eq!(reader.state().len(), 1);
         assert!(reader.state()[0].labels().contains_key("seen"));
