@@ -62,9 +62,10 @@ impl Parameters {
 }
 
 /// How a list's `resourceVersion` is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum At {
     /// As it is now.
+    #[default]
     Newest,
     /// Any state; ours is always the newest.
     Any,
@@ -75,7 +76,7 @@ pub enum At {
 }
 
 /// Options of list and watch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ListOptions {
     /// Text of the label selector.
     pub label_selector: String,
@@ -189,7 +190,7 @@ fn validate(
 }
 
 /// Options that all writes share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriteOptions {
     /// Everything is done but the writing.
     pub dry_run: bool,
