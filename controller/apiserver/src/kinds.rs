@@ -7,7 +7,9 @@
 pub mod admission;
 pub mod builtin;
 pub mod catalog;
+pub mod definition;
 pub mod events;
+pub mod strategic;
 
 use std::sync::Arc;
 
@@ -55,10 +57,14 @@ pub struct Resource {
     pub columns: Vec<Column>,
     /// Schema for pruning, defaults and validation; `None` for kinds that are kept as they come.
     pub schema: Option<Arc<Schema>>,
+    /// The definition's own `openAPIV3Schema`, for the OpenAPI documents of custom resources.
+    pub published: Option<Arc<Value>>,
     /// Whether `application/strategic-merge-patch+json` is accepted (built-in kinds only).
     pub strategic: bool,
     /// Whether an update without `metadata.resourceVersion` is accepted and overwrites what is there.
     pub unconditional_update: bool,
+    /// Whether an update of an absent object creates it.
+    pub create_on_update: bool,
     /// Whether this version is served; a version that is only stored keeps its place in the registry.
     pub served: bool,
     /// Where objects of this resource are kept, and in which form.
@@ -208,7 +214,7 @@ impl Resource {
         if self.storage.form == Form::EventsGroup {
             events::to_core(&mut object);
         }
-        object["apiVersion"] = Value::from(api_version(&self.storage.group, &self.storage.version));
+        set_api_version(&mut object, api_version(&self.storage.group, &self.storage.version));
         object
     }
 
@@ -218,12 +224,18 @@ impl Resource {
         if self.storage.form == Form::EventsGroup {
             events::from_core(&mut object);
         }
-        object["apiVersion"] = Value::from(self.api_version());
+        set_api_version(&mut object, self.api_version());
         if let (true, Some(schema)) = (self.is_custom(), &self.schema) {
             schema.prune(&mut object);
             schema.fill_defaults(&mut object);
         }
         object
+    }
+}
+
+fn set_api_version(object: &mut Value, api_version: String) {
+    if let Value::Object(fields) = object {
+        fields.insert("apiVersion".to_owned(), Value::from(api_version));
     }
 }
 

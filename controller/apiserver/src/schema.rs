@@ -12,6 +12,7 @@ pub mod metadata;
 pub mod parse;
 pub mod path;
 pub mod prune;
+pub mod structural;
 pub mod validate;
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::{Resource, builtin};
+use crate::schema::metadata;
 use crate::status::Cause;
 
 /// What is being written.
@@ -63,15 +64,15 @@ impl Resource {
         field_validation: FieldValidation,
     ) -> Result<Vec<String>, Rejection> {
         if !self.is_custom() {
-            builtin::normalise(self, object);
+            builtin::rules::normalise(self, object);
         }
-        let mut warnings = Vec::new();
+        let mut warnings = metadata::finalizer_warnings(object);
         if let Some(schema) = &self.schema {
             let unknown: Vec<String> =
                 schema.prune(object).into_iter().map(|path| format!("unknown field \"{path}\"")).collect();
             match field_validation {
                 FieldValidation::Strict if !unknown.is_empty() => return Err(Rejection::UnknownFields(unknown)),
-                FieldValidation::Warn => warnings = unknown,
+                FieldValidation::Warn => warnings.extend(unknown),
                 FieldValidation::Strict | FieldValidation::Ignore => {}
             }
             schema.fill_defaults(object);
@@ -80,7 +81,8 @@ impl Resource {
                 return Err(Rejection::Invalid(causes));
             }
         }
-        let causes = builtin::validate(self, operation, object, old);
+        let mut causes = metadata::validate(object);
+        causes.extend(builtin::rules::validate(self, operation, object, old));
         if causes.is_empty() { Ok(warnings) } else { Err(Rejection::Invalid(causes)) }
     }
 

@@ -1,0 +1,181 @@
+//! Rules of single built-in kinds that a schema cannot say, and the few fields that are rewritten before they are kept.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::{Map, Value, json};
+
+use crate::kinds::{Operation, Resource};
+use crate::status::Cause;
+
+/// A ConfigMap's or Secret's data may have this many bytes together, as in Kubernetes: 1 MiB.
+const DATA_BYTES_MAX: usize = 1024 * 1024;
+
+/// Brings what a client wrote into the form that is kept.
+pub(in crate::kinds) fn normalise(resource: &Resource, object: &mut Value) {
+    match (resource.group.as_str(), resource.kind.as_str()) {
+        ("", "Secret") => {
+            fold_string_data(object);
+            set_default(object, "type", json!("Opaque"));
+        }
+        ("", "Namespace") => normalise_namespace(object),
+        ("", "Service") => {
+            let Some(spec) = object.get_mut("spec") else { return };
+            for (field, value) in [("type", "ClusterIP"), ("sessionAffinity", "None")] {
+                set_default(spec, field, json!(value));
+            }
+            for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+                set_default(port, "protocol", json!("TCP"));
+                let number = port["port"].clone();
+                set_default(port, "targetPort", number);
+            }
+        }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::kinds::definition::fill_defaults(object),
+        _ => {}
+    }
+}
+
+/// What the schema of a built-in kind cannot say.
+pub(in crate::kinds) fn validate(
+    resource: &Resource,
+    operation: Operation,
+    object: &Value,
+    old: Option<&Value>,
+) -> Vec<Cause> {
+    if resource.is_custom() {
+        return Vec::new();
+    }
+    match (resource.group.as_str(), resource.kind.as_str()) {
+        ("", "ConfigMap") => validate_config_map(object, old),
+        ("", "Secret") => validate_secret(object, old),
+        ("coordination.k8s.io", "Lease") => validate_lease(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") if operation != Operation::UpdateStatus => {
+            crate::kinds::definition::validate(object, old)
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// `stringData` is for writing only: its entries go into `data`, in base64, over what is there.
+fn fold_string_data(secret: &mut Value) {
+    let Some(Value::Object(texts)) = secret.as_object_mut().and_then(|fields| fields.shift_remove("stringData")) else {
+        return;
+    };
+    let Some(fields) = secret.as_object_mut() else { return };
+    let data = fields.entry("data").or_insert_with(|| Value::Object(Map::new()));
+    if data.is_null() {
+        *data = Value::Object(Map::new());
+    }
+    let Some(data) = data.as_object_mut() else { return };
+    for (key, text) in texts {
+        let encoded = match text {
+            Value::String(text) => Value::from(BASE64.encode(text)),
+            other => other, // Left for the schema to refuse.
+        };
+        data.insert(key, encoded);
+    }
+}
+
+fn normalise_namespace(namespace: &mut Value) {
+    if !namespace["metadata"].is_object() {
+        return;
+    }
+    let name = namespace["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    if !name.is_empty() {
+        let metadata = &mut namespace["metadata"];
+        if !metadata["labels"].is_object() {
+            metadata["labels"] = json!({});
+        }
+        metadata["labels"]["kubernetes.io/metadata.name"] = Value::from(name);
+    }
+}
+
+fn set_default(object: &mut Value, field: &str, value: Value) {
+    let Some(fields) = object.as_object_mut() else { return };
+    let entry = fields.entry(field).or_insert(Value::Null);
+    if entry.is_null() || *entry == "" {
+        *entry = value;
+    }
+}
+
+fn validate_config_map(object: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut causes = immutable_causes(object, old, &["data", "binaryData"]);
+    let mut bytes = 0;
+    for field in ["data", "binaryData"] {
+        for (key, value) in object[field].as_object().into_iter().flatten() {
+            causes.extend(data_key_cause(field, key));
+            if field == "binaryData" && object["data"].get(key).is_some() {
+                let detail = format!("duplicate of key present in data: {key}");
+                causes.push(Cause::invalid(format!("binaryData[{key}]"), json!(key), &detail));
+            }
+            let text = value.as_str().unwrap_or_default();
+            bytes += if field == "data" { text.len() } else { text.len() / 4 * 3 };
+        }
+    }
+    if bytes > DATA_BYTES_MAX {
+        causes.push(Cause::too_long("", DATA_BYTES_MAX));
+    }
+    causes
+}
+
+fn validate_secret(object: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut causes = immutable_causes(object, old, &["data"]);
+    if let Some(old) = old
+        && old["type"] != object["type"]
+    {
+        causes.push(Cause::invalid("type", &object["type"], "field is immutable"));
+    }
+    let mut bytes = 0;
+    for (key, value) in object["data"].as_object().into_iter().flatten() {
+        causes.extend(data_key_cause("data", key));
+        bytes += value.as_str().map_or(0, |text| text.len() / 4 * 3);
+    }
+    if bytes > DATA_BYTES_MAX {
+        causes.push(Cause::too_long("data", DATA_BYTES_MAX));
+    }
+    let needed: &[&str] = match object["type"].as_str().unwrap_or_default() {
+        "kubernetes.io/tls" => &["tls.crt", "tls.key"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        _ => &[],
+    };
+    let absent = needed.iter().filter(|key| object["data"].get(**key).is_none());
+    causes.extend(absent.map(|key| Cause::required(format!("data[{key}]"), "")));
+    causes
+}
+
+fn validate_lease(object: &Value) -> Vec<Cause> {
+    let spec = &object["spec"];
+    let mut causes = Vec::new();
+    if spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {
+        let detail = "must be greater than 0";
+        causes.push(Cause::invalid("spec.leaseDurationSeconds", &spec["leaseDurationSeconds"], detail));
+    }
+    if spec["leaseTransitions"].as_i64().is_some_and(|count| count < 0) {
+        let detail = "must be greater than or equal to 0";
+        causes.push(Cause::invalid("spec.leaseTransitions", &spec["leaseTransitions"], detail));
+    }
+    causes
+}
+
+fn immutable_causes(object: &Value, old: Option<&Value>, fields: &[&str]) -> Vec<Cause> {
+    let Some(old) = old.filter(|old| old["immutable"] == true) else { return Vec::new() };
+    let mut causes = Vec::new();
+    if object["immutable"] != true {
+        causes.push(Cause::forbidden("immutable", "field is immutable when `immutable` is set"));
+    }
+    for field in fields.iter().filter(|field| object[**field] != old[**field]) {
+        causes.push(Cause::forbidden(*field, "field is immutable when `immutable` is set"));
+    }
+    causes
+}
+
+fn data_key_cause(field: &str, key: &str) -> Option<Cause> {
+    let fits = !key.is_empty()
+        && key.len() <= 253
+        && !matches!(key, "." | "..")
+        && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
+                  'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+    (!fits).then(|| Cause::invalid(format!("{field}[{key}]"), json!(key), detail))
+}
