@@ -39,7 +39,9 @@ async fn core_versions(State(kinds): State<Arc<Kinds>>, headers: HeaderMap) -> R
 
 async fn groups(State(kinds): State<Arc<Kinds>>, headers: HeaderMap) -> Response {
     match aggregated::wanted(&headers) {
-        Some(version) => aggregated_response(aggregated::groups(&kinds.catalog(), version), version, &headers),
+        Some(version) => {
+            aggregated_response(aggregated::groups(&kinds.catalog(), version), version, &headers)
+        }
         None => document(legacy::groups(&kinds.catalog()), "application/json", &headers),
     }
 }
@@ -81,15 +83,22 @@ fn aggregated_response(body: Value, version: aggregated::Version, headers: &Head
 fn document(body: Value, content_type: &'static str, headers: &HeaderMap) -> Response {
     let body = body.to_string();
     let etag = format!("\"{}\"", fingerprint(body.as_bytes()));
-    let mut response = if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+    let mut response = if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == etag.as_bytes())
+    {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(header::CONTENT_TYPE, content_type)], body).into_response()
     };
     let etag = HeaderValue::try_from(etag).expect("a fingerprint is hexadecimal");
     response.headers_mut().insert(header::ETAG, etag);
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("public"));
     response
 }
 
@@ -100,7 +109,11 @@ pub fn fingerprint(bytes: &[u8]) -> String {
 }
 
 /// Resources of one group and version, in the order of their names.
-fn served<'catalog>(catalog: &'catalog Catalog, group: &'catalog str, version: &'catalog str) -> Vec<&'catalog Resource> {
+fn served<'catalog>(
+    catalog: &'catalog Catalog,
+    group: &'catalog str,
+    version: &'catalog str,
+) -> Vec<&'catalog Resource> {
     catalog.in_version(group, version).map(AsRef::as_ref).collect()
 }
 
@@ -134,12 +147,18 @@ fn subresources(resource: &Resource) -> Vec<ListedSubresource> {
             verbs: READ_AND_WRITE,
         });
     }
-    listed.extend(resource.subresources.others.iter().map(|other| ListedSubresource {
-        name: other.name,
-        group: other.group.to_owned(),
-        version: other.version.to_owned(),
-        kind: other.kind.to_owned(),
-        verbs: other.verbs,
-    }));
+    listed.extend(
+        resource
+            .subresources
+            .others
+            .iter()
+            .map(|other| ListedSubresource {
+                name: other.name,
+                group: other.group.to_owned(),
+                version: other.version.to_owned(),
+                kind: other.kind.to_owned(),
+                verbs: other.verbs,
+            }),
+    );
     listed
 }

@@ -21,7 +21,16 @@ use crate::schema::Schema;
 use crate::table::Column;
 
 /// Verbs of a resource that is stored, in the order in which discovery lists them.
-pub const STORED_VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+pub const STORED_VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 /// Verbs of a resource that only answers a question (an access review) and stores nothing.
 pub const REVIEW_VERBS: &[&str] = &["create"];
@@ -128,7 +137,11 @@ impl SelectableField {
     pub fn at(path: &str) -> Self {
         let label = path.trim_start_matches('.').to_owned();
         let path = label.split('.').map(str::to_owned).collect();
-        Self { label, path, absent: "" }
+        Self {
+            label,
+            path,
+            absent: "",
+        }
     }
 }
 
@@ -166,12 +179,20 @@ pub enum Origin {
 impl Resource {
     /// `plural.group`, or the plural alone in the core group: how messages and definitions name a resource.
     pub fn group_resource(&self) -> String {
-        if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.clone()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 
     /// `Kind.group`, or the kind alone in the core group: how "is invalid" messages name a resource.
     pub fn group_kind(&self) -> String {
-        if self.group.is_empty() { self.kind.clone() } else { format!("{}.{}", self.kind, self.group) }
+        if self.group.is_empty() {
+            self.kind.clone()
+        } else {
+            format!("{}.{}", self.kind, self.group)
+        }
     }
 
     /// `group/version`, or the version alone in the core group.
@@ -198,10 +219,18 @@ impl Resource {
     /// does not know the label.
     pub fn field_value(&self, object: &Value, label: &str) -> Option<String> {
         if label == "metadata.name" || label == "metadata.namespace" {
-            return Some(object["metadata"][&label["metadata.".len()..]].as_str().unwrap_or_default().to_owned());
+            return Some(
+                object["metadata"][&label["metadata.".len()..]]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
         }
         let field = self.selectable_fields.iter().find(|field| field.label == label)?;
-        let value = field.path.iter().fold(object, |value, step| &value[step.as_str()]);
+        let value = field
+            .path
+            .iter()
+            .fold(object, |value, step| &value[step.as_str()]);
         Some(match value {
             Value::Null => field.absent.to_owned(),
             Value::String(text) => text.clone(),
@@ -214,7 +243,10 @@ impl Resource {
         if self.storage.form == Form::EventsGroup {
             events::to_core(&mut object);
         }
-        set_api_version(&mut object, api_version(&self.storage.group, &self.storage.version));
+        set_api_version(
+            &mut object,
+            api_version(&self.storage.group, &self.storage.version),
+        );
         object
     }
 
@@ -241,5 +273,9 @@ fn set_api_version(object: &mut Value, api_version: String) {
 
 /// `group/version`, or the version alone in the core group.
 pub fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }

@@ -24,7 +24,10 @@ use crate::kinds::{Catalog, Kinds, api_version};
 
 /// The routes `/openapi/v3` and below.
 pub fn routes(kinds: Arc<Kinds>) -> Router {
-    let documents = Arc::new(Documents { kinds, made: ArcSwapOption::empty() });
+    let documents = Arc::new(Documents {
+        kinds,
+        made: ArcSwapOption::empty(),
+    });
     Router::new()
         .route("/openapi/v3", get(index))
         .route("/openapi/v3/{*path}", get(document))
@@ -50,7 +53,11 @@ struct Document {
 impl Documents {
     fn current(&self) -> Arc<Made> {
         let catalog = self.kinds.catalog();
-        if let Some(made) = self.made.load_full().filter(|made| made.revision == catalog.revision()) {
+        if let Some(made) = self
+            .made
+            .load_full()
+            .filter(|made| made.revision == catalog.revision())
+        {
             return made;
         }
         let made = Arc::new(make(&catalog));
@@ -61,12 +68,23 @@ impl Documents {
 
 fn make(catalog: &Catalog) -> Made {
     let groups = catalog.groups();
-    let group_versions = groups.iter().flat_map(|(group, versions)| versions.iter().map(move |version| (*group, *version)));
+    let group_versions = groups
+        .iter()
+        .flat_map(|(group, versions)| versions.iter().map(move |version| (*group, *version)));
     let documents = group_versions.map(|(group, version)| {
         let body = Bytes::from(group_version_document(catalog, group, version).to_string());
-        (path_of(group, version), Document { fingerprint: fingerprint(&body), body })
+        (
+            path_of(group, version),
+            Document {
+                fingerprint: fingerprint(&body),
+                body,
+            },
+        )
     });
-    Made { revision: catalog.revision(), by_path: documents.collect() }
+    Made {
+        revision: catalog.revision(),
+        by_path: documents.collect(),
+    }
 }
 
 /// `api/v1` or `apis/group/version`
@@ -111,7 +129,9 @@ async fn document(
     headers: HeaderMap,
 ) -> Response {
     let made = documents.current();
-    let Some(document) = made.by_path.get(path.trim_end_matches('/')) else { return page_not_found() };
+    let Some(document) = made.by_path.get(path.trim_end_matches('/')) else {
+        return page_not_found();
+    };
     match query.get("hash") {
         Some(hash) if *hash != document.fingerprint => {
             let url = format!("/openapi/v3/{path}?hash={}", document.fingerprint);
@@ -135,13 +155,18 @@ async fn document(
 
 fn cached(headers: &HeaderMap, fingerprint: &str, body: Bytes) -> Response {
     let etag = format!("\"{fingerprint}\"");
-    let mut response = if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+    let mut response = if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|known| known.as_bytes() == etag.as_bytes())
+    {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(header::CONTENT_TYPE, "application/json")], body).into_response()
     };
     let etag = HeaderValue::try_from(etag).expect("a fingerprint is hexadecimal");
     response.headers_mut().insert(header::ETAG, etag);
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept"));
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Accept"));
     response
 }

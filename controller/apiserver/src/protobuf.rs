@@ -27,10 +27,14 @@ pub fn decode(body: &[u8]) -> Result<Value, Error> {
     let type_meta = &envelope["typeMeta"];
     let api_version = type_meta["apiVersion"].as_str().unwrap_or_default();
     let kind = type_meta["kind"].as_str().unwrap_or_default();
-    let message = messages::find(api_version, kind)
-        .ok_or_else(|| Error::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() })?;
+    let message = messages::find(api_version, kind).ok_or_else(|| Error::UnknownKind {
+        api_version: api_version.to_owned(),
+        kind: kind.to_owned(),
+    })?;
     let raw = wire::raw_field(unknown, messages::UNKNOWN_RAW)?;
-    let Value::Object(fields) = wire::decode(message, raw)? else { return Err(Error::Magic) };
+    let Value::Object(fields) = wire::decode(message, raw)? else {
+        return Err(Error::Magic);
+    };
     let mut object = serde_json::Map::new();
     object.insert("apiVersion".to_owned(), Value::from(api_version));
     object.insert("kind".to_owned(), Value::from(kind));

@@ -26,7 +26,11 @@ fn widget_definition(spec_schema: Value) -> Value {
 
 fn widgets(spec_schema: Value) -> Resource {
     let definition = widget_definition(spec_schema);
-    assert_eq!(definition::validate(&definition, None), vec![], "the definition of the test is valid");
+    assert_eq!(
+        definition::validate(&definition, None),
+        vec![],
+        "the definition of the test is valid"
+    );
     definition::resources(&definition).remove(0)
 }
 
@@ -37,12 +41,17 @@ fn widget(spec: Value) -> Value {
 fn admit(resource: &Resource, spec: Value, old: Option<Value>) -> Result<Value, Vec<String>> {
     let mut object = widget(spec);
     let old = old.map(widget);
-    let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+    let operation = if old.is_some() {
+        Operation::Update
+    } else {
+        Operation::Create
+    };
     match resource.admit(operation, &mut object, old.as_ref(), FieldValidation::Ignore) {
         Ok(_) => Ok(object["spec"].take()),
-        Err(Rejection::Invalid(causes)) => {
-            Err(causes.into_iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect())
-        }
+        Err(Rejection::Invalid(causes)) => Err(causes
+            .into_iter()
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect()),
         Err(Rejection::UnknownFields(fields)) => Err(fields),
     }
 }
@@ -50,8 +59,12 @@ fn admit(resource: &Resource, spec: Value, old: Option<Value>) -> Result<Value, 
 #[test]
 fn wrong_types_are_told_in_the_words_of_kubernetes() {
     let resource = widgets(json!({"type": "object", "properties": {"replicas": {"type": "integer"}}}));
-    let words = "spec.replicas: Invalid value: \"string\": spec.replicas in body must be of type integer: \"string\"";
-    assert_eq!(admit(&resource, json!({"replicas": "three"}), None), Err(vec![words.to_owned()]));
+    let words =
+        "spec.replicas: Invalid value: \"string\": spec.replicas in body must be of type integer: \"string\"";
+    assert_eq!(
+        admit(&resource, json!({"replicas": "three"}), None),
+        Err(vec![words.to_owned()])
+    );
 }
 
 #[test]
@@ -69,7 +82,10 @@ fn limits_are_told_in_the_words_of_kubernetes() {
     }));
     let cases = [
         (json!({}), "spec.size: Required value"),
-        (json!({"size": "huge"}), "spec.size: Unsupported value: \"huge\": supported values: \"small\", \"large\""),
+        (
+            json!({"size": "huge"}),
+            "spec.size: Unsupported value: \"huge\": supported values: \"small\", \"large\"",
+        ),
         (
             json!({"size": "small", "count": 0}),
             "spec.count: Invalid value: 0: spec.count in body should be greater than or equal to 1",
@@ -78,8 +94,14 @@ fn limits_are_told_in_the_words_of_kubernetes() {
             json!({"size": "small", "name": "A1"}),
             "spec.name: Invalid value: \"A1\": spec.name in body should match '^[a-z]+$'",
         ),
-        (json!({"size": "small", "name": "abcde"}), "spec.name: Too long: may not be more than 4 bytes"),
-        (json!({"size": "small", "list": ["a", "b"]}), "spec.list: Too many: 2: must have at most 1 items"),
+        (
+            json!({"size": "small", "name": "abcde"}),
+            "spec.name: Too long: may not be more than 4 bytes",
+        ),
+        (
+            json!({"size": "small", "list": ["a", "b"]}),
+            "spec.list: Too many: 2: must have at most 1 items",
+        ),
         (
             json!({"size": "small", "port": true}),
             "spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
@@ -90,7 +112,11 @@ fn limits_are_told_in_the_words_of_kubernetes() {
         ),
     ];
     for (spec, words) in cases {
-        assert_eq!(admit(&resource, spec.clone(), None), Err(vec![words.to_owned()]), "{spec}");
+        assert_eq!(
+            admit(&resource, spec.clone(), None),
+            Err(vec![words.to_owned()]),
+            "{spec}"
+        );
     }
     assert!(admit(&resource, json!({"size": "small", "port": "http"}), None).is_ok());
     assert!(admit(&resource, json!({"size": "small", "port": 80}), None).is_ok());
@@ -109,7 +135,11 @@ fn items_of_maps_and_sets_are_unique() {
         },
     }));
     assert_eq!(
-        admit(&resource, json!({"items": [{"name": "q"}, {"name": "q"}], "tags": ["a", "b", "a"]}), None),
+        admit(
+            &resource,
+            json!({"items": [{"name": "q"}, {"name": "q"}], "tags": ["a", "b", "a"]}),
+            None
+        ),
         Err(vec![
             "spec.items[1]: Duplicate value: {\"name\":\"q\"}".to_owned(),
             "spec.tags[2]: Duplicate value: \"a\"".to_owned(),
@@ -125,17 +155,31 @@ fn unknown_fields_are_pruned_warned_about_or_refused() {
     }}));
     let written = widget(json!({"zz": 1, "kept": {"any": {"thing": true}}, "list": [{"a": 1, "b": 2}]}));
     let mut object = written.clone();
-    let warnings = resource.admit(Operation::Create, &mut object, None, FieldValidation::Warn).unwrap();
-    assert_eq!(warnings, ["unknown field \"spec.list[0].b\"", "unknown field \"spec.zz\""]);
-    assert_eq!(object["spec"], json!({"kept": {"any": {"thing": true}}, "list": [{"a": 1}]}));
+    let warnings = resource
+        .admit(Operation::Create, &mut object, None, FieldValidation::Warn)
+        .unwrap();
+    assert_eq!(
+        warnings,
+        ["unknown field \"spec.list[0].b\"", "unknown field \"spec.zz\""]
+    );
+    assert_eq!(
+        object["spec"],
+        json!({"kept": {"any": {"thing": true}}, "list": [{"a": 1}]})
+    );
 
     let mut object = written.clone();
-    let silent = resource.admit(Operation::Create, &mut object, None, FieldValidation::Ignore).unwrap();
+    let silent = resource
+        .admit(Operation::Create, &mut object, None, FieldValidation::Ignore)
+        .unwrap();
     assert!(silent.is_empty());
 
     let mut object = written;
-    let refused = resource.admit(Operation::Create, &mut object, None, FieldValidation::Strict).unwrap_err();
-    let Rejection::UnknownFields(fields) = refused else { panic!("refused for another reason: {refused:?}") };
+    let refused = resource
+        .admit(Operation::Create, &mut object, None, FieldValidation::Strict)
+        .unwrap_err();
+    let Rejection::UnknownFields(fields) = refused else {
+        panic!("refused for another reason: {refused:?}")
+    };
     assert_eq!(
         resource.strict_decoding_message(&fields[1..]),
         "Widget in version \"v1\" cannot be handled as a Widget: strict decoding error: unknown field \"spec.zz\""
@@ -148,7 +192,9 @@ fn unknown_fields_of_metadata_are_unknown_too_and_nulls_in_it_are_absent() {
     let mut object = widget(json!({}));
     object["metadata"]["creationTimestamp"] = Value::Null;
     object["metadata"]["colour"] = json!("red");
-    let warnings = resource.admit(Operation::Create, &mut object, None, FieldValidation::Warn).unwrap();
+    let warnings = resource
+        .admit(Operation::Create, &mut object, None, FieldValidation::Warn)
+        .unwrap();
     assert_eq!(warnings, ["unknown field \"metadata.colour\""]);
     assert_eq!(object["metadata"], json!({"name": "a"}));
 }
@@ -171,7 +217,12 @@ fn defaults_replace_absence_and_nulls_that_are_no_values() {
         },
     }));
     assert_eq!(
-        admit(&resource, json!({"replicas": null, "nullable": null, "list": [{}, {"weight": 3}]}), None).unwrap(),
+        admit(
+            &resource,
+            json!({"replicas": null, "nullable": null, "list": [{}, {"weight": 3}]}),
+            None
+        )
+        .unwrap(),
         json!({
             "replicas": 1, "nullable": null, "list": [{"weight": 10}, {"weight": 3}], "nested": {"mode": "fast"},
         })
@@ -238,7 +289,10 @@ fn cel_rules_see_quantities_times_and_escaped_names() {
         (json!({"labels": {"x": "x"}}), "labels"),
         (json!({"ratio": 2}), "ratio"),
     ] {
-        assert_eq!(admit(&resource, wrong, None), Err(vec![format!("spec: Invalid value: {word}")]));
+        assert_eq!(
+            admit(&resource, wrong, None),
+            Err(vec![format!("spec: Invalid value: {word}")])
+        );
     }
 }
 
@@ -261,7 +315,10 @@ fn transition_rules_compare_items_by_their_keys() {
         },
     }));
     let old = json!({"name": "a", "parts": [{"id": "x", "size": 5}, {"id": "y", "size": 1}]});
-    assert!(admit(&resource, json!({"name": "b"}), None).is_ok(), "creation has nothing to compare with");
+    assert!(
+        admit(&resource, json!({"name": "b"}), None).is_ok(),
+        "creation has nothing to compare with"
+    );
     assert_eq!(
         admit(&resource, json!({"name": "b"}), Some(old.clone())),
         Err(vec!["spec.name: Invalid value: name is immutable".to_owned()])
@@ -269,7 +326,11 @@ fn transition_rules_compare_items_by_their_keys() {
     let reordered = json!({"name": "a", "parts": [{"id": "y", "size": 2}, {"id": "x", "size": 5}]});
     assert!(admit(&resource, reordered, Some(old.clone())).is_ok());
     assert_eq!(
-        admit(&resource, json!({"name": "a", "parts": [{"id": "z", "size": 0}, {"id": "x", "size": 4}]}), Some(old)),
+        admit(
+            &resource,
+            json!({"name": "a", "parts": [{"id": "z", "size": 0}, {"id": "x", "size": 4}]}),
+            Some(old)
+        ),
         Err(vec!["spec.parts[1]: Invalid value: parts only grow".to_owned()])
     );
 }
@@ -287,7 +348,10 @@ fn optional_old_self_runs_on_creation_too() {
     assert!(admit(&resource, json!({"size": 1}), None).is_ok());
     assert_eq!(admit(&resource, json!({"size": 2}), None), refused);
     assert!(admit(&resource, json!({"size": 3}), Some(json!({"size": 2}))).is_ok());
-    assert_eq!(admit(&resource, json!({"size": 1}), Some(json!({"size": 2}))), refused);
+    assert_eq!(
+        admit(&resource, json!({"size": 1}), Some(json!({"size": 2}))),
+        refused
+    );
 }
 
 #[test]
@@ -301,8 +365,22 @@ fn what_was_stored_before_a_schema_was_tightened_stays_editable() {
         },
     }));
     let old = json!({"name": "long", "count": 11, "other": "a"});
-    assert!(admit(&resource, json!({"name": "long", "count": 11, "other": "b"}), Some(old.clone())).is_ok());
-    assert!(admit(&resource, json!({"name": "longer", "count": 11}), Some(old.clone())).is_err());
+    assert!(
+        admit(
+            &resource,
+            json!({"name": "long", "count": 11, "other": "b"}),
+            Some(old.clone())
+        )
+        .is_ok()
+    );
+    assert!(
+        admit(
+            &resource,
+            json!({"name": "longer", "count": 11}),
+            Some(old.clone())
+        )
+        .is_err()
+    );
     assert!(admit(&resource, json!({"name": "long", "count": 12}), Some(old)).is_err());
 }
 
@@ -352,8 +430,14 @@ fn a_definition_must_be_structural() {
     ];
     for (schema, words) in cases {
         let causes = definition::validate(&widget_definition(schema.clone()), None);
-        let texts: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
-        assert!(texts.iter().any(|text| text.starts_with(words)), "{schema}\nanswers {texts:#?}\nwanted {words}");
+        let texts: Vec<String> = causes
+            .iter()
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect();
+        assert!(
+            texts.iter().any(|text| text.starts_with(words)),
+            "{schema}\nanswers {texts:#?}\nwanted {words}"
+        );
     }
 }
 
@@ -363,7 +447,10 @@ fn a_definition_needs_one_storage_version_and_the_right_name() {
     definition["metadata"]["name"] = json!("gadgets.edge.test");
     definition["spec"]["versions"][0]["storage"] = json!(false);
     let causes = definition::validate(&definition, None);
-    let texts: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+    let texts: Vec<String> = causes
+        .iter()
+        .map(|cause| format!("{}: {}", cause.field, cause.message))
+        .collect();
     assert_eq!(
         texts,
         [
@@ -388,7 +475,11 @@ fn a_definition_is_accepted_then_established_and_its_names_are_its_own() {
     assert!(kinds.find("edge.test", "v1", "widgets").is_some());
     let status = definition::establish(&status, now);
     assert!(definition::conditions::is_established(&status));
-    assert_eq!(definition::establish(&status, "2027-01-01T00:00:00Z".parse().unwrap()), status, "nothing changed");
+    assert_eq!(
+        definition::establish(&status, "2027-01-01T00:00:00Z".parse().unwrap()),
+        status,
+        "nothing changed"
+    );
 
     let mut rival = widget_definition(json!({"type": "object"}));
     rival["metadata"]["name"] = json!("gadgets.edge.test");
@@ -403,23 +494,33 @@ fn a_definition_is_accepted_then_established_and_its_names_are_its_own() {
 
 #[test]
 fn versions_without_a_schema_change_are_one_storage() {
-    let mut definition = widget_definition(json!({"type": "object", "properties": {"a": {"type": "integer"}}}));
+    let mut definition =
+        widget_definition(json!({"type": "object", "properties": {"a": {"type": "integer"}}}));
     let mut second = definition["spec"]["versions"][0].clone();
     second["name"] = json!("v2");
     second["storage"] = json!(false);
     second["deprecated"] = json!(true);
-    definition["spec"]["versions"].as_array_mut().unwrap().push(second);
+    definition["spec"]["versions"]
+        .as_array_mut()
+        .unwrap()
+        .push(second);
     let resources = definition::resources(&definition);
-    let stored = resources[1].to_storage(json!({"apiVersion": "edge.test/v2", "kind": "Widget", "spec": {"a": 1}}));
+    let stored =
+        resources[1].to_storage(json!({"apiVersion": "edge.test/v2", "kind": "Widget", "spec": {"a": 1}}));
     assert_eq!(stored["apiVersion"], "edge.test/v1");
     assert_eq!(resources[1].from_storage(stored)["apiVersion"], "edge.test/v2");
-    assert_eq!(resources[1].deprecation_warning.as_deref(), Some("edge.test/v2 Widget is deprecated"));
+    assert_eq!(
+        resources[1].deprecation_warning.as_deref(),
+        Some("edge.test/v2 Widget is deprecated")
+    );
     let catalog = Catalog::default();
     assert_eq!(catalog.all().count(), 0);
 }
 
 fn builtin(group: &str, version: &str, plural: &str) -> std::sync::Arc<Resource> {
-    Kinds::new().find(group, version, plural).expect("a built-in resource")
+    Kinds::new()
+        .find(group, version, plural)
+        .expect("a built-in resource")
 }
 
 #[test]
@@ -429,28 +530,50 @@ fn string_data_of_a_secret_goes_into_data_and_its_type_is_kept() {
         "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "creationTimestamp": null},
         "data": {"a": "YQ=="}, "stringData": {"b": "b"},
     });
-    secrets.admit(Operation::Create, &mut secret, None, FieldValidation::Strict).unwrap();
+    secrets
+        .admit(Operation::Create, &mut secret, None, FieldValidation::Strict)
+        .unwrap();
     assert_eq!(secret["data"], json!({"a": "YQ==", "b": "Yg=="}));
     assert_eq!(secret["type"], "Opaque");
     assert!(secret.get("stringData").is_none());
 
     let mut changed = secret.clone();
     changed["type"] = json!("edge.test/other");
-    let refused = secrets.admit(Operation::Update, &mut changed, Some(&secret), FieldValidation::Strict).unwrap_err();
-    let Rejection::Invalid(causes) = refused else { panic!("refused for another reason") };
-    assert_eq!(causes[0].message, "Invalid value: \"edge.test/other\": field is immutable");
+    let refused = secrets
+        .admit(
+            Operation::Update,
+            &mut changed,
+            Some(&secret),
+            FieldValidation::Strict,
+        )
+        .unwrap_err();
+    let Rejection::Invalid(causes) = refused else {
+        panic!("refused for another reason")
+    };
+    assert_eq!(
+        causes[0].message,
+        "Invalid value: \"edge.test/other\": field is immutable"
+    );
 }
 
 #[test]
 fn the_definition_of_definitions_takes_any_schema_and_refuses_a_misspelt_field() {
     let definitions = builtin("apiextensions.k8s.io", "v1", "customresourcedefinitions");
-    let mut definition = widget_definition(json!({"type": "object", "properties": {"a": {"type": "integer"}}}));
+    let mut definition =
+        widget_definition(json!({"type": "object", "properties": {"a": {"type": "integer"}}}));
     let schema = definition["spec"]["versions"][0]["schema"].clone();
-    definitions.admit(Operation::Create, &mut definition, None, FieldValidation::Strict).unwrap();
+    definitions
+        .admit(Operation::Create, &mut definition, None, FieldValidation::Strict)
+        .unwrap();
     assert_eq!(definition["spec"]["versions"][0]["schema"], schema);
     definition["spec"]["scoop"] = json!("Cluster");
-    let refused = definitions.admit(Operation::Create, &mut definition, None, FieldValidation::Strict).unwrap_err();
-    assert_eq!(refused, Rejection::UnknownFields(vec!["unknown field \"spec.scoop\"".to_owned()]));
+    let refused = definitions
+        .admit(Operation::Create, &mut definition, None, FieldValidation::Strict)
+        .unwrap_err();
+    assert_eq!(
+        refused,
+        Rejection::UnknownFields(vec!["unknown field \"spec.scoop\"".to_owned()])
+    );
 }
 
 #[test]
@@ -460,10 +583,22 @@ fn labels_and_finalizers_follow_their_rules() {
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "c", "labels": {"a": "not ok!"}, "finalizers": ["bare"]},
     });
-    let refused = config_maps.admit(Operation::Create, &mut object, None, FieldValidation::Warn).unwrap_err();
-    let Rejection::Invalid(causes) = refused else { panic!("refused for another reason") };
-    assert!(causes[0].message.starts_with("Invalid value: \"not ok!\": a valid label must be an empty string"));
+    let refused = config_maps
+        .admit(Operation::Create, &mut object, None, FieldValidation::Warn)
+        .unwrap_err();
+    let Rejection::Invalid(causes) = refused else {
+        panic!("refused for another reason")
+    };
+    assert!(
+        causes[0]
+            .message
+            .starts_with("Invalid value: \"not ok!\": a valid label must be an empty string")
+    );
     object["metadata"]["labels"]["a"] = json!("ok");
-    let warnings = config_maps.admit(Operation::Create, &mut object, None, FieldValidation::Warn).unwrap();
-    assert!(warnings[0].starts_with("metadata.finalizers: \"bare\": prefer a domain-qualified finalizer name"));
+    let warnings = config_maps
+        .admit(Operation::Create, &mut object, None, FieldValidation::Warn)
+        .unwrap();
+    assert!(
+        warnings[0].starts_with("metadata.finalizers: \"bare\": prefer a domain-qualified finalizer name")
+    );
 }

@@ -34,18 +34,27 @@ impl Version {
 
 /// Which aggregated document the `Accept` header asks for; the first one that is served wins.
 pub fn wanted(headers: &HeaderMap) -> Option<Version> {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted.flat_map(|value| value.split(',')).find_map(|media_type| {
-        let mut parts = media_type.split(';').map(str::trim);
-        let is_json = matches!(parts.next(), Some("application/json" | "*/*"));
-        let parts: Vec<&str> = parts.collect();
-        let is_discovery = parts.contains(&"g=apidiscovery.k8s.io") && parts.contains(&"as=APIGroupDiscoveryList");
-        match (is_json && is_discovery, parts.iter().find_map(|part| part.strip_prefix("v="))) {
-            (true, Some("v2")) => Some(Version::V2),
-            (true, Some("v2beta1")) => Some(Version::V2Beta1),
-            _ => None,
-        }
-    })
+    let accepted = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    accepted
+        .flat_map(|value| value.split(','))
+        .find_map(|media_type| {
+            let mut parts = media_type.split(';').map(str::trim);
+            let is_json = matches!(parts.next(), Some("application/json" | "*/*"));
+            let parts: Vec<&str> = parts.collect();
+            let is_discovery =
+                parts.contains(&"g=apidiscovery.k8s.io") && parts.contains(&"as=APIGroupDiscoveryList");
+            match (
+                is_json && is_discovery,
+                parts.iter().find_map(|part| part.strip_prefix("v=")),
+            ) {
+                (true, Some("v2")) => Some(Version::V2),
+                (true, Some("v2beta1")) => Some(Version::V2Beta1),
+                _ => None,
+            }
+        })
 }
 
 /// `/api`: the core group.
@@ -60,18 +69,27 @@ pub fn groups(catalog: &Catalog, version: Version) -> Value {
 
 fn list(catalog: &Catalog, version: Version, wanted: impl Fn(&str) -> bool) -> Value {
     let groups = catalog.groups();
-    let items = groups.iter().filter(|(name, _)| wanted(name)).map(|(name, versions)| {
-        let versions: Vec<Value> = versions
-            .iter()
-            .map(|version| {
-                let resources: Vec<Value> = served(catalog, name, version).into_iter().map(resource_entry).collect();
-                json!({"version": version, "resources": resources, "freshness": "Current"})
-            })
-            .collect();
-        let metadata =
-            if name.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": name, "creationTimestamp": null}) };
-        json!({"metadata": metadata, "versions": versions})
-    });
+    let items = groups
+        .iter()
+        .filter(|(name, _)| wanted(name))
+        .map(|(name, versions)| {
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|version| {
+                    let resources: Vec<Value> = served(catalog, name, version)
+                        .into_iter()
+                        .map(resource_entry)
+                        .collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            let metadata = if name.is_empty() {
+                json!({"creationTimestamp": null})
+            } else {
+                json!({"name": name, "creationTimestamp": null})
+            };
+            json!({"metadata": metadata, "versions": versions})
+        });
     let items: Vec<Value> = items.collect();
     json!({
         "kind": "APIGroupDiscoveryList",
@@ -89,7 +107,10 @@ fn resource_entry(resource: &Resource) -> Value {
         "singularResource": resource.singular,
         "verbs": resource.verbs,
     });
-    for (field, names) in [("shortNames", &resource.short_names), ("categories", &resource.categories)] {
+    for (field, names) in [
+        ("shortNames", &resource.short_names),
+        ("categories", &resource.categories),
+    ] {
         if !names.is_empty() {
             entry[field] = json!(names);
         }
@@ -121,11 +142,23 @@ mod tests {
     #[test]
     fn the_accept_header_decides_which_document_is_sent() {
         let cases = [
-            ("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json", Some(Version::V2)),
-            ("application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList", Some(Version::V2Beta1)),
-            ("application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io;profile=nopeer", Some(Version::V2)),
+            (
+                "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json",
+                Some(Version::V2),
+            ),
+            (
+                "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList",
+                Some(Version::V2Beta1),
+            ),
+            (
+                "application/json;as=APIGroupDiscoveryList;v=v2;g=apidiscovery.k8s.io;profile=nopeer",
+                Some(Version::V2),
+            ),
             ("application/json, */*", None),
-            ("application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", None),
+            (
+                "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
+                None,
+            ),
         ];
         for (accept, expected) in cases {
             let mut headers = HeaderMap::new();

@@ -14,7 +14,9 @@ pub fn core_versions() -> Value {
 pub fn groups(catalog: &Catalog) -> Value {
     let groups = catalog.groups();
     let named = groups.iter().filter(|(name, _)| !name.is_empty());
-    let groups: Vec<Value> = named.map(|(name, versions)| group_entry(name, versions)).collect();
+    let groups: Vec<Value> = named
+        .map(|(name, versions)| group_entry(name, versions))
+        .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
@@ -22,7 +24,9 @@ pub fn groups(catalog: &Catalog) -> Value {
 pub fn group(catalog: &Catalog, name: &str) -> Option<Value> {
     let groups = catalog.groups();
     let versions = groups.get(name).filter(|_| !name.is_empty())?;
-    let Value::Object(entry) = group_entry(name, versions) else { return None };
+    let Value::Object(entry) = group_entry(name, versions) else {
+        return None;
+    };
     let mut group = Map::new();
     group.insert("kind".to_owned(), "APIGroup".into());
     group.insert("apiVersion".to_owned(), "v1".into());
@@ -62,7 +66,10 @@ fn resource_entries(resource: &Resource) -> Vec<Value> {
         "kind": resource.kind,
         "verbs": resource.verbs,
     });
-    for (field, names) in [("shortNames", &resource.short_names), ("categories", &resource.categories)] {
+    for (field, names) in [
+        ("shortNames", &resource.short_names),
+        ("categories", &resource.categories),
+    ] {
         if !names.is_empty() {
             main[field] = json!(names);
         }

@@ -68,10 +68,15 @@ impl Resource {
         }
         let mut warnings = metadata::finalizer_warnings(object);
         if let Some(schema) = &self.schema {
-            let unknown: Vec<String> =
-                schema.prune(object).into_iter().map(|path| format!("unknown field \"{path}\"")).collect();
+            let unknown: Vec<String> = schema
+                .prune(object)
+                .into_iter()
+                .map(|path| format!("unknown field \"{path}\""))
+                .collect();
             match field_validation {
-                FieldValidation::Strict if !unknown.is_empty() => return Err(Rejection::UnknownFields(unknown)),
+                FieldValidation::Strict if !unknown.is_empty() => {
+                    return Err(Rejection::UnknownFields(unknown));
+                }
                 FieldValidation::Warn => warnings.extend(unknown),
                 FieldValidation::Strict | FieldValidation::Ignore => {}
             }
@@ -83,7 +88,11 @@ impl Resource {
         }
         let mut causes = metadata::validate(object);
         causes.extend(builtin::rules::validate(self, operation, object, old));
-        if causes.is_empty() { Ok(warnings) } else { Err(Rejection::Invalid(causes)) }
+        if causes.is_empty() {
+            Ok(warnings)
+        } else {
+            Err(Rejection::Invalid(causes))
+        }
     }
 
     /// The text of a strict decoding error, for a 400: `Widget in version "v1" cannot be handled as a Widget: …`.

@@ -9,7 +9,8 @@ pub mod types;
 use std::sync::Arc;
 
 use super::{
-    ExtraSubresource, Form, Origin, Resource, STORED_VERBS, SelectableField, Storage, Subresources, api_version,
+    ExtraSubresource, Form, Origin, Resource, STORED_VERBS, SelectableField, Storage, Subresources,
+    api_version,
 };
 use crate::table::builtin as columns;
 
@@ -20,8 +21,14 @@ const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "
 pub fn resources() -> Vec<Resource> {
     vec![
         namespace(),
-        resource("", "v1", "ConfigMap", "configmaps").short(&["cm"]).columns(columns::config_map()).build(),
-        resource("", "v1", "Secret", "secrets").selectable(&["type"]).columns(columns::secret()).build(),
+        resource("", "v1", "ConfigMap", "configmaps")
+            .short(&["cm"])
+            .columns(columns::config_map())
+            .build(),
+        resource("", "v1", "Secret", "secrets")
+            .selectable(&["type"])
+            .columns(columns::secret())
+            .build(),
         service_account(),
         core_event(),
         resource("", "v1", "Node", "nodes")
@@ -40,14 +47,19 @@ pub fn resources() -> Vec<Resource> {
             .build(),
         events_group_event(),
         lease(),
-        resource("apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions")
-            .short(&["crd", "crds"])
-            .categories(&["api-extensions"])
-            .cluster_scoped()
-            .with_status()
-            .conditional_update()
-            .columns(columns::custom_resource_definition())
-            .build(),
+        resource(
+            "apiextensions.k8s.io",
+            "v1",
+            "CustomResourceDefinition",
+            "customresourcedefinitions",
+        )
+        .short(&["crd", "crds"])
+        .categories(&["api-extensions"])
+        .cluster_scoped()
+        .with_status()
+        .conditional_update()
+        .columns(columns::custom_resource_definition())
+        .build(),
     ]
 }
 
@@ -103,7 +115,11 @@ fn core_event() -> Resource {
         .columns(columns::core_event())
         .build();
     let source = vec!["source".to_owned(), "component".to_owned()];
-    event.selectable_fields.push(SelectableField { label: "source".to_owned(), path: source, absent: "" });
+    event.selectable_fields.push(SelectableField {
+        label: "source".to_owned(),
+        path: source,
+        absent: "",
+    });
     event.create_on_update = true;
     event
 }
@@ -210,7 +226,10 @@ impl Builder {
     }
 
     fn selectable_or(mut self, paths: &[&str], absent: &'static str) -> Self {
-        let fields = paths.iter().map(|path| SelectableField { absent, ..SelectableField::at(path) });
+        let fields = paths.iter().map(|path| SelectableField {
+            absent,
+            ..SelectableField::at(path)
+        });
         self.0.selectable_fields.extend(fields);
         self
     }
@@ -230,8 +249,15 @@ mod tests {
     #[test]
     fn every_built_in_kind_has_a_schema_with_metadata() {
         for resource in super::resources() {
-            let schema = resource.schema.as_ref().unwrap_or_else(|| panic!("{} has no schema", resource.kind));
-            assert!(schema.properties.contains_key("metadata"), "{} has no metadata", resource.kind);
+            let schema = resource
+                .schema
+                .as_ref()
+                .unwrap_or_else(|| panic!("{} has no schema", resource.kind));
+            assert!(
+                schema.properties.contains_key("metadata"),
+                "{} has no metadata",
+                resource.kind
+            );
         }
     }
 }

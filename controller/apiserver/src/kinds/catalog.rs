@@ -27,7 +27,8 @@ impl Catalog {
 
     /// The resource of a kind, when its version is served.
     pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
-        self.in_version(group, version).find(|resource| resource.kind == kind)
+        self.in_version(group, version)
+            .find(|resource| resource.kind == kind)
     }
 
     /// Every served resource, ordered by group, version and plural. The same storage may come up more than once, once
@@ -41,14 +42,17 @@ impl Catalog {
         let mut first_of_storage = BTreeMap::new();
         for resource in self.all().filter(|resource| resource.is_stored()) {
             let storage = &resource.storage;
-            first_of_storage.entry((storage.group.as_str(), storage.plural.as_str())).or_insert(resource);
+            first_of_storage
+                .entry((storage.group.as_str(), storage.plural.as_str()))
+                .or_insert(resource);
         }
         first_of_storage.into_values()
     }
 
     /// Served resources of one group and version.
     pub fn in_version(&self, group: &str, version: &str) -> impl Iterator<Item = &Arc<Resource>> {
-        self.all().filter(move |resource| resource.group == group && resource.version == version)
+        self.all()
+            .filter(move |resource| resource.group == group && resource.version == version)
     }
 
     /// Served groups with their versions, the preferred version first. The core group has the empty name.
@@ -72,17 +76,28 @@ impl Catalog {
     }
 
     fn with(&self, resources: impl IntoIterator<Item = Resource>) -> Self {
-        let mut next = Self { resources: self.resources.clone(), revision: self.revision + 1 };
+        let mut next = Self {
+            resources: self.resources.clone(),
+            revision: self.revision + 1,
+        };
         for resource in resources {
-            let key = (resource.group.clone(), resource.version.clone(), resource.plural.clone());
+            let key = (
+                resource.group.clone(),
+                resource.version.clone(),
+                resource.plural.clone(),
+            );
             next.resources.insert(key, Arc::new(resource));
         }
         next
     }
 
     fn without(&self, definition: &str) -> Self {
-        let mut next = Self { resources: self.resources.clone(), revision: self.revision + 1 };
-        next.resources.retain(|_, resource| resource.origin != Origin::Definition(definition.to_owned()));
+        let mut next = Self {
+            resources: self.resources.clone(),
+            revision: self.revision + 1,
+        };
+        next.resources
+            .retain(|_, resource| resource.origin != Origin::Definition(definition.to_owned()));
         next
     }
 }
@@ -102,7 +117,9 @@ impl Default for Kinds {
 impl Kinds {
     /// A registry that serves the built-in kinds.
     pub fn new() -> Self {
-        Self { catalog: ArcSwap::from_pointee(Catalog::default().with(builtin::resources())) }
+        Self {
+            catalog: ArcSwap::from_pointee(Catalog::default().with(builtin::resources())),
+        }
     }
 
     /// The catalog as it is now; hold it for the length of one request.
@@ -127,7 +144,8 @@ impl Kinds {
 
     /// Serves `resources` as those of the definition `name`, in place of any that it had before.
     pub fn serve_definition(&self, name: &str, resources: Vec<Resource>) {
-        self.catalog.rcu(|catalog| catalog.without(name).with(resources.iter().cloned()));
+        self.catalog
+            .rcu(|catalog| catalog.without(name).with(resources.iter().cloned()));
     }
 
     /// Serves nothing of the definition `name` any more.
@@ -139,10 +157,14 @@ impl Kinds {
 /// Kubernetes' order of versions: GA before beta before alpha, then the higher number; anything else last, by name.
 fn version_priority(version: &str) -> (u8, u32, u32, std::cmp::Reverse<String>) {
     let name = std::cmp::Reverse(version.to_owned());
-    let Some(rest) = version.strip_prefix('v') else { return (0, 0, 0, name) };
+    let Some(rest) = version.strip_prefix('v') else {
+        return (0, 0, 0, name);
+    };
     let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (major, stage) = rest.split_at(digits);
-    let Ok(major) = major.parse::<u32>() else { return (0, 0, 0, name) };
+    let Ok(major) = major.parse::<u32>() else {
+        return (0, 0, 0, name);
+    };
     let staged = |rank: u8, minor: &str| match minor.parse::<u32>() {
         Ok(minor) => (rank, major, minor, std::cmp::Reverse(String::new())),
         Err(_) => (0, 0, 0, name.clone()),
@@ -161,8 +183,18 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_as_kubernetes_orders_them() {
-        let mut versions =
-            vec!["v10", "v2", "v1", "v11beta2", "v10beta3", "v3beta1", "v12alpha1", "v11alpha2", "foo1", "foo10"];
+        let mut versions = vec![
+            "v10",
+            "v2",
+            "v1",
+            "v11beta2",
+            "v10beta3",
+            "v3beta1",
+            "v12alpha1",
+            "v11alpha2",
+            "foo1",
+            "foo10",
+        ];
         let expected = versions.clone();
         versions.reverse();
         versions.sort_by_key(|version| std::cmp::Reverse(version_priority(version)));

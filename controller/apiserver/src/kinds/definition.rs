@@ -22,15 +22,26 @@ pub const CLEANUP_FINALIZER: &str = "customresourcecleanup.apiextensions.k8s.io"
 
 /// Fills in what a definition leaves out: names derived from the kind, conversion `None`.
 pub fn fill_defaults(definition: &mut Value) {
-    let Some(spec) = definition.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    let Some(spec) = definition.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
     if let Some(names) = spec.get_mut("names").and_then(Value::as_object_mut) {
-        let kind = names.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let kind = names
+            .get("kind")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
         if !kind.is_empty() {
-            names.entry("singular").or_insert_with(|| Value::from(kind.to_lowercase()));
-            names.entry("listKind").or_insert_with(|| Value::from(format!("{kind}List")));
+            names
+                .entry("singular")
+                .or_insert_with(|| Value::from(kind.to_lowercase()));
+            names
+                .entry("listKind")
+                .or_insert_with(|| Value::from(format!("{kind}List")));
         }
     }
-    spec.entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
+    spec.entry("conversion")
+        .or_insert_with(|| json!({"strategy": "None"}));
 }
 
 /// The resources that a valid definition declares, one for each version. Versions that are not served are there too,
@@ -44,7 +55,9 @@ pub fn resources(definition: &Value) -> Vec<Resource> {
         .find(|version| version["storage"] == true)
         .map_or("", |version| text(&version["name"]));
     let versions = spec["versions"].as_array().into_iter().flatten();
-    versions.map(|version| resource(definition, version, storage_version)).collect()
+    versions
+        .map(|version| resource(definition, version, storage_version))
+        .collect()
 }
 
 fn resource(definition: &Value, version: &Value, storage_version: &str) -> Resource {
@@ -96,23 +109,39 @@ fn resource(definition: &Value, version: &Value, storage_version: &str) -> Resou
 
 fn subresources(version: &Value) -> Subresources {
     let declared = &version["subresources"];
-    let scale = declared.get("scale").filter(|scale| scale.is_object()).map(|scale| ScalePaths {
-        spec_replicas: text(&scale["specReplicasPath"]).to_owned(),
-        status_replicas: text(&scale["statusReplicasPath"]).to_owned(),
-        label_selector: scale["labelSelectorPath"].as_str().filter(|path| !path.is_empty()).map(str::to_owned),
-    });
-    Subresources { status: declared.get("status").is_some_and(Value::is_object), scale, others: Vec::new() }
+    let scale = declared
+        .get("scale")
+        .filter(|scale| scale.is_object())
+        .map(|scale| ScalePaths {
+            spec_replicas: text(&scale["specReplicasPath"]).to_owned(),
+            status_replicas: text(&scale["statusReplicasPath"]).to_owned(),
+            label_selector: scale["labelSelectorPath"]
+                .as_str()
+                .filter(|path| !path.is_empty())
+                .map(str::to_owned),
+        });
+    Subresources {
+        status: declared.get("status").is_some_and(Value::is_object),
+        scale,
+        others: Vec::new(),
+    }
 }
 
 fn columns(version: &Value) -> Vec<Column> {
-    let declared = version["additionalPrinterColumns"].as_array().into_iter().flatten();
+    let declared = version["additionalPrinterColumns"]
+        .as_array()
+        .into_iter()
+        .flatten();
     declared
         .map(|column| Column {
             name: text(&column["name"]).to_owned(),
             value_type: text(&column["type"]).to_owned(),
             format: text(&column["format"]).to_owned(),
             description: match text(&column["description"]) {
-                "" => "Custom resource definition column (in JSONPath format): ".to_owned() + text(&column["jsonPath"]),
+                "" => {
+                    "Custom resource definition column (in JSONPath format): ".to_owned()
+                        + text(&column["jsonPath"])
+                }
                 given => given.to_owned(),
             },
             priority: column["priority"].as_i64().unwrap_or(0),
@@ -141,5 +170,10 @@ fn text(value: &Value) -> &str {
 }
 
 fn texts(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().map(|value| text(value).to_owned()).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|value| text(value).to_owned())
+        .collect()
 }

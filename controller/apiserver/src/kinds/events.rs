@@ -15,12 +15,22 @@ const RENAMED: [(&str, &str); 7] = [
 
 /// Renames the fields of an `events.k8s.io` event to those of a core event, in place and in order.
 pub fn to_core(event: &mut Value) {
-    rename(event, |name| RENAMED.iter().find(|(_, events)| *events == name).map(|(core, _)| *core));
+    rename(event, |name| {
+        RENAMED
+            .iter()
+            .find(|(_, events)| *events == name)
+            .map(|(core, _)| *core)
+    });
 }
 
 /// Renames the fields of a core event to those of `events.k8s.io`, in place and in order.
 pub fn from_core(event: &mut Value) {
-    rename(event, |name| RENAMED.iter().find(|(core, _)| *core == name).map(|(_, events)| *events));
+    rename(event, |name| {
+        RENAMED
+            .iter()
+            .find(|(core, _)| *core == name)
+            .map(|(_, events)| *events)
+    });
 }
 
 fn rename(event: &mut Value, new_name: impl Fn(&str) -> Option<&'static str>) {

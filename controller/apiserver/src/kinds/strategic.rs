@@ -15,15 +15,30 @@ pub enum ListStrategy {
 
 /// (group, kind, path, strategy); an empty kind means every kind.
 const STRATEGIES: [(&str, &str, &str, ListStrategy); 9] = [
-    ("", "", "metadata.ownerReferences", ListStrategy::MergeByKey("uid")),
+    (
+        "",
+        "",
+        "metadata.ownerReferences",
+        ListStrategy::MergeByKey("uid"),
+    ),
     ("", "", "metadata.finalizers", ListStrategy::MergeScalars),
-    ("", "Namespace", "status.conditions", ListStrategy::MergeByKey("type")),
+    (
+        "",
+        "Namespace",
+        "status.conditions",
+        ListStrategy::MergeByKey("type"),
+    ),
     ("", "ServiceAccount", "secrets", ListStrategy::MergeByKey("name")),
     ("", "Node", "spec.podCIDRs", ListStrategy::MergeScalars),
     ("", "Node", "status.conditions", ListStrategy::MergeByKey("type")),
     ("", "Node", "status.addresses", ListStrategy::MergeByKey("type")),
     ("", "Service", "spec.ports", ListStrategy::MergeByKey("port")),
-    ("", "Service", "status.conditions", ListStrategy::MergeByKey("type")),
+    (
+        "",
+        "Service",
+        "status.conditions",
+        ListStrategy::MergeByKey("type"),
+    ),
 ];
 
 impl Resource {

@@ -40,7 +40,12 @@ pub fn name_of(resource: &Resource) -> String {
     if let Some(name) = types::component_name(&resource.api_version(), &resource.kind) {
         return name.to_owned();
     }
-    format!("{}.{}.{}", reversed(&resource.group), resource.version, resource.kind)
+    format!(
+        "{}.{}.{}",
+        reversed(&resource.group),
+        resource.version,
+        resource.kind
+    )
 }
 
 /// The name of the component of a kind's list.
@@ -64,9 +69,13 @@ fn add_with_references(name: &str, components: &mut BTreeMap<String, Value>) {
     if components.contains_key(name) {
         return;
     }
-    let Some(component) = types::components().get(name) else { return };
+    let Some(component) = types::components().get(name) else {
+        return;
+    };
     components.insert(name.to_owned(), component.clone());
-    for_each_reference(component, &mut |referred| add_with_references(referred, components));
+    for_each_reference(component, &mut |referred| {
+        add_with_references(referred, components)
+    });
 }
 
 fn for_each_reference(value: &Value, visit: &mut dyn FnMut(&str)) {
@@ -96,13 +105,16 @@ fn of_custom_resource(resource: &Resource) -> Value {
 
 /// A definition's schema with `apiVersion`, `kind` and `metadata` added to embedded resources.
 fn complete(schema: &Value) -> Value {
-    let Value::Object(fields) = schema else { return schema.clone() };
+    let Value::Object(fields) = schema else {
+        return schema.clone();
+    };
     let mut completed = Map::new();
     for (keyword, value) in fields {
         let value = match (keyword.as_str(), value) {
-            ("properties", Value::Object(properties)) => {
-                properties.iter().map(|(name, property)| (name.clone(), complete(property))).collect()
-            }
+            ("properties", Value::Object(properties)) => properties
+                .iter()
+                .map(|(name, property)| (name.clone(), complete(property)))
+                .collect(),
             ("items" | "additionalProperties", nested) => complete(nested),
             (_, other) => other.clone(),
         };
@@ -116,7 +128,9 @@ fn complete(schema: &Value) -> Value {
 }
 
 fn add_object_fields(schema: &mut Value) {
-    let Some(fields) = schema.as_object_mut() else { return };
+    let Some(fields) = schema.as_object_mut() else {
+        return;
+    };
     let declared = match fields.shift_remove("properties") {
         Some(Value::Object(declared)) => declared,
         _ => Map::new(),
@@ -128,10 +142,15 @@ fn add_object_fields(schema: &mut Value) {
 
 fn object_fields(metadata: &str, description: &str) -> Map<String, Value> {
     let mut properties = Map::new();
-    properties.insert("apiVersion".to_owned(), described_text("The versioned schema of this object."));
+    properties.insert(
+        "apiVersion".to_owned(),
+        described_text("The versioned schema of this object."),
+    );
     properties.insert("kind".to_owned(), described_text("The kind of this object."));
-    properties
-        .insert("metadata".to_owned(), json!({"description": description, "allOf": [reference(metadata)]}));
+    properties.insert(
+        "metadata".to_owned(),
+        json!({"description": description, "allOf": [reference(metadata)]}),
+    );
     properties
 }
 
@@ -143,7 +162,10 @@ fn of_list(resource: &Resource) -> Value {
     let mut properties = object_fields(LIST_META, "Standard list metadata.");
     let description = format!("List of {}.", resource.plural);
     let items = json!({"allOf": [reference(&name_of(resource))]});
-    properties.insert("items".to_owned(), json!({"description": description, "type": "array", "items": items}));
+    properties.insert(
+        "items".to_owned(),
+        json!({"description": description, "type": "array", "items": items}),
+    );
     json!({
         "description": format!("{} is a list of {}.", resource.list_kind, resource.kind),
         "type": "object",

@@ -7,7 +7,11 @@ use crate::kinds::Resource;
 
 /// The paths of a resource with their operations.
 pub fn paths(resource: &Resource) -> Map<String, Value> {
-    let root = if resource.group.is_empty() { "/api" } else { "/apis" };
+    let root = if resource.group.is_empty() {
+        "/api"
+    } else {
+        "/apis"
+    };
     let root = format!("{root}/{}", resource.api_version());
     let mut paths = Map::new();
     let collection = if resource.namespaced {
@@ -40,10 +44,16 @@ pub fn paths(resource: &Resource) -> Map<String, Value> {
 
     let mut on_object = read_and_write(resource, &own);
     on_object.push(("delete", delete_operation(resource, "delete")));
-    paths.insert(format!("{collection}/{{name}}"), path_item(resource, &named, on_object));
+    paths.insert(
+        format!("{collection}/{{name}}"),
+        path_item(resource, &named, on_object),
+    );
     if resource.subresources.status {
         let operations = read_and_write(resource, &own);
-        paths.insert(format!("{collection}/{{name}}/status"), path_item(resource, &named, operations));
+        paths.insert(
+            format!("{collection}/{{name}}/status"),
+            path_item(resource, &named, operations),
+        );
     }
     if resource.subresources.scale.is_some() {
         let mut operations = read_and_write(resource, SCALE);
@@ -51,7 +61,10 @@ pub fn paths(resource: &Resource) -> Map<String, Value> {
             operation["x-kubernetes-group-version-kind"] =
                 json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
         }
-        paths.insert(format!("{collection}/{{name}}/scale"), path_item(resource, &named, operations));
+        paths.insert(
+            format!("{collection}/{{name}}/scale"),
+            path_item(resource, &named, operations),
+        );
     }
     paths
 }
@@ -59,8 +72,10 @@ pub fn paths(resource: &Resource) -> Map<String, Value> {
 type Operation = (&'static str, Value);
 
 fn path_item(resource: &Resource, parameters: &[&str], operations: Vec<Operation>) -> Value {
-    let mut item: Map<String, Value> =
-        operations.into_iter().map(|(method, operation)| (method.to_owned(), operation)).collect();
+    let mut item: Map<String, Value> = operations
+        .into_iter()
+        .map(|(method, operation)| (method.to_owned(), operation))
+        .collect();
     let described = |name: &&str| {
         let description = match *name {
             "name" => format!("name of the {}", resource.kind),
@@ -72,7 +87,10 @@ fn path_item(resource: &Resource, parameters: &[&str], operations: Vec<Operation
         })
     };
     if !parameters.is_empty() {
-        item.insert("parameters".to_owned(), Value::Array(parameters.iter().map(described).collect()));
+        item.insert(
+            "parameters".to_owned(),
+            Value::Array(parameters.iter().map(described).collect()),
+        );
     }
     Value::Object(item)
 }
@@ -95,11 +113,17 @@ fn list_operation(resource: &Resource) -> Operation {
         ("timeoutSeconds", "integer"),
         ("watch", "boolean"),
     ];
-    ("get", operation(resource, "list", &list_name_of(resource), &PARAMETERS, None))
+    (
+        "get",
+        operation(resource, "list", &list_name_of(resource), &PARAMETERS, None),
+    )
 }
 
-const WRITE_PARAMETERS: [(&str, &str); 3] =
-    [("dryRun", "string"), ("fieldManager", "string"), ("fieldValidation", "string")];
+const WRITE_PARAMETERS: [(&str, &str); 3] = [
+    ("dryRun", "string"),
+    ("fieldManager", "string"),
+    ("fieldValidation", "string"),
+];
 
 fn write_operation(resource: &Resource, action: &str, component: &str) -> Value {
     let body = json!({"required": true, "content": {"*/*": {"schema": reference(component)}}});
@@ -107,8 +131,11 @@ fn write_operation(resource: &Resource, action: &str, component: &str) -> Value 
 }
 
 fn patch_operation(resource: &Resource, component: &str) -> Value {
-    let mut media_types =
-        vec!["application/apply-patch+yaml", "application/json-patch+json", "application/merge-patch+json"];
+    let mut media_types = vec![
+        "application/apply-patch+yaml",
+        "application/json-patch+json",
+        "application/merge-patch+json",
+    ];
     if resource.strategic {
         media_types.push("application/strategic-merge-patch+json");
     }
@@ -118,15 +145,30 @@ fn patch_operation(resource: &Resource, component: &str) -> Value {
         .collect();
     let mut parameters = WRITE_PARAMETERS.to_vec();
     parameters.push(("force", "boolean"));
-    operation(resource, "patch", component, &parameters, Some(json!({"required": true, "content": content})))
+    operation(
+        resource,
+        "patch",
+        component,
+        &parameters,
+        Some(json!({"required": true, "content": content})),
+    )
 }
 
 fn delete_operation(resource: &Resource, action: &str) -> Value {
-    const PARAMETERS: [(&str, &str); 3] =
-        [("dryRun", "string"), ("gracePeriodSeconds", "integer"), ("propagationPolicy", "string")];
+    const PARAMETERS: [(&str, &str); 3] = [
+        ("dryRun", "string"),
+        ("gracePeriodSeconds", "integer"),
+        ("propagationPolicy", "string"),
+    ];
     let options = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
     let body = json!({"content": {"*/*": {"schema": reference(options)}}});
-    operation(resource, action, "io.k8s.apimachinery.pkg.apis.meta.v1.Status", &PARAMETERS, Some(body))
+    operation(
+        resource,
+        action,
+        "io.k8s.apimachinery.pkg.apis.meta.v1.Status",
+        &PARAMETERS,
+        Some(body),
+    )
 }
 
 fn operation(

@@ -5,7 +5,13 @@ use super::wire::{Field, Message, Shape};
 /// The envelope of every body.
 pub static UNKNOWN: Message = Message {
     fields: &[
-        message(1, "typeMeta", &Message { fields: &[text(1, "apiVersion"), text(2, "kind")] }),
+        message(
+            1,
+            "typeMeta",
+            &Message {
+                fields: &[text(1, "apiVersion"), text(2, "kind")],
+            },
+        ),
         field(UNKNOWN_RAW, "raw", Shape::Skipped),
     ],
 };
@@ -40,7 +46,13 @@ pub fn find(api_version: &str, kind: &str) -> Option<&'static Message> {
 }
 
 const fn field(number: u32, name: &'static str, shape: Shape) -> Field {
-    Field { number, name, shape, repeated: false, pointer: false }
+    Field {
+        number,
+        name,
+        shape,
+        repeated: false,
+        pointer: false,
+    }
 }
 
 const fn text(number: u32, name: &'static str) -> Field {
@@ -48,7 +60,13 @@ const fn text(number: u32, name: &'static str) -> Field {
 }
 
 const fn texts(number: u32, name: &'static str) -> Field {
-    Field { number, name, shape: Shape::Text, repeated: true, pointer: false }
+    Field {
+        number,
+        name,
+        shape: Shape::Text,
+        repeated: true,
+        pointer: false,
+    }
 }
 
 const fn int(number: u32, name: &'static str) -> Field {
@@ -68,12 +86,24 @@ const fn message(number: u32, name: &'static str, message: &'static Message) -> 
 }
 
 const fn messages(number: u32, name: &'static str, message: &'static Message) -> Field {
-    Field { number, name, shape: Shape::Message(message), repeated: true, pointer: false }
+    Field {
+        number,
+        name,
+        shape: Shape::Message(message),
+        repeated: true,
+        pointer: false,
+    }
 }
 
 /// The same field, as a pointer in Go.
 const fn pointer(field: Field) -> Field {
-    Field { number: field.number, name: field.name, shape: field.shape, repeated: field.repeated, pointer: true }
+    Field {
+        number: field.number,
+        name: field.name,
+        shape: field.shape,
+        repeated: field.repeated,
+        pointer: true,
+    }
 }
 
 const METADATA: Field = message(1, "metadata", &OBJECT_META);
@@ -122,14 +152,32 @@ static MANAGED_FIELDS_ENTRY: Message = Message {
 };
 
 static CONDITION: Message = Message {
-    fields: &[text(1, "type"), text(2, "status"), time(4, "lastTransitionTime"), text(5, "reason"), text(6, "message")],
+    fields: &[
+        text(1, "type"),
+        text(2, "status"),
+        time(4, "lastTransitionTime"),
+        text(5, "reason"),
+        text(6, "message"),
+    ],
 };
 
 static NAMESPACE: Message = Message {
     fields: &[
         METADATA,
-        message(2, "spec", &Message { fields: &[texts(1, "finalizers")] }),
-        message(3, "status", &Message { fields: &[text(1, "phase"), messages(2, "conditions", &CONDITION)] }),
+        message(
+            2,
+            "spec",
+            &Message {
+                fields: &[texts(1, "finalizers")],
+            },
+        ),
+        message(
+            3,
+            "status",
+            &Message {
+                fields: &[text(1, "phase"), messages(2, "conditions", &CONDITION)],
+            },
+        ),
     ],
 };
 
@@ -156,7 +204,13 @@ static SERVICE_ACCOUNT: Message = Message {
     fields: &[
         METADATA,
         messages(2, "secrets", &OBJECT_REFERENCE),
-        messages(3, "imagePullSecrets", &Message { fields: &[text(1, "name")] }),
+        messages(
+            3,
+            "imagePullSecrets",
+            &Message {
+                fields: &[text(1, "name")],
+            },
+        ),
         pointer(field(4, "automountServiceAccountToken", Shape::Bool)),
     ],
 };
@@ -173,9 +227,13 @@ static OBJECT_REFERENCE: Message = Message {
     ],
 };
 
-static EVENT_SERIES: Message = Message { fields: &[int(1, "count"), micro_time(2, "lastObservedTime")] };
+static EVENT_SERIES: Message = Message {
+    fields: &[int(1, "count"), micro_time(2, "lastObservedTime")],
+};
 
-static EVENT_SOURCE: Message = Message { fields: &[text(1, "component"), text(2, "host")] };
+static EVENT_SOURCE: Message = Message {
+    fields: &[text(1, "component"), text(2, "host")],
+};
 
 static CORE_EVENT: Message = Message {
     fields: &[
@@ -244,12 +302,18 @@ static DELETE_OPTIONS: Message = Message {
         pointer(message(
             2,
             "preconditions",
-            &Message { fields: &[pointer(text(1, "uid")), pointer(text(2, "resourceVersion"))] },
+            &Message {
+                fields: &[pointer(text(1, "uid")), pointer(text(2, "resourceVersion"))],
+            },
         )),
         pointer(field(3, "orphanDependents", Shape::Bool)),
         pointer(text(4, "propagationPolicy")),
         texts(5, "dryRun"),
-        pointer(field(6, "ignoreStoreReadErrorWithClusterBreakingPotential", Shape::Bool)),
+        pointer(field(
+            6,
+            "ignoreStoreReadErrorWithClusterBreakingPotential",
+            Shape::Bool,
+        )),
     ],
 };
 
@@ -266,17 +330,39 @@ static TOKEN_REQUEST: Message = Message {
                     pointer(message(
                         3,
                         "boundObjectRef",
-                        &Message { fields: &[text(1, "kind"), text(2, "apiVersion"), text(3, "name"), text(4, "uid")] },
+                        &Message {
+                            fields: &[
+                                text(1, "kind"),
+                                text(2, "apiVersion"),
+                                text(3, "name"),
+                                text(4, "uid"),
+                            ],
+                        },
                     )),
                 ],
             },
         ),
-        message(3, "status", &Message { fields: &[text(1, "token"), time(2, "expirationTimestamp")] }),
+        message(
+            3,
+            "status",
+            &Message {
+                fields: &[text(1, "token"), time(2, "expirationTimestamp")],
+            },
+        ),
     ],
 };
 
 static TOKEN_REVIEW: Message = Message {
-    fields: &[METADATA, message(2, "spec", &Message { fields: &[text(1, "token"), texts(2, "audiences")] })],
+    fields: &[
+        METADATA,
+        message(
+            2,
+            "spec",
+            &Message {
+                fields: &[text(1, "token"), texts(2, "audiences")],
+            },
+        ),
+    ],
 };
 
 /// It has a status only, which is the answer.
@@ -295,7 +381,9 @@ static ACCESS_REVIEW: Message = Message {
                     pointer(message(
                         2,
                         "nonResourceAttributes",
-                        &Message { fields: &[text(1, "path"), text(2, "verb")] },
+                        &Message {
+                            fields: &[text(1, "path"), text(2, "verb")],
+                        },
                     )),
                     text(3, "user"),
                     texts(4, "groups"),
@@ -334,7 +422,13 @@ static RESOURCE_ATTRIBUTES: Message = Message {
 static SELF_SUBJECT_RULES_REVIEW: Message = Message {
     fields: &[
         METADATA,
-        message(2, "spec", &Message { fields: &[text(1, "namespace")] }),
+        message(
+            2,
+            "spec",
+            &Message {
+                fields: &[text(1, "namespace")],
+            },
+        ),
         message(3, "status", &Message { fields: &[] }),
     ],
 };
@@ -358,7 +452,9 @@ static ROLE: Message = Message {
         pointer(message(
             3,
             "aggregationRule",
-            &Message { fields: &[messages(1, "clusterRoleSelectors", &LABEL_SELECTOR)] },
+            &Message {
+                fields: &[messages(1, "clusterRoleSelectors", &LABEL_SELECTOR)],
+            },
         )),
     ],
 };
@@ -369,7 +465,9 @@ static LABEL_SELECTOR: Message = Message {
         messages(
             2,
             "matchExpressions",
-            &Message { fields: &[text(1, "key"), text(2, "operator"), texts(3, "values")] },
+            &Message {
+                fields: &[text(1, "key"), text(2, "operator"), texts(3, "values")],
+            },
         ),
     ],
 };
@@ -380,8 +478,21 @@ static ROLE_BINDING: Message = Message {
         messages(
             2,
             "subjects",
-            &Message { fields: &[text(1, "kind"), text(2, "apiGroup"), text(3, "name"), text(4, "namespace")] },
+            &Message {
+                fields: &[
+                    text(1, "kind"),
+                    text(2, "apiGroup"),
+                    text(3, "name"),
+                    text(4, "namespace"),
+                ],
+            },
         ),
-        message(3, "roleRef", &Message { fields: &[text(1, "apiGroup"), text(2, "kind"), text(3, "name")] }),
+        message(
+            3,
+            "roleRef",
+            &Message {
+                fields: &[text(1, "apiGroup"), text(2, "kind"), text(3, "name")],
+            },
+        ),
     ],
 };

@@ -115,15 +115,19 @@ fn for_each_field<'body>(
 ) -> Result<(), Error> {
     while !rest.is_empty() {
         let (tag, wire_type) = decode_key(&mut rest).map_err(|error| Error::Malformed(error.to_string()))?;
-        let varint = |rest: &mut &'body [u8]| decode_varint(rest).map_err(|error| Error::Malformed(error.to_string()));
+        let varint =
+            |rest: &mut &'body [u8]| decode_varint(rest).map_err(|error| Error::Malformed(error.to_string()));
         match wire_type {
             WireType::Varint => {
                 let number = varint(&mut rest)?;
                 visit(tag, Item::Varint(number))?;
             }
             WireType::LengthDelimited => {
-                let length = usize::try_from(varint(&mut rest)?).map_err(|_| malformed("a length is too large"))?;
-                let (item, after) = rest.split_at_checked(length).ok_or_else(|| malformed("it ends too early"))?;
+                let length =
+                    usize::try_from(varint(&mut rest)?).map_err(|_| malformed("a length is too large"))?;
+                let (item, after) = rest
+                    .split_at_checked(length)
+                    .ok_or_else(|| malformed("it ends too early"))?;
                 rest = after;
                 visit(tag, Item::Bytes(item))?;
             }
@@ -131,7 +135,9 @@ fn for_each_field<'body>(
                 let length = if wire_type == WireType::SixtyFourBit { 8 } else { 4 };
                 rest = rest.get(length..).ok_or_else(|| malformed("it ends too early"))?;
             }
-            WireType::StartGroup | WireType::EndGroup => return Err(malformed("groups are not used by Kubernetes")),
+            WireType::StartGroup | WireType::EndGroup => {
+                return Err(malformed("groups are not used by Kubernetes"));
+            }
         }
     }
     Ok(())
@@ -143,7 +149,9 @@ fn decode_message(message: &Message, bytes: &[u8], depth: usize) -> Result<Value
     }
     let mut found: Vec<Option<Value>> = vec![None; message.fields.len()];
     for_each_field(bytes, |tag, item| {
-        let Some(index) = message.fields.iter().position(|field| field.number == tag) else { return Ok(()) };
+        let Some(index) = message.fields.iter().position(|field| field.number == tag) else {
+            return Ok(());
+        };
         let field = &message.fields[index];
         add(field, &mut found[index], item, depth)
     })?;
@@ -157,7 +165,9 @@ fn decode_message(message: &Message, bytes: &[u8], depth: usize) -> Result<Value
 }
 
 fn add(field: &Field, slot: &mut Option<Value>, item: Item<'_>, depth: usize) -> Result<(), Error> {
-    let Some(value) = decode_item(&field.shape, item, depth)? else { return Ok(()) };
+    let Some(value) = decode_item(&field.shape, item, depth)? else {
+        return Ok(());
+    };
     match (&field.shape, slot) {
         (Shape::TextMap | Shape::BytesMap | Shape::TextsMap, Some(Value::Object(entries))) => {
             if let Value::Object(entry) = value {
@@ -178,17 +188,26 @@ fn decode_item(shape: &Shape, item: Item<'_>, depth: usize) -> Result<Option<Val
         (Shape::Int, Item::Varint(number)) => Some(Value::from(number as i64)),
         (Shape::Text, Item::Bytes(bytes)) => Some(Value::from(text(bytes)?)),
         (Shape::Bytes, Item::Bytes(bytes)) => Some(Value::from(base64(bytes))),
-        (Shape::Time, Item::Bytes(bytes)) => time(bytes)?.map(|time| Value::from(time.strftime("%FT%TZ").to_string())),
+        (Shape::Time, Item::Bytes(bytes)) => {
+            time(bytes)?.map(|time| Value::from(time.strftime("%FT%TZ").to_string()))
+        }
         (Shape::MicroTime, Item::Bytes(bytes)) => {
             time(bytes)?.map(|time| Value::from(time.strftime("%FT%T.%6fZ").to_string()))
         }
         (Shape::Message(message), Item::Bytes(bytes)) => Some(decode_message(message, bytes, depth + 1)?),
-        (Shape::TextMap, Item::Bytes(bytes)) => Some(map_entry(bytes, |value| Ok(Value::from(text(value)?)))?),
-        (Shape::BytesMap, Item::Bytes(bytes)) => Some(map_entry(bytes, |value| Ok(Value::from(base64(value))))?),
+        (Shape::TextMap, Item::Bytes(bytes)) => {
+            Some(map_entry(bytes, |value| Ok(Value::from(text(value)?)))?)
+        }
+        (Shape::BytesMap, Item::Bytes(bytes)) => {
+            Some(map_entry(bytes, |value| Ok(Value::from(base64(value))))?)
+        }
         (Shape::TextsMap, Item::Bytes(bytes)) => Some(map_entry(bytes, texts)?),
         (Shape::RawJson, Item::Bytes(bytes)) => {
             let json = raw_field(bytes, 1)?;
-            Some(serde_json::from_slice(json).map_err(|error| Error::Malformed(format!("fieldsV1: {error}")))?)
+            Some(
+                serde_json::from_slice(json)
+                    .map_err(|error| Error::Malformed(format!("fieldsV1: {error}")))?,
+            )
         }
         (Shape::Skipped, _) => None,
         _ => return Err(malformed("a field has another type than it should")),
@@ -248,5 +267,7 @@ fn time(bytes: &[u8]) -> Result<Option<Timestamp>, Error> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    Timestamp::new(seconds, nanos).map(Some).map_err(|error| Error::Malformed(format!("a time: {error}")))
+    Timestamp::new(seconds, nanos)
+        .map(Some)
+        .map_err(|error| Error::Malformed(format!("a time: {error}")))
 }

@@ -41,7 +41,9 @@ struct Compiled {
 
 impl fmt::Debug for Rule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Rule").field("expression", &self.expression).finish_non_exhaustive()
+        out.debug_struct("Rule")
+            .field("expression", &self.expression)
+            .finish_non_exhaustive()
     }
 }
 
@@ -74,11 +76,16 @@ impl Rule {
 
     /// Whether the rule refers to `oldSelf`.
     pub fn compares_with_old(&self) -> bool {
-        self.compiled.as_ref().as_ref().is_ok_and(|compiled| compiled.compares_with_old)
+        self.compiled
+            .as_ref()
+            .as_ref()
+            .is_ok_and(|compiled| compiled.compares_with_old)
     }
 
     fn default_message(&self) -> String {
-        self.message.clone().unwrap_or_else(|| format!("failed rule: {}", self.expression.trim()))
+        self.message
+            .clone()
+            .unwrap_or_else(|| format!("failed rule: {}", self.expression.trim()))
     }
 
     fn cause(&self, path: &Path<'_>, detail: &str) -> Cause {
@@ -97,10 +104,16 @@ fn compile(expression: &str, message_expression: Option<&str>) -> Result<Compile
     let program = |source: &str| Program::compile(source).map_err(|error| error.to_string());
     let rule = program(expression).map_err(|error| format!("compilation failed: {error}"))?;
     let message = message_expression
-        .map(|source| program(source).map_err(|error| format!("messageExpression compilation failed: {error}")))
+        .map(|source| {
+            program(source).map_err(|error| format!("messageExpression compilation failed: {error}"))
+        })
         .transpose()?;
     let compares_with_old = rule.references().has_variable("oldSelf");
-    Ok(Compiled { rule, message, compares_with_old })
+    Ok(Compiled {
+        rule,
+        message,
+        compares_with_old,
+    })
 }
 
 thread_local! {
@@ -130,9 +143,15 @@ fn walk(
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
-                let old_field = if schema.atomic_map { None } else { old.and_then(|old| old.get(name)) };
+                let old_field = if schema.atomic_map {
+                    None
+                } else {
+                    old.and_then(|old| old.get(name))
+                };
                 match (schema.properties.get(name), &schema.additional) {
-                    (Some(property), _) => walk(functions, property, field, old_field, &path.field(name), causes),
+                    (Some(property), _) => {
+                        walk(functions, property, field, old_field, &path.field(name), causes)
+                    }
                     (None, Additional::Of(values)) => {
                         walk(functions, values, field, old_field, &path.key(name), causes);
                     }
@@ -194,11 +213,20 @@ fn evaluate_rules(
         match compiled.rule.execute(&rule_scope) {
             Ok(CelValue::Bool(true)) => {}
             Ok(CelValue::Bool(false)) => {
-                let dynamic = compiled.message.as_ref().and_then(|program| message_of(program, &rule_scope));
+                let dynamic = compiled
+                    .message
+                    .as_ref()
+                    .and_then(|program| message_of(program, &rule_scope));
                 causes.push(rule.cause(path, &dynamic.unwrap_or_else(|| rule.default_message())));
             }
-            Ok(_) => causes.push(rule.cause(path, &format!("rule did not evaluate to a bool: {}", rule.expression))),
-            Err(error) => causes.push(rule.cause(path, &format!("{error} evaluating rule: {}", rule.default_message()))),
+            Ok(_) => causes.push(rule.cause(
+                path,
+                &format!("rule did not evaluate to a bool: {}", rule.expression),
+            )),
+            Err(error) => causes.push(rule.cause(
+                path,
+                &format!("{error} evaluating rule: {}", rule.default_message()),
+            )),
         }
     }
 }
@@ -206,7 +234,9 @@ fn evaluate_rules(
 /// The message that an expression makes, unless it fails, or makes an empty text or one with line breaks.
 fn message_of(program: &Program, scope: &Context<'_>) -> Option<String> {
     match program.execute(scope) {
-        Ok(CelValue::String(text)) if !text.trim().is_empty() && !text.contains('\n') => Some(text.trim().to_owned()),
+        Ok(CelValue::String(text)) if !text.trim().is_empty() && !text.contains('\n') => {
+            Some(text.trim().to_owned())
+        }
         _ => None,
     }
 }

@@ -6,9 +6,18 @@ use super::{ListType, Schema};
 
 /// The old counterpart of item `item` of a list, if items can be told apart: lists of type `map` by their keys. Items of
 /// sets and atomic lists have none.
-pub(crate) fn old_item<'old>(schema: &Schema, old_list: Option<&'old Value>, item: &Value) -> Option<&'old Value> {
-    let ListType::Map(keys) = &schema.list_type else { return None };
-    old_list?.as_array()?.iter().find(|old| same_keys(keys, old, item))
+pub(crate) fn old_item<'old>(
+    schema: &Schema,
+    old_list: Option<&'old Value>,
+    item: &Value,
+) -> Option<&'old Value> {
+    let ListType::Map(keys) = &schema.list_type else {
+        return None;
+    };
+    old_list?
+        .as_array()?
+        .iter()
+        .find(|old| same_keys(keys, old, item))
 }
 
 /// Whether two items of a list of type `map` are the same entry. An absent key equals an absent key.

@@ -9,7 +9,9 @@ use serde_json::Value;
 
 /// Whether a number fits an integer format.
 pub(super) fn holds_integer(format: &str, value: &Value) -> bool {
-    let Some(number) = value.as_i64() else { return !(format == "int32" || format == "int64") || value.is_f64() };
+    let Some(number) = value.as_i64() else {
+        return !(format == "int32" || format == "int64") || value.is_f64();
+    };
     format != "int32" || i32::try_from(number).is_ok()
 }
 
@@ -19,14 +21,18 @@ pub(super) fn holds_text(format: &str, text: &str) -> bool {
         "date-time" | "datetime" => text.parse::<jiff::Timestamp>().is_ok(),
         "date" => text.len() == 10 && text.parse::<jiff::civil::Date>().is_ok(),
         "duration" => is_duration(text),
-        "byte" => base64::engine::general_purpose::STANDARD.decode(text.replace(['\n', '\r'], "")).is_ok(),
+        "byte" => base64::engine::general_purpose::STANDARD
+            .decode(text.replace(['\n', '\r'], ""))
+            .is_ok(),
         "ipv4" => text.parse::<Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<Ipv6Addr>().is_ok(),
         "cidr" => is_cidr(text),
         "mac" => MAC.is_match(text),
         "uri" => http::Uri::try_from(text).is_ok_and(|uri| uri.scheme().is_some() || text.starts_with('/')),
         "hostname" => text.len() <= 255 && text.split('.').all(|label| HOST_LABEL.is_match(label)),
-        "email" => text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && host.contains('.')),
+        "email" => text
+            .split_once('@')
+            .is_some_and(|(user, host)| !user.is_empty() && host.contains('.')),
         "uuid" => UUID.is_match(text),
         "uuid3" => UUID.is_match(text) && uuid_version(text) == Some('3'),
         "uuid4" => UUID.is_match(text) && uuid_version(text) == Some('4'),
@@ -39,7 +45,8 @@ pub(super) fn holds_text(format: &str, text: &str) -> bool {
 
 /// Names of the formats above that say something of a text: what `format` may be under CEL and in messages.
 static MAC: LazyLock<Regex> = LazyLock::new(|| compile(r"^([0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}$"));
-static HOST_LABEL: LazyLock<Regex> = LazyLock::new(|| compile(r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"));
+static HOST_LABEL: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$"));
 static SHORT_NAME: LazyLock<Regex> = LazyLock::new(|| compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"));
 static UUID: LazyLock<Regex> =
     LazyLock::new(|| compile(r"^(?i)[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$"));
@@ -53,7 +60,9 @@ fn uuid_version(text: &str) -> Option<char> {
 }
 
 fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
     match (address.parse::<IpAddr>(), bits.parse::<u8>()) {
         (Ok(IpAddr::V4(_)), Ok(bits)) => bits <= 32,
         (Ok(IpAddr::V6(_)), Ok(bits)) => bits <= 128,
@@ -89,7 +98,11 @@ mod tests {
             ("hostname", "node-1.example.com", "-node"),
             ("email", "someone@example.com", "someone"),
             ("uuid", "97118d4f-bb78-428f-a31c-67ab735798f7", "97118d4f"),
-            ("uuid4", "97118d4f-bb78-428f-a31c-67ab735798f7", "97118d4f-bb78-328f-a31c-67ab735798f7"),
+            (
+                "uuid4",
+                "97118d4f-bb78-428f-a31c-67ab735798f7",
+                "97118d4f-bb78-328f-a31c-67ab735798f7",
+            ),
         ];
         for (format, right, wrong) in cases {
             assert!(holds_text(format, right), "{format} takes {right}");

@@ -41,8 +41,10 @@ fn key_of(schema: &Schema, keys: &[String], item: &Value) -> Value {
 fn canonical(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
-            let mut entries: Vec<String> =
-                fields.iter().map(|(name, value)| format!("{name:?}:{}", canonical(value))).collect();
+            let mut entries: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name:?}:{}", canonical(value)))
+                .collect();
             entries.sort();
             format!("{{{}}}", entries.join(","))
         }

@@ -13,7 +13,8 @@ use crate::status::Cause;
 /// All annotations of an object together may have this many bytes.
 const ANNOTATIONS_BYTES_MAX: usize = 256 * 1024;
 
-static LABEL_VALUE: LazyLock<Regex> = LazyLock::new(|| compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"));
+static LABEL_VALUE: LazyLock<Regex> =
+    LazyLock::new(|| compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"));
 static QUALIFIED_NAME: LazyLock<Regex> =
     LazyLock::new(|| compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$"));
 static SUBDOMAIN: LazyLock<Regex> =
@@ -74,13 +75,22 @@ pub fn validate(object: &Value) -> Vec<Cause> {
     }
     if let Some(annotations) = metadata["annotations"].as_object() {
         // Kubernetes compares the key in lower case: annotation prefixes may be written in any.
-        causes.extend(annotations.keys().filter_map(|key| key_cause("metadata.annotations", &key.to_lowercase())));
+        causes.extend(
+            annotations
+                .keys()
+                .filter_map(|key| key_cause("metadata.annotations", &key.to_lowercase())),
+        );
         if bytes_of(annotations) > ANNOTATIONS_BYTES_MAX {
             causes.push(Cause::too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX));
         }
     }
     causes.extend(owner_causes(&metadata["ownerReferences"]));
-    for (index, finalizer) in metadata["finalizers"].as_array().into_iter().flatten().enumerate() {
+    for (index, finalizer) in metadata["finalizers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         let name = finalizer.as_str().unwrap_or_default();
         causes.extend(key_cause(&format!("metadata.finalizers[{index}]"), name));
     }
@@ -90,7 +100,11 @@ pub fn validate(object: &Value) -> Vec<Cause> {
 /// Warnings about finalizers without a domain, which may collide with those of Kubernetes itself.
 pub fn finalizer_warnings(object: &Value) -> Vec<String> {
     const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
-    let finalizers = object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let finalizers = object["metadata"]["finalizers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
     let bare = finalizers.filter(|name| !name.contains('/') && !STANDARD.contains(name));
     bare.map(|name| {
         format!(
@@ -112,7 +126,10 @@ pub fn is_dns_label(name: &str) -> bool {
 }
 
 fn bytes_of(annotations: &Map<String, Value>) -> usize {
-    annotations.iter().map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum()
+    annotations
+        .iter()
+        .map(|(key, value)| key.len() + value.as_str().map_or(0, str::len))
+        .sum()
 }
 
 fn owner_causes(owners: &Value) -> Vec<Cause> {
@@ -138,7 +155,9 @@ fn owner_causes(owners: &Value) -> Vec<Cause> {
 }
 
 fn key_cause(field: &str, key: &str) -> Option<Cause> {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let value = Value::from(key);
     if prefix.is_some_and(|prefix| !is_dns_subdomain(prefix)) {
         let detail = "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
@@ -149,7 +168,11 @@ fn key_cause(field: &str, key: &str) -> Option<Cause> {
         return Some(Cause::invalid(field, &value, "name part must be non-empty"));
     }
     if name.len() > 63 {
-        return Some(Cause::invalid(field, &value, "name part must be no more than 63 bytes"));
+        return Some(Cause::invalid(
+            field,
+            &value,
+            "name part must be no more than 63 bytes",
+        ));
     }
     let detail = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                   alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
@@ -160,7 +183,11 @@ fn key_cause(field: &str, key: &str) -> Option<Cause> {
 fn label_value_cause(value: &Value) -> Option<Cause> {
     let text = value.as_str()?;
     if text.len() > 63 {
-        return Some(Cause::invalid("metadata.labels", value, "must be no more than 63 bytes"));
+        return Some(Cause::invalid(
+            "metadata.labels",
+            value,
+            "must be no more than 63 bytes",
+        ));
     }
     let detail = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
                   must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', \

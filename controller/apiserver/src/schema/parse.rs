@@ -35,12 +35,20 @@ impl Schema {
             null_is_absent: false,
             properties: parse_properties(raw),
             additional: parse_additional(&raw["additionalProperties"]),
-            items: raw.get("items").filter(|items| items.is_object()).map(|items| Arc::new(Self::parse(items))),
+            items: raw
+                .get("items")
+                .filter(|items| items.is_object())
+                .map(|items| Arc::new(Self::parse(items))),
             list_type: parse_list_type(raw),
             atomic_map: raw["x-kubernetes-map-type"] == "atomic",
             default: raw.get("default").cloned(),
             checks: parse_checks(raw),
-            rules: raw["x-kubernetes-validations"].as_array().into_iter().flatten().map(Rule::parse).collect(),
+            rules: raw["x-kubernetes-validations"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(Rule::parse)
+                .collect(),
         };
         if schema.embedded_resource {
             schema.add_object_fields();
@@ -51,7 +59,10 @@ impl Schema {
     /// Adds `apiVersion`, `kind` and `metadata`; what the schema itself says of `metadata.name` and
     /// `metadata.generateName` is kept.
     fn add_object_fields(&mut self) {
-        let text = Arc::new(Self { value_type: Some(ValueType::String), ..Self::default() });
+        let text = Arc::new(Self {
+            value_type: Some(ValueType::String),
+            ..Self::default()
+        });
         self.properties.insert("apiVersion".to_owned(), text.clone());
         self.properties.insert("kind".to_owned(), text);
         let mut object_meta = metadata::object_meta().clone();
@@ -63,14 +74,19 @@ impl Schema {
             }
             object_meta.checks.required.clone_from(&declared.checks.required);
         }
-        self.properties.insert("metadata".to_owned(), Arc::new(object_meta));
+        self.properties
+            .insert("metadata".to_owned(), Arc::new(object_meta));
     }
 
     /// Marks the whole tree: nulls mean "absent".
     pub(crate) fn with_nulls_absent(mut self) -> Self {
         let mark = |child: &Arc<Self>| Arc::new(Self::clone(child).with_nulls_absent());
         self.null_is_absent = true;
-        self.properties = self.properties.iter().map(|(name, child)| (name.clone(), mark(child))).collect();
+        self.properties = self
+            .properties
+            .iter()
+            .map(|(name, child)| (name.clone(), mark(child)))
+            .collect();
         self.items = self.items.as_ref().map(mark);
         if let Additional::Of(values) = &self.additional {
             self.additional = Additional::Of(mark(values));
@@ -108,7 +124,9 @@ impl ValueType {
 
 fn parse_properties(raw: &Value) -> BTreeMap<String, Arc<Schema>> {
     let properties = raw["properties"].as_object().into_iter().flatten();
-    properties.map(|(name, schema)| (name.clone(), Arc::new(Schema::parse(schema)))).collect()
+    properties
+        .map(|(name, schema)| (name.clone(), Arc::new(Schema::parse(schema))))
+        .collect()
 }
 
 fn parse_additional(raw: &Value) -> Additional {
@@ -128,10 +146,20 @@ fn parse_list_type(raw: &Value) -> ListType {
 }
 
 fn parse_checks(raw: &Value) -> Checks {
-    let branches = |name: &str| raw[name].as_array().into_iter().flatten().map(Schema::parse).collect();
+    let branches = |name: &str| {
+        raw[name]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(Schema::parse)
+            .collect()
+    };
     let pattern = raw["pattern"].as_str().and_then(|source| {
         let regex = regex::Regex::new(source).ok()?;
-        Some(Pattern { source: source.to_owned(), regex })
+        Some(Pattern {
+            source: source.to_owned(),
+            regex,
+        })
     });
     Checks {
         format: raw["format"].as_str().map(str::to_owned),
@@ -158,5 +186,10 @@ fn parse_checks(raw: &Value) -> Checks {
 }
 
 fn parse_strings(raw: &Value) -> Vec<String> {
-    raw.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    raw.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
 }

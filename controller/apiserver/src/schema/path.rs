@@ -20,22 +20,34 @@ enum Step<'walk> {
 impl<'walk> Path<'walk> {
     /// The object itself.
     pub fn root() -> Self {
-        Self { parent: None, step: Step::Root }
+        Self {
+            parent: None,
+            step: Step::Root,
+        }
     }
 
     /// A declared field: `.name`.
     pub fn field(&'walk self, name: &'walk str) -> Self {
-        Self { parent: Some(self), step: Step::Field(name) }
+        Self {
+            parent: Some(self),
+            step: Step::Field(name),
+        }
     }
 
     /// A key of a map: `[key]`.
     pub fn key(&'walk self, key: &'walk str) -> Self {
-        Self { parent: Some(self), step: Step::Key(key) }
+        Self {
+            parent: Some(self),
+            step: Step::Key(key),
+        }
     }
 
     /// An item of a list: `[0]`.
     pub fn index(&'walk self, index: usize) -> Self {
-        Self { parent: Some(self), step: Step::Index(index) }
+        Self {
+            parent: Some(self),
+            step: Step::Index(index),
+        }
     }
 
     /// A path several steps below, from text such as `.x.y` of a rule's `fieldPath`.

@@ -26,7 +26,9 @@ pub(super) fn validate(schema: &Schema, value: &Value, old: Option<&Value>, path
             for (name, field) in fields {
                 let old_field = old.and_then(|old| old.get(name));
                 match (schema.properties.get(name), &schema.additional) {
-                    (Some(property), _) => causes.extend(validate(property, field, old_field, &path.field(name))),
+                    (Some(property), _) => {
+                        causes.extend(validate(property, field, old_field, &path.field(name)))
+                    }
                     (None, Additional::Of(values)) => {
                         causes.extend(validate(values, field, old_field, &path.field(name)));
                     }
@@ -36,7 +38,9 @@ pub(super) fn validate(schema: &Schema, value: &Value, old: Option<&Value>, path
         }
         Value::Array(items) => {
             causes.extend(lists::duplicates(schema, items, path));
-            let Some(item_schema) = &schema.items else { return causes };
+            let Some(item_schema) = &schema.items else {
+                return causes;
+            };
             for (index, item) in items.iter().enumerate() {
                 let old_item = compare::old_item(schema, old, item);
                 causes.extend(validate(item_schema, item, old_item, &path.index(index)));
@@ -126,7 +130,9 @@ fn check_number(checks: &Checks, number: f64, value: &Value, path: &Path<'_>) ->
     let mut causes = Vec::new();
     let mut refuse = |what: String| causes.push(in_body(path, value, &what));
     match (checks.minimum, checks.exclusive_minimum) {
-        (Some(limit), false) if number < limit => refuse(format!("should be greater than or equal to {limit}")),
+        (Some(limit), false) if number < limit => {
+            refuse(format!("should be greater than or equal to {limit}"))
+        }
         (Some(limit), true) if number <= limit => refuse(format!("should be greater than {limit}")),
         _ => {}
     }
@@ -142,7 +148,11 @@ fn check_number(checks: &Checks, number: f64, value: &Value, path: &Path<'_>) ->
             refuse(format!("should be a multiple of {factor}"));
         }
     }
-    if let Some(format) = checks.format.as_deref().filter(|format| !formats::holds_integer(format, value)) {
+    if let Some(format) = checks
+        .format
+        .as_deref()
+        .filter(|format| !formats::holds_integer(format, value))
+    {
         let field = path.to_string();
         let detail = format!("{field} in body must be of type {format}: \"{value}\"");
         causes.push(Cause::type_invalid(field, value, &detail));
@@ -158,12 +168,28 @@ fn check_text(checks: &Checks, text: &str, path: &Path<'_>) -> Vec<Cause> {
         causes.push(Cause::too_long(path.to_string(), limit as usize));
     }
     if let Some(limit) = checks.min_length.filter(|limit| length < *limit) {
-        causes.push(in_body(path, &value, &format!("should be at least {limit} chars long")));
+        causes.push(in_body(
+            path,
+            &value,
+            &format!("should be at least {limit} chars long"),
+        ));
     }
-    if let Some(pattern) = checks.pattern.as_ref().filter(|pattern| !pattern.regex.is_match(text)) {
-        causes.push(in_body(path, &value, &format!("should match '{}'", pattern.source)));
+    if let Some(pattern) = checks
+        .pattern
+        .as_ref()
+        .filter(|pattern| !pattern.regex.is_match(text))
+    {
+        causes.push(in_body(
+            path,
+            &value,
+            &format!("should match '{}'", pattern.source),
+        ));
     }
-    if let Some(format) = checks.format.as_deref().filter(|format| !formats::holds_text(format, text)) {
+    if let Some(format) = checks
+        .format
+        .as_deref()
+        .filter(|format| !formats::holds_text(format, text))
+    {
         let field = path.to_string();
         let detail = format!("{field} in body must be of type {format}: {value}");
         causes.push(Cause::type_invalid(field, &value, &detail));
@@ -178,9 +204,18 @@ fn check_items(checks: &Checks, items: &[Value], path: &Path<'_>) -> Vec<Cause> 
         causes.push(Cause::too_many(path.to_string(), items.len(), limit as usize));
     }
     if let Some(limit) = checks.min_items.filter(|limit| (items.len() as u64) < *limit) {
-        causes.push(in_body(path, &value, &format!("should have at least {limit} items")));
+        causes.push(in_body(
+            path,
+            &value,
+            &format!("should have at least {limit} items"),
+        ));
     }
-    if checks.unique_items && items.iter().enumerate().any(|(index, item)| items[..index].contains(item)) {
+    if checks.unique_items
+        && items
+            .iter()
+            .enumerate()
+            .any(|(index, item)| items[..index].contains(item))
+    {
         causes.push(in_body(path, &value, "shouldn't contain duplicates"));
     }
     causes
@@ -188,13 +223,22 @@ fn check_items(checks: &Checks, items: &[Value], path: &Path<'_>) -> Vec<Cause> 
 
 fn check_fields(checks: &Checks, fields: &serde_json::Map<String, Value>, path: &Path<'_>) -> Vec<Cause> {
     let absent = checks.required.iter().filter(|name| !fields.contains_key(*name));
-    let mut causes: Vec<Cause> = absent.map(|name| Cause::required(path.field(name).to_string(), "")).collect();
+    let mut causes: Vec<Cause> = absent
+        .map(|name| Cause::required(path.field(name).to_string(), ""))
+        .collect();
     if let Some(limit) = checks.max_properties.filter(|limit| fields.len() as u64 > *limit) {
         causes.push(Cause::too_many(path.to_string(), fields.len(), limit as usize));
     }
-    if let Some(limit) = checks.min_properties.filter(|limit| (fields.len() as u64) < *limit) {
+    if let Some(limit) = checks
+        .min_properties
+        .filter(|limit| (fields.len() as u64) < *limit)
+    {
         let value = Value::Object(fields.clone());
-        causes.push(in_body(path, &value, &format!("should have at least {limit} properties")));
+        causes.push(in_body(
+            path,
+            &value,
+            &format!("should have at least {limit} properties"),
+        ));
     }
     causes
 }
@@ -209,14 +253,30 @@ fn check_branches(checks: &Checks, value: &Value, path: &Path<'_>) -> Vec<Cause>
     }
     if !checks.any_of.is_empty() && count_valid(&checks.any_of) == 0 {
         causes.push(refuse("must validate at least one schema (anyOf)".to_owned()));
-        causes.extend(checks.any_of.iter().map(branch).min_by_key(Vec::len).unwrap_or_default());
+        causes.extend(
+            checks
+                .any_of
+                .iter()
+                .map(branch)
+                .min_by_key(Vec::len)
+                .unwrap_or_default(),
+        );
     }
     if !checks.one_of.is_empty() {
         match count_valid(&checks.one_of) {
             1 => {}
             0 => {
-                causes.push(refuse("must validate one and only one schema (oneOf). Found none valid".to_owned()));
-                causes.extend(checks.one_of.iter().map(branch).min_by_key(Vec::len).unwrap_or_default());
+                causes.push(refuse(
+                    "must validate one and only one schema (oneOf). Found none valid".to_owned(),
+                ));
+                causes.extend(
+                    checks
+                        .one_of
+                        .iter()
+                        .map(branch)
+                        .min_by_key(Vec::len)
+                        .unwrap_or_default(),
+                );
             }
             several => causes.push(refuse(format!(
                 "must validate one and only one schema (oneOf). Found {several} valid alternatives"

@@ -13,13 +13,19 @@ fn age() -> Column {
 /// NAME STATUS AGE
 pub fn namespace() -> Vec<Column> {
     let status = |object: &Value, _| object["status"]["phase"].as_str().unwrap_or("Active").into();
-    vec![Column::computed("Status", "The status of the namespace.", status), age()]
+    vec![
+        Column::computed("Status", "The status of the namespace.", status),
+        age(),
+    ]
 }
 
 /// NAME DATA AGE
 pub fn config_map() -> Vec<Column> {
     let data = |object: &Value, _| json!(count(&object["data"]) + count(&object["binaryData"]));
-    vec![Column::computed("Data", "Number of entries.", data).of_type("integer"), age()]
+    vec![
+        Column::computed("Data", "Number of entries.", data).of_type("integer"),
+        age(),
+    ]
 }
 
 /// NAME TYPE DATA AGE
@@ -36,12 +42,20 @@ pub fn secret() -> Vec<Column> {
 /// NAME SECRETS AGE
 pub fn service_account() -> Vec<Column> {
     let secrets = |object: &Value, _| json!(count(&object["secrets"]));
-    vec![Column::computed("Secrets", "Number of secrets that it may use.", secrets).of_type("integer"), age()]
+    vec![
+        Column::computed("Secrets", "Number of secrets that it may use.", secrets).of_type("integer"),
+        age(),
+    ]
 }
 
 /// NAME HOLDER AGE
 pub fn lease() -> Vec<Column> {
-    let holder = |object: &Value, _| object["spec"]["holderIdentity"].as_str().unwrap_or_default().into();
+    let holder = |object: &Value, _| {
+        object["spec"]["holderIdentity"]
+            .as_str()
+            .unwrap_or_default()
+            .into()
+    };
     vec![Column::computed("Holder", "Who holds the lease.", holder), age()]
 }
 
@@ -53,7 +67,12 @@ pub fn custom_resource_definition() -> Vec<Column> {
 
 /// NAME STATUS ROLES AGE VERSION, and addresses and system in wide output
 pub fn node() -> Vec<Column> {
-    let version = |object: &Value, _| object["status"]["nodeInfo"]["kubeletVersion"].as_str().unwrap_or_default().into();
+    let version = |object: &Value, _| {
+        object["status"]["nodeInfo"]["kubeletVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .into()
+    };
     let system = |object: &Value, _| text_or(&object["status"]["nodeInfo"]["osImage"], "<unknown>");
     vec![
         Column::computed("Status", "Whether it is ready.", node_status),
@@ -83,7 +102,11 @@ pub fn core_event() -> Vec<Column> {
     let message = |object: &Value, _| object["message"].as_str().unwrap_or_default().trim().into();
     let source = |object: &Value, _| {
         let named = text_or(&object["source"]["component"], "");
-        if named == "" { text_or(&object["reportingComponent"], "") } else { named }
+        if named == "" {
+            text_or(&object["reportingComponent"], "")
+        } else {
+            named
+        }
     };
     event_columns(involved, message, source, |object, now| {
         last_seen(object, &object["lastTimestamp"], &object["firstTimestamp"], now)
@@ -96,7 +119,12 @@ pub fn events_group_event() -> Vec<Column> {
     let note = |object: &Value, _| object["note"].as_str().unwrap_or_default().trim().into();
     let controller = |object: &Value, _| text_or(&object["reportingController"], "");
     event_columns(regarding, note, controller, |object, now| {
-        last_seen(object, &object["deprecatedLastTimestamp"], &object["deprecatedFirstTimestamp"], now)
+        last_seen(
+            object,
+            &object["deprecatedLastTimestamp"],
+            &object["deprecatedFirstTimestamp"],
+            now,
+        )
     })
 }
 
@@ -119,19 +147,32 @@ fn event_columns(object: Cell, message: Cell, source: Cell, last_seen: Cell) -> 
 
 /// An event is as old as the last of its occurrences that was recorded.
 fn last_seen(event: &Value, last: &Value, first: &Value, now: Timestamp) -> Value {
-    let times = [&event["series"]["lastObservedTime"], last, first, &event["eventTime"], &event["metadata"]["creationTimestamp"]];
-    let seen = times.into_iter().find_map(|time| time.as_str()?.parse::<Timestamp>().ok());
+    let times = [
+        &event["series"]["lastObservedTime"],
+        last,
+        first,
+        &event["eventTime"],
+        &event["metadata"]["creationTimestamp"],
+    ];
+    let seen = times
+        .into_iter()
+        .find_map(|time| time.as_str()?.parse::<Timestamp>().ok());
     Value::from(seen.map_or_else(|| "<unknown>".to_owned(), |seen| duration::since(seen, now)))
 }
 
 fn reference(involved: &Value) -> Value {
     let kind = involved["kind"].as_str().unwrap_or_default().to_lowercase();
-    Value::from(format!("{kind}/{}", involved["name"].as_str().unwrap_or_default()))
+    Value::from(format!(
+        "{kind}/{}",
+        involved["name"].as_str().unwrap_or_default()
+    ))
 }
 
 fn node_status(node: &Value, _: Timestamp) -> Value {
     let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
-    let ready = conditions.into_iter().find(|condition| condition["type"] == "Ready");
+    let ready = conditions
+        .into_iter()
+        .find(|condition| condition["type"] == "Ready");
     let mut status = match ready.map(|condition| condition["status"] == "True") {
         Some(true) => "Ready".to_owned(),
         Some(false) => "NotReady".to_owned(),
@@ -145,15 +186,23 @@ fn node_status(node: &Value, _: Timestamp) -> Value {
 
 fn node_roles(node: &Value, _: Timestamp) -> Value {
     let labels = node["metadata"]["labels"].as_object().into_iter().flatten();
-    let mut roles: Vec<&str> =
-        labels.filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/")).filter(|role| !role.is_empty()).collect();
+    let mut roles: Vec<&str> = labels
+        .filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"))
+        .filter(|role| !role.is_empty())
+        .collect();
     roles.sort_unstable();
-    if roles.is_empty() { "<none>".into() } else { roles.join(",").into() }
+    if roles.is_empty() {
+        "<none>".into()
+    } else {
+        roles.join(",").into()
+    }
 }
 
 fn node_address(node: &Value, _: Timestamp) -> Value {
     let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
-    let internal = addresses.into_iter().find(|address| address["type"] == "InternalIP");
+    let internal = addresses
+        .into_iter()
+        .find(|address| address["type"] == "InternalIP");
     internal.map_or_else(|| "<none>".into(), |address| address["address"].clone())
 }
 
@@ -162,7 +211,11 @@ fn service_ports(service: &Value, _: Timestamp) -> Value {
     let texts: Vec<String> = ports
         .map(|port| format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("TCP")))
         .collect();
-    if texts.is_empty() { "<none>".into() } else { texts.join(",").into() }
+    if texts.is_empty() {
+        "<none>".into()
+    } else {
+        texts.join(",").into()
+    }
 }
 
 fn text_or(value: &Value, fallback: &str) -> Value {

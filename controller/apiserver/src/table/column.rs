@@ -91,9 +91,10 @@ impl Column {
 fn typed_cell(value_type: &str, value: &Value, now: Timestamp) -> Value {
     match (value_type, value) {
         (_, Value::Null) => Value::Null,
-        ("integer", Value::Number(number)) => {
-            number.as_i64().or_else(|| number.as_f64().map(|number| number as i64)).into()
-        }
+        ("integer", Value::Number(number)) => number
+            .as_i64()
+            .or_else(|| number.as_f64().map(|number| number as i64))
+            .into(),
         ("number", Value::Number(_)) | ("boolean", Value::Bool(_)) => value.clone(),
         ("string", Value::String(_)) => value.clone(),
         ("string", other) => Value::from(other.to_string()),

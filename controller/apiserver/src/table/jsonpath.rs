@@ -16,7 +16,11 @@ enum Step {
     Field(String),
     Index(i64),
     All,
-    Filter { path: Vec<Step>, comparison: Comparison, constant: Value },
+    Filter {
+        path: Vec<Step>,
+        comparison: Comparison,
+        constant: Value,
+    },
     Exists(Vec<Step>),
 }
 
@@ -72,7 +76,10 @@ impl JsonPath {
 fn find<'object>(steps: &[Step], object: &'object Value) -> Vec<&'object Value> {
     let mut found = vec![object];
     for step in steps {
-        found = found.into_iter().flat_map(|value| take_step(step, value)).collect();
+        found = found
+            .into_iter()
+            .flat_map(|value| take_step(step, value))
+            .collect();
     }
     found
 }
@@ -88,16 +95,37 @@ fn take_step<'object>(step: &Step, value: &'object Value) -> Vec<&'object Value>
     match step {
         Step::Field(name) => value.get(name).into_iter().collect(),
         Step::Index(index) => {
-            let Some(items) = value.as_array() else { return Vec::new() };
-            let index = if *index < 0 { items.len() as i64 + index } else { *index };
-            usize::try_from(index).ok().and_then(|index| items.get(index)).into_iter().collect()
+            let Some(items) = value.as_array() else {
+                return Vec::new();
+            };
+            let index = if *index < 0 {
+                items.len() as i64 + index
+            } else {
+                *index
+            };
+            usize::try_from(index)
+                .ok()
+                .and_then(|index| items.get(index))
+                .into_iter()
+                .collect()
         }
         Step::All => members(value),
-        Step::Filter { path, comparison, constant } => members(value)
+        Step::Filter {
+            path,
+            comparison,
+            constant,
+        } => members(value)
             .into_iter()
-            .filter(|member| find(path, member).first().is_some_and(|found| comparison.holds(found, constant)))
+            .filter(|member| {
+                find(path, member)
+                    .first()
+                    .is_some_and(|found| comparison.holds(found, constant))
+            })
             .collect(),
-        Step::Exists(path) => members(value).into_iter().filter(|member| !find(path, member).is_empty()).collect(),
+        Step::Exists(path) => members(value)
+            .into_iter()
+            .filter(|member| !find(path, member).is_empty())
+            .collect(),
     }
 }
 
@@ -196,13 +224,19 @@ fn parse_bracket(inside: &str) -> Result<Step, Error> {
     if inside == "*" {
         return Ok(Step::All);
     }
-    if let Some(filter) = inside.strip_prefix("?(").and_then(|filter| filter.strip_suffix(')')) {
+    if let Some(filter) = inside
+        .strip_prefix("?(")
+        .and_then(|filter| filter.strip_suffix(')'))
+    {
         return parse_filter(filter.trim());
     }
     if let Some(name) = unquote(inside) {
         return Ok(Step::Field(name));
     }
-    inside.parse().map(Step::Index).map_err(|_| Error::Bracket(inside.to_owned()))
+    inside
+        .parse()
+        .map(Step::Index)
+        .map_err(|_| Error::Bracket(inside.to_owned()))
 }
 
 fn parse_filter(filter: &str) -> Result<Step, Error> {
@@ -212,18 +246,26 @@ fn parse_filter(filter: &str) -> Result<Step, Error> {
         .iter()
         .filter_map(|(sign, comparison)| Some((path.find(sign)?, sign, *comparison)))
         .min_by_key(|(at, sign, _)| (*at, std::cmp::Reverse(sign.len())));
-    let Some((at, sign, comparison)) = operator else { return parse_steps(path.trim()).map(Step::Exists) };
+    let Some((at, sign, comparison)) = operator else {
+        return parse_steps(path.trim()).map(Step::Exists);
+    };
     let constant = path[at + sign.len()..].trim();
     let constant = match unquote(constant) {
         Some(text) => Value::from(text),
         None => serde_json::from_str(constant).map_err(|_| refuse())?,
     };
-    Ok(Step::Filter { path: parse_steps(path[..at].trim())?, comparison, constant })
+    Ok(Step::Filter {
+        path: parse_steps(path[..at].trim())?,
+        comparison,
+        constant,
+    })
 }
 
 fn unquote(source: &str) -> Option<String> {
     let inner = |quote: char| source.strip_prefix(quote)?.strip_suffix(quote);
-    inner('\'').or_else(|| inner('"')).map(|text| text.replace("\\'", "'").replace("\\.", "."))
+    inner('\'')
+        .or_else(|| inner('"'))
+        .map(|text| text.replace("\\'", "'").replace("\\.", "."))
 }
 
 #[cfg(test)]

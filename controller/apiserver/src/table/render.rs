@@ -44,15 +44,21 @@ pub fn table(
     now: Timestamp,
 ) -> Value {
     let age = age_column();
-    let columns: Vec<&Column> =
-        if resource.columns.is_empty() { vec![&age] } else { resource.columns.iter().collect() };
+    let columns: Vec<&Column> = if resource.columns.is_empty() {
+        vec![&age]
+    } else {
+        resource.columns.iter().collect()
+    };
     let definitions = if with_columns {
         let own = columns.iter().map(|column| column.definition());
         Value::Array(std::iter::once(name_definition()).chain(own).collect())
     } else {
         Value::Null
     };
-    let rows: Vec<Value> = objects.iter().map(|object| row(&columns, object, include, now)).collect();
+    let rows: Vec<Value> = objects
+        .iter()
+        .map(|object| row(&columns, object, include, now))
+        .collect();
     json!({
         "kind": "Table",
         "apiVersion": "meta.k8s.io/v1",
@@ -73,7 +79,12 @@ pub fn partial_metadata(object: &Value) -> Value {
 
 /// The `PartialObjectMetadataList` of a list in its wire form.
 pub fn partial_metadata_list(list: &Value) -> Value {
-    let items: Vec<Value> = list["items"].as_array().into_iter().flatten().map(partial_metadata).collect();
+    let items: Vec<Value> = list["items"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(partial_metadata)
+        .collect();
     json!({
         "kind": "PartialObjectMetadataList",
         "apiVersion": "meta.k8s.io/v1",
@@ -84,12 +95,17 @@ pub fn partial_metadata_list(list: &Value) -> Value {
 
 /// The column that is shown when a resource has none of its own.
 fn age_column() -> Column {
-    Column { value_type: "date".to_owned(), ..Column::computed("Age", "Time since the object was created.", age) }
+    Column {
+        value_type: "date".to_owned(),
+        ..Column::computed("Age", "Time since the object was created.", age)
+    }
 }
 
 /// The age of an object as a cell, by its creation.
 pub(super) fn age(object: &Value, now: Timestamp) -> Value {
-    let created = object["metadata"]["creationTimestamp"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let created = object["metadata"]["creationTimestamp"]
+        .as_str()
+        .and_then(|text| text.parse::<Timestamp>().ok());
     Value::from(created.map_or_else(|| "<unknown>".to_owned(), |created| duration::since(created, now)))
 }
 
@@ -103,13 +119,17 @@ fn name_definition() -> Value {
 /// Of a single object's metadata, only what a list's has.
 fn table_metadata(metadata: &Value) -> Value {
     let kept = ["resourceVersion", "continue", "remainingItemCount"];
-    let fields = kept.iter().filter_map(|name| Some(((*name).to_owned(), metadata.get(*name)?.clone())));
+    let fields = kept
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), metadata.get(*name)?.clone())));
     Value::Object(fields.collect::<Map<_, _>>())
 }
 
 fn row(columns: &[&Column], object: &Value, include: IncludeObject, now: Timestamp) -> Value {
     let name = object["metadata"]["name"].clone();
-    let cells: Vec<Value> = std::iter::once(name).chain(columns.iter().map(|column| column.cell(object, now))).collect();
+    let cells: Vec<Value> = std::iter::once(name)
+        .chain(columns.iter().map(|column| column.cell(object, now)))
+        .collect();
     let object = match include {
         IncludeObject::None => Value::Null,
         IncludeObject::Metadata => partial_metadata(object),

@@ -19,17 +19,26 @@ pub(in crate::kinds) fn normalise(resource: &Resource, object: &mut Value) {
         }
         ("", "Namespace") => normalise_namespace(object),
         ("", "Service") => {
-            let Some(spec) = object.get_mut("spec") else { return };
+            let Some(spec) = object.get_mut("spec") else {
+                return;
+            };
             for (field, value) in [("type", "ClusterIP"), ("sessionAffinity", "None")] {
                 set_default(spec, field, json!(value));
             }
-            for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
+            for port in spec
+                .get_mut("ports")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
                 set_default(port, "protocol", json!("TCP"));
                 let number = port["port"].clone();
                 set_default(port, "targetPort", number);
             }
         }
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => crate::kinds::definition::fill_defaults(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            crate::kinds::definition::fill_defaults(object)
+        }
         _ => {}
     }
 }
@@ -57,10 +66,15 @@ pub(in crate::kinds) fn validate(
 
 /// `stringData` is for writing only: its entries go into `data`, in base64, over what is there.
 fn fold_string_data(secret: &mut Value) {
-    let Some(Value::Object(texts)) = secret.as_object_mut().and_then(|fields| fields.shift_remove("stringData")) else {
+    let Some(Value::Object(texts)) = secret
+        .as_object_mut()
+        .and_then(|fields| fields.shift_remove("stringData"))
+    else {
         return;
     };
-    let Some(fields) = secret.as_object_mut() else { return };
+    let Some(fields) = secret.as_object_mut() else {
+        return;
+    };
     let data = fields.entry("data").or_insert_with(|| Value::Object(Map::new()));
     if data.is_null() {
         *data = Value::Object(Map::new());
@@ -79,7 +93,10 @@ fn normalise_namespace(namespace: &mut Value) {
     if !namespace["metadata"].is_object() {
         return;
     }
-    let name = namespace["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let name = namespace["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
     if !name.is_empty() {
         let metadata = &mut namespace["metadata"];
         if !metadata["labels"].is_object() {
@@ -90,7 +107,9 @@ fn normalise_namespace(namespace: &mut Value) {
 }
 
 fn set_default(object: &mut Value, field: &str, value: Value) {
-    let Some(fields) = object.as_object_mut() else { return };
+    let Some(fields) = object.as_object_mut() else {
+        return;
+    };
     let entry = fields.entry(field).or_insert(Value::Null);
     if entry.is_null() || *entry == "" {
         *entry = value;
@@ -108,7 +127,11 @@ fn validate_config_map(object: &Value, old: Option<&Value>) -> Vec<Cause> {
                 causes.push(Cause::invalid(format!("binaryData[{key}]"), json!(key), &detail));
             }
             let text = value.as_str().unwrap_or_default();
-            bytes += if field == "data" { text.len() } else { text.len() / 4 * 3 };
+            bytes += if field == "data" {
+                text.len()
+            } else {
+                text.len() / 4 * 3
+            };
         }
     }
     if bytes > DATA_BYTES_MAX {
@@ -147,25 +170,44 @@ fn validate_secret(object: &Value, old: Option<&Value>) -> Vec<Cause> {
 fn validate_lease(object: &Value) -> Vec<Cause> {
     let spec = &object["spec"];
     let mut causes = Vec::new();
-    if spec["leaseDurationSeconds"].as_i64().is_some_and(|seconds| seconds <= 0) {
+    if spec["leaseDurationSeconds"]
+        .as_i64()
+        .is_some_and(|seconds| seconds <= 0)
+    {
         let detail = "must be greater than 0";
-        causes.push(Cause::invalid("spec.leaseDurationSeconds", &spec["leaseDurationSeconds"], detail));
+        causes.push(Cause::invalid(
+            "spec.leaseDurationSeconds",
+            &spec["leaseDurationSeconds"],
+            detail,
+        ));
     }
     if spec["leaseTransitions"].as_i64().is_some_and(|count| count < 0) {
         let detail = "must be greater than or equal to 0";
-        causes.push(Cause::invalid("spec.leaseTransitions", &spec["leaseTransitions"], detail));
+        causes.push(Cause::invalid(
+            "spec.leaseTransitions",
+            &spec["leaseTransitions"],
+            detail,
+        ));
     }
     causes
 }
 
 fn immutable_causes(object: &Value, old: Option<&Value>, fields: &[&str]) -> Vec<Cause> {
-    let Some(old) = old.filter(|old| old["immutable"] == true) else { return Vec::new() };
+    let Some(old) = old.filter(|old| old["immutable"] == true) else {
+        return Vec::new();
+    };
     let mut causes = Vec::new();
     if object["immutable"] != true {
-        causes.push(Cause::forbidden("immutable", "field is immutable when `immutable` is set"));
+        causes.push(Cause::forbidden(
+            "immutable",
+            "field is immutable when `immutable` is set",
+        ));
     }
     for field in fields.iter().filter(|field| object[**field] != old[**field]) {
-        causes.push(Cause::forbidden(*field, "field is immutable when `immutable` is set"));
+        causes.push(Cause::forbidden(
+            *field,
+            "field is immutable when `immutable` is set",
+        ));
     }
     causes
 }
@@ -174,7 +216,9 @@ fn data_key_cause(field: &str, key: &str) -> Option<Cause> {
     let fits = !key.is_empty()
         && key.len() <= 253
         && !matches!(key, "." | "..")
-        && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+        && key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
                   'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
     (!fits).then(|| Cause::invalid(format!("{field}[{key}]"), json!(key), detail))

@@ -80,7 +80,8 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| {
     for ((api_version, kind), name) in &names {
         if let Some(component) = components.get_mut(name) {
             let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-            component["x-kubernetes-group-version-kind"] = json!([{"group": group, "kind": kind, "version": version}]);
+            component["x-kubernetes-group-version-kind"] =
+                json!([{"group": group, "kind": kind, "version": version}]);
         }
     }
     Types { components, names }
@@ -93,7 +94,11 @@ pub fn components() -> &'static BTreeMap<String, Value> {
 
 /// The component's name for a built-in kind.
 pub fn component_name(api_version: &str, kind: &str) -> Option<&'static str> {
-    TYPES.names.iter().find(|(key, _)| **key == (api_version, kind)).map(|(_, name)| name.as_str())
+    TYPES
+        .names
+        .iter()
+        .find(|(key, _)| **key == (api_version, kind))
+        .map(|(_, name)| name.as_str())
 }
 
 /// The schema of a built-in kind for pruning and validation.
@@ -102,7 +107,9 @@ pub fn schema_of(api_version: &str, kind: &str) -> Option<Schema> {
     // Types that are decoded into structs have every field; "required" is said by `rules` where it matters.
     forget_required(&mut raw);
     let mut schema = Schema::parse(&raw).with_nulls_absent();
-    schema.properties.insert("metadata".to_owned(), Arc::new(metadata::object_meta().clone()));
+    schema
+        .properties
+        .insert("metadata".to_owned(), Arc::new(metadata::object_meta().clone()));
     Some(schema)
 }
 
@@ -127,17 +134,24 @@ fn inline(name: &str, above: &mut Vec<String>) -> Value {
     if ANY_JSON.contains(&name) || above.iter().any(|one| one == name) {
         return anything();
     }
-    let Some(component) = components().get(name) else { return anything() };
+    let Some(component) = components().get(name) else {
+        return anything();
+    };
     above.push(name.to_owned());
     let mut inlined = component.clone();
     inline_references(&mut inlined, above);
     above.pop();
-    let Value::Object(fields) = &mut inlined else { return inlined };
+    let Value::Object(fields) = &mut inlined else {
+        return inlined;
+    };
     let is_free_form = fields.get("type").is_some_and(|kind| kind == "object")
         && !fields.contains_key("properties")
         && !fields.contains_key("additionalProperties");
     if is_free_form {
-        fields.insert("x-kubernetes-preserve-unknown-fields".to_owned(), Value::Bool(true));
+        fields.insert(
+            "x-kubernetes-preserve-unknown-fields".to_owned(),
+            Value::Bool(true),
+        );
     }
     inlined
 }
@@ -165,7 +179,11 @@ fn inline_references(value: &mut Value, above: &mut Vec<String>) {
 /// The component that a node refers to: `{"$ref": …}` or `{"allOf": [{"$ref": …}], "description": …}`.
 fn referred(fields: &Map<String, Value>) -> Option<String> {
     let direct = |fields: &Map<String, Value>| {
-        fields.get("$ref")?.as_str()?.strip_prefix(REFERENCE_PREFIX).map(str::to_owned)
+        fields
+            .get("$ref")?
+            .as_str()?
+            .strip_prefix(REFERENCE_PREFIX)
+            .map(str::to_owned)
     };
     direct(fields).or_else(|| match fields.get("allOf")?.as_array()?.as_slice() {
         [Value::Object(only)] => direct(only),

@@ -42,7 +42,11 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<Cause> {
         None | Some("None") => {}
         Some(_) => {
             let known = ["None".to_owned()]; // Conversion webhooks are not served here.
-            causes.push(Cause::not_supported("spec.conversion.strategy", &spec["conversion"]["strategy"], &known));
+            causes.push(Cause::not_supported(
+                "spec.conversion.strategy",
+                &spec["conversion"]["strategy"],
+                &known,
+            ));
         }
     }
     versions_causes(spec, &mut causes);
@@ -63,12 +67,20 @@ fn name_causes(definition: &Value, causes: &mut Vec<Cause>) {
                       and must start and end with an alphanumeric character (e.g. 'example.com')";
         causes.push(Cause::invalid("spec.group", &spec["group"], detail));
     } else if !group.contains('.') {
-        causes.push(Cause::invalid("spec.group", &spec["group"], "should be a domain with at least one dot"));
+        causes.push(Cause::invalid(
+            "spec.group",
+            &spec["group"],
+            "should be a domain with at least one dot",
+        ));
     }
     let wanted = format!("{}.{group}", text(&names["plural"]));
     if text(&definition["metadata"]["name"]) != wanted {
         let detail = "must be spec.names.plural+\".\"+spec.group";
-        causes.push(Cause::invalid("metadata.name", json!(text(&definition["metadata"]["name"])), detail));
+        causes.push(Cause::invalid(
+            "metadata.name",
+            json!(text(&definition["metadata"]["name"])),
+            detail,
+        ));
     }
     let label_detail = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
                         alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', \
@@ -82,7 +94,11 @@ fn name_causes(definition: &Value, causes: &mut Vec<Cause>) {
     };
     let lower_case_only = |name: &str| name.chars().any(char::is_uppercase);
     for name in ["plural", "singular", "kind", "listKind"] {
-        check_label(format!("spec.names.{name}"), text(&names[name]), name == "plural" || name == "kind");
+        check_label(
+            format!("spec.names.{name}"),
+            text(&names[name]),
+            name == "plural" || name == "kind",
+        );
     }
     for list in ["shortNames", "categories"] {
         for (index, name) in texts(&names[list]).iter().enumerate() {
@@ -91,7 +107,11 @@ fn name_causes(definition: &Value, causes: &mut Vec<Cause>) {
     }
     for name in ["plural", "singular"] {
         if lower_case_only(text(&names[name])) {
-            causes.push(Cause::invalid(format!("spec.names.{name}"), &names[name], label_detail));
+            causes.push(Cause::invalid(
+                format!("spec.names.{name}"),
+                &names[name],
+                label_detail,
+            ));
         }
     }
     if !text(&names["kind"]).is_empty() && names["kind"] == names["listKind"] {
@@ -102,7 +122,10 @@ fn name_causes(definition: &Value, causes: &mut Vec<Cause>) {
 
 fn versions_causes(spec: &Value, causes: &mut Vec<Cause>) {
     let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let storage = versions.iter().filter(|version| version["storage"] == true).count();
+    let storage = versions
+        .iter()
+        .filter(|version| version["storage"] == true)
+        .count();
     if storage != 1 {
         let detail = "must have exactly one version marked as storage version";
         let names: Vec<&str> = versions.iter().map(|version| text(&version["name"])).collect();
@@ -116,12 +139,23 @@ fn versions_causes(spec: &Value, causes: &mut Vec<Cause>) {
                           alphabetic character, and end with an alphanumeric character";
             causes.push(Cause::invalid(format!("{field}.name"), json!(name), detail));
         }
-        if versions[..index].iter().any(|earlier| earlier["name"] == version["name"]) {
-            causes.push(Cause::invalid("spec.versions", json!(name), "must contain unique version names"));
+        if versions[..index]
+            .iter()
+            .any(|earlier| earlier["name"] == version["name"])
+        {
+            causes.push(Cause::invalid(
+                "spec.versions",
+                json!(name),
+                "must contain unique version names",
+            ));
         }
         if !text(&version["deprecationWarning"]).is_empty() && version["deprecated"] != true {
             let detail = "can only be set for deprecated versions";
-            causes.push(Cause::invalid(format!("{field}.deprecationWarning"), &version["deprecationWarning"], detail));
+            causes.push(Cause::invalid(
+                format!("{field}.deprecationWarning"),
+                &version["deprecationWarning"],
+                detail,
+            ));
         }
         let schema_field = format!("{field}.schema.openAPIV3Schema");
         match version["schema"].get("openAPIV3Schema") {
@@ -135,7 +169,12 @@ fn versions_causes(spec: &Value, causes: &mut Vec<Cause>) {
 }
 
 fn subresource_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
-    let Some(scale) = version["subresources"].get("scale").filter(|scale| scale.is_object()) else { return };
+    let Some(scale) = version["subresources"]
+        .get("scale")
+        .filter(|scale| scale.is_object())
+    else {
+        return;
+    };
     let rules: [(&str, &[&str], bool); 3] = [
         ("specReplicasPath", &[".spec."], true),
         ("statusReplicasPath", &[".status."], true),
@@ -157,7 +196,12 @@ fn subresource_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
 }
 
 fn column_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
-    for (index, column) in version["additionalPrinterColumns"].as_array().into_iter().flatten().enumerate() {
+    for (index, column) in version["additionalPrinterColumns"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         let field = format!("{field}.additionalPrinterColumns[{index}]");
         if text(&column["name"]).is_empty() {
             causes.push(Cause::required(format!("{field}.name"), ""));
@@ -178,7 +222,11 @@ fn column_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
             path => {
                 if let Err(error) = JsonPath::parse(path) {
                     let detail = format!("is an invalid JSON path: {error}");
-                    causes.push(Cause::invalid(format!("{field}.jsonPath"), &column["jsonPath"], &detail));
+                    causes.push(Cause::invalid(
+                        format!("{field}.jsonPath"),
+                        &column["jsonPath"],
+                        &detail,
+                    ));
                 }
             }
         }
@@ -186,14 +234,24 @@ fn column_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
 }
 
 fn selectable_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
-    let declared = version["selectableFields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let declared = version["selectableFields"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     if declared.len() > SELECTABLE_FIELDS_MAX {
-        causes.push(Cause::too_many(format!("{field}.selectableFields"), declared.len(), SELECTABLE_FIELDS_MAX));
+        causes.push(Cause::too_many(
+            format!("{field}.selectableFields"),
+            declared.len(),
+            SELECTABLE_FIELDS_MAX,
+        ));
     }
     for (index, selectable) in declared.iter().enumerate() {
         let path_field = format!("{field}.selectableFields[{index}].jsonPath");
         let path = text(&selectable["jsonPath"]);
-        if declared[..index].iter().any(|earlier| earlier["jsonPath"] == selectable["jsonPath"]) {
+        if declared[..index]
+            .iter()
+            .any(|earlier| earlier["jsonPath"] == selectable["jsonPath"])
+        {
             causes.push(Cause::duplicate(&path_field, &selectable["jsonPath"]));
         }
         if path.is_empty() {
@@ -201,7 +259,11 @@ fn selectable_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
             continue;
         }
         let steps: Vec<&str> = path.trim_start_matches('.').split('.').collect();
-        let schema = steps.iter().fold(&version["schema"]["openAPIV3Schema"], |node, step| &node["properties"][*step]);
+        let schema = steps
+            .iter()
+            .fold(&version["schema"]["openAPIV3Schema"], |node, step| {
+                &node["properties"][*step]
+            });
         let detail = if !path.starts_with('.') || path.contains(['[', ']', '*']) {
             "is an invalid path: must be a simple path such as .spec.nodeName"
         } else if steps[0] == "metadata" {
@@ -221,13 +283,18 @@ fn selectable_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
 fn approval_causes(definition: &Value, causes: &mut Vec<Cause>) {
     const ANNOTATION: &str = "api-approved.kubernetes.io";
     let group = text(&definition["spec"]["group"]);
-    let protected = PROTECTED_GROUPS.iter().any(|suffix| group == *suffix || group.ends_with(&format!(".{suffix}")));
+    let protected = PROTECTED_GROUPS
+        .iter()
+        .any(|suffix| group == *suffix || group.ends_with(&format!(".{suffix}")));
     if protected && text(&definition["metadata"]["annotations"][ANNOTATION]).is_empty() {
         let detail = format!(
             "protected groups must have approval annotation \"{ANNOTATION}\", see \
              https://github.com/kubernetes/enhancements/pull/1111"
         );
-        causes.push(Cause::required(format!("metadata.annotations[{ANNOTATION}]"), &detail));
+        causes.push(Cause::required(
+            format!("metadata.annotations[{ANNOTATION}]"),
+            &detail,
+        ));
     }
 }
 
@@ -238,7 +305,11 @@ fn immutable_causes(spec: &Value, old: &Value, established: bool, causes: &mut V
         }
     };
     keep("spec.group", &spec["group"], &old["group"]);
-    keep("spec.names.plural", &spec["names"]["plural"], &old["names"]["plural"]);
+    keep(
+        "spec.names.plural",
+        &spec["names"]["plural"],
+        &old["names"]["plural"],
+    );
     if established {
         keep("spec.scope", &spec["scope"], &old["scope"]);
         keep("spec.names.kind", &spec["names"]["kind"], &old["names"]["kind"]);
@@ -246,6 +317,11 @@ fn immutable_causes(spec: &Value, old: &Value, established: bool, causes: &mut V
 }
 
 fn established(definition: &Value) -> bool {
-    let conditions = definition["status"]["conditions"].as_array().into_iter().flatten();
-    conditions.into_iter().any(|one| one["type"] == "Established" && one["status"] == "True")
+    let conditions = definition["status"]["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    conditions
+        .into_iter()
+        .any(|one| one["type"] == "Established" && one["status"] == "True")
 }

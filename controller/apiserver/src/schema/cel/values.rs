@@ -20,13 +20,20 @@ pub(super) fn to_cel(functions: &Context<'static>, schema: &Schema, value: &Valu
             (_, Some(integer), _) => CelValue::Int(integer),
             (_, None, Some(integer)) => CelValue::UInt(integer),
             // An integer may be written 3.0, and whole numbers of that size convert exactly.
-            (Some(ValueType::Integer), None, None) => CelValue::Int(number.as_f64().unwrap_or_default() as i64),
+            (Some(ValueType::Integer), None, None) => {
+                CelValue::Int(number.as_f64().unwrap_or_default() as i64)
+            }
             (_, None, None) => CelValue::Float(number.as_f64().unwrap_or(f64::NAN)),
         },
         Value::String(text) => text_to_cel(functions, schema, text),
         Value::Array(items) => {
             let item_schema = schema.items.as_deref().unwrap_or(&UNTYPED);
-            CelValue::List(Arc::new(items.iter().map(|item| to_cel(functions, item_schema, item)).collect()))
+            CelValue::List(Arc::new(
+                items
+                    .iter()
+                    .map(|item| to_cel(functions, item_schema, item))
+                    .collect(),
+            ))
         }
         Value::Object(fields) => {
             let is_map = !matches!(schema.additional, Additional::None);
@@ -36,7 +43,9 @@ pub(super) fn to_cel(functions: &Context<'static>, schema: &Schema, value: &Valu
                 let name = if is_map { name.clone() } else { escape(name) };
                 (Key::String(Arc::new(name)), converted)
             });
-            CelValue::Map(Map { map: Arc::new(entries.collect::<HashMap<_, _>>()) })
+            CelValue::Map(Map {
+                map: Arc::new(entries.collect::<HashMap<_, _>>()),
+            })
         }
     }
 }
@@ -70,13 +79,35 @@ fn text_to_cel(functions: &Context<'static>, schema: &Schema, text: &str) -> Cel
 /// The name of a field in CEL: reserved words and characters that are not letters are spelled out.
 pub fn escape(name: &str) -> String {
     const RESERVED: [&str; 21] = [
-        "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",
-        "let", "loop", "package", "namespace", "return", "var", "void", "while",
+        "true",
+        "false",
+        "null",
+        "in",
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
     ];
     if RESERVED.contains(&name) {
         return format!("__{name}__");
     }
-    name.replace("__", "__underscores__").replace('.', "__dot__").replace('-', "__dash__").replace('/', "__slash__")
+    name.replace("__", "__underscores__")
+        .replace('.', "__dot__")
+        .replace('-', "__dash__")
+        .replace('/', "__slash__")
 }
 
 #[cfg(test)]
