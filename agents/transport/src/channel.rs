@@ -275,9 +275,8 @@ impl Receiver {
         if !self.open {
             return Err(Error::Closed);
         }
-        let outcome = match tokio::time::timeout(within, self.next()).await {
-            Ok(outcome) => outcome,
-            Err(_) => return Err(Error::Deadline(within)),
+        let Ok(outcome) = tokio::time::timeout(within, self.next()).await else {
+            return Err(Error::Deadline(within));
         };
         match &outcome {
             Ok(Some(_)) => {}

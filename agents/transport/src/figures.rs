@@ -191,7 +191,7 @@ impl RateEstimator {
 
         let mut rates: Vec<u64> = real().map(|sample| sample.rate).collect();
         rates.sort_unstable();
-        let newest_real = real().last();
+        let newest_real = real().next_back();
         if let (Some(median), Some(newest)) = (quantile(&rates, 0.5), newest_real) {
             rates.extend(bounds().map(|sample| sample.rate).filter(|rate| *rate > median));
             rates.sort_unstable();

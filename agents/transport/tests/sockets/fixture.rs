@@ -13,7 +13,20 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) const PHAROS: &str = "pharos";
 pub(crate) const SKERRY: &str = "skerry";
 
+/// Peers are patient, so that a machine that stalls for a second loses none.
 pub(crate) fn config() -> Config {
+    let limits = Limits {
+        idle_timeout: Duration::from_secs(10),
+        ..Limits::default()
+    };
+    Config {
+        limits,
+        ..impatient()
+    }
+}
+
+/// Peers are lost as quickly as in earnest.
+pub(crate) fn impatient() -> Config {
     let listen = "127.0.0.1:0".parse().unwrap();
     Config {
         probing: None,
@@ -28,6 +41,13 @@ pub(crate) fn emulated(seed: u64) -> Config {
             ..Emulation::default()
         }),
         ..config()
+    }
+}
+
+pub(crate) fn impatient_emulated(seed: u64) -> Config {
+    Config {
+        limits: Limits::default(),
+        ..emulated(seed)
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use transport::{Conditions, Config, Endpoint, Event, Identity, Kind, PeerState, channel};
 
-use crate::fixture::{DEADLINE, PHAROS, SKERRY, config, emulated, frame, pair, peer, session, soon, state};
+use crate::fixture::{
+    DEADLINE, PHAROS, SKERRY, config, frame, impatient, impatient_emulated, pair, peer, session, soon, state,
+};
 
 #[tokio::test]
 async fn a_peer_that_stops_says_so_and_its_sessions_end_with_the_reason() {
@@ -48,7 +50,7 @@ fn runtime() -> Runtime {
 fn keep(identity_folder: &std::path::Path) -> Config {
     Config {
         identity: Identity::load_or_make(identity_folder).unwrap(),
-        ..config()
+        ..impatient()
     }
 }
 
@@ -56,7 +58,7 @@ fn keep(identity_folder: &std::path::Path) -> Config {
 fn a_peer_that_dies_silently_is_lost_and_is_connected_again_when_it_is_back() {
     let folder = tempfile::tempdir().unwrap();
     let (home, away) = (runtime(), runtime());
-    let pharos = home.block_on(async { Endpoint::bind(config()).unwrap() });
+    let pharos = home.block_on(async { Endpoint::bind(impatient()).unwrap() });
     let skerry = away.block_on(async { Endpoint::bind(keep(folder.path())).unwrap() });
     let address = skerry.local_address().unwrap();
     skerry.set_peers(vec![peer(PHAROS, &pharos, false)]).unwrap();
@@ -89,7 +91,7 @@ fn a_peer_that_dies_silently_is_lost_and_is_connected_again_when_it_is_back() {
 
 #[tokio::test]
 async fn a_cut_link_is_seen_by_both_ends_and_a_mended_one_is_used_again() {
-    let (pharos, skerry) = pair(emulated(1), emulated(2)).await;
+    let (pharos, skerry) = pair(impatient_emulated(1), impatient_emulated(2)).await;
     pharos.emulate(SKERRY, Conditions::severed()).unwrap();
     skerry.emulate(PHAROS, Conditions::severed()).unwrap();
     let is_lost = |state: &PeerState| matches!(state, PeerState::Lost { .. });
