@@ -4,7 +4,7 @@
 //!
 //! | question | answered by | refusal |
 //! | --- | --- | --- |
-//! | who is it? | the gate: client certificate or bearer token | 401 Unauthorized |
+//! | who is it? | [`gate`]: client certificate ([`certificates`]) or bearer token ([`tokens`]) | 401 Unauthorized |
 //! | may they do such a thing at all? | [`Authorizer::authorize`], before a body is read | 403 Forbidden |
 //! | may they do it to *this* object? | [`Authorizer::admit`], called by the verbs | 403 Forbidden |
 //!
@@ -24,13 +24,16 @@ use crate::status::Status;
 pub mod attributes;
 pub mod authority;
 pub mod certificates;
+pub mod gate;
 pub mod kubeconfig;
 mod private_file;
 pub mod refusal;
+pub mod reviews;
 pub mod rules;
 pub mod tokens;
 
 pub use attributes::RequestAttributes;
+pub use gate::{Gate, Peer};
 pub use refusal::refusal;
 pub use rules::Chain;
 
@@ -133,12 +136,13 @@ pub trait Authorizer: Send + Sync {
     }
 }
 
-/// Who makes a request and what it asks: in the extensions of every request that passed the gate.
+/// Who makes a request and what it asks: in the extensions of every request that passed the [`gate`].
 #[derive(Clone)]
 pub struct Caller {
     /// The request, as authorizers see it.
     pub attributes: Arc<RequestAttributes>,
     authorizer: Arc<dyn Authorizer>,
+    tokens: Option<Arc<tokens::Tokens>>,
 }
 
 impl Caller {
@@ -147,6 +151,15 @@ impl Caller {
         Self {
             attributes: Arc::new(attributes),
             authorizer,
+            tokens: None,
+        }
+    }
+
+    /// The same caller, at a server that issues and verifies tokens.
+    pub fn with_tokens(self, tokens: Arc<tokens::Tokens>) -> Self {
+        Self {
+            tokens: Some(tokens),
+            ..self
         }
     }
 
@@ -161,6 +174,16 @@ impl Caller {
     /// The user.
     pub fn user(&self) -> &UserInfo {
         &self.attributes.user
+    }
+
+    /// Issues and verifies tokens, if the server does.
+    pub fn tokens(&self) -> Option<&tokens::Tokens> {
+        self.tokens.as_deref()
+    }
+
+    /// What the server's authorizers say about some other request.
+    pub async fn decide(&self, attributes: &RequestAttributes) -> Decision {
+        self.authorizer.authorize(attributes).await
     }
 
     /// Asks whether this object may be touched; see [`Authorizer::admit`] for what to pass.

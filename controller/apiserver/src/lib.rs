@@ -6,11 +6,16 @@
 //! A request passes `auth` (who is it, may they), `routes` (what is asked), a verb of `verbs` (the rules of HTTP and metadata),
 //! `kinds` (the rules of the object's kind) and `store` (the one place where something changes).
 
+mod audit;
 pub mod auth;
+pub mod controllers;
 pub mod discovery;
+mod expiry;
+mod garbage;
 pub mod health;
 pub mod kinds;
 pub mod metrics;
+pub mod namespace;
 pub mod negotiation;
 pub mod objects;
 pub mod openapi;
@@ -21,6 +26,7 @@ pub mod protobuf;
 pub mod routes;
 pub mod schema;
 pub mod selector;
+pub mod serve;
 mod server;
 pub mod status;
 pub mod storage;

@@ -118,7 +118,7 @@ impl RequestAttributes {
     }
 }
 
-fn asks_to_watch(query: Option<&str>) -> bool {
+pub(crate) fn asks_to_watch(query: Option<&str>) -> bool {
     parameter(query, "watch").is_some_and(|value| value.is_empty() || value == "true" || value == "1")
 }
 

@@ -38,6 +38,10 @@ impl Authorizer for Chain {
         if attributes.user.is_in(MASTERS) || is_open(attributes) {
             return Decision::Allow;
         }
+        // Nobody can be let in without an identity by mistake of an injected authorizer.
+        if !attributes.user.is_in(AUTHENTICATED) {
+            return Decision::Deny(String::new());
+        }
         for authorizer in &self.injected {
             match authorizer.authorize(attributes).await {
                 Decision::NoOpinion => {}

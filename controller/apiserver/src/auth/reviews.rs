@@ -1,0 +1,270 @@
+//! Answers to questions about identity and permission: the resources of `authentication.k8s.io` and
+//! `authorization.k8s.io`, which store nothing (`kubectl auth whoami`, `kubectl auth can-i`), and TokenRequest.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{Caller, Decision, RequestAttributes, UserInfo};
+use crate::status::Status;
+
+/// Lifetime of a requested token when the request names none, as upstream.
+const TOKEN_SECONDS: u64 = 3600;
+/// Bounds of what a request may name, as upstream: ten minutes, and 2^32 seconds.
+const TOKEN_SECONDS_BOUNDS: std::ops::RangeInclusive<u64> = 600..=1 << 32;
+
+/// Answers the review `body` (an object of the wire form) that was created as `resource` (plural). The answer is the
+/// same object with its `status`.
+///
+/// # Errors
+/// 404 for a resource that is no review, 400 for a review that does not say what it asks.
+pub async fn answer(caller: &Caller, resource: &str, mut body: Value) -> Result<Value, Status> {
+    let spec = body["spec"].clone();
+    let status = match resource {
+        "selfsubjectreviews" => json!({ "userInfo": user_value(caller.user()) }),
+        "selfsubjectaccessreviews" => access(caller, caller.user().clone(), &spec).await?,
+        "subjectaccessreviews" | "localsubjectaccessreviews" => {
+            access(caller, reviewed_user(&spec)?, &spec).await?
+        }
+        // Authorizers are functions, not lists of rules: what they allow can be asked, but not enumerated.
+        "selfsubjectrulesreviews" => json!({
+            "resourceRules": if caller.user().is_in(super::MASTERS) {
+                json!([{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }])
+            } else {
+                json!([])
+            },
+            "nonResourceRules": [{ "verbs": ["get"], "nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*",
+                "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version"] }],
+            "incomplete": !caller.user().is_in(super::MASTERS),
+            "evaluationError": if caller.user().is_in(super::MASTERS) {
+                json!("")
+            } else {
+                json!("the authorizers of this server do not list rules; ask with a SelfSubjectAccessReview")
+            },
+        }),
+        "tokenreviews" => token_review(caller, &spec)?,
+        _ => return Err(Status::no_such_resource()),
+    };
+    body["status"] = status;
+    Ok(body)
+}
+
+/// Answers a TokenRequest for the ServiceAccount `namespace`/`name` of this `uid`, which exists.
+///
+/// # Errors
+/// 400 for a lifetime out of bounds; 500 when no token can be made.
+pub fn request_token(
+    caller: &Caller,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+    mut body: Value,
+) -> Result<Value, Status> {
+    let tokens = caller
+        .tokens()
+        .ok_or_else(|| Status::internal("this server issues no tokens"))?;
+    let seconds = body["spec"]["expirationSeconds"]
+        .as_u64()
+        .unwrap_or(TOKEN_SECONDS);
+    if !TOKEN_SECONDS_BOUNDS.contains(&seconds) {
+        let bounds = TOKEN_SECONDS_BOUNDS;
+        return Err(Status::bad_request(format!(
+            "spec.expirationSeconds: {seconds} must be between {} and {}",
+            bounds.start(),
+            bounds.end()
+        )));
+    }
+    let audiences: Vec<String> = strings(&body["spec"]["audiences"]);
+    let groups = [
+        "system:serviceaccounts".to_owned(),
+        format!("system:serviceaccounts:{namespace}"),
+    ];
+    let user = UserInfo {
+        uid: uid.to_owned(),
+        ..UserInfo::authenticated(format!("system:serviceaccount:{namespace}:{name}"), groups)
+    };
+    let (now, lifetime) = (Timestamp::now(), Duration::from_secs(seconds));
+    let token = tokens
+        .issue(&user, &audiences, lifetime, now)
+        .map_err(Status::internal)?;
+    let until = Timestamp::from_second((now + lifetime).as_second()).expect("within a century of now");
+    body["spec"]["expirationSeconds"] = json!(seconds);
+    body["status"] = json!({ "token": token, "expirationTimestamp": until.to_string() });
+    Ok(body)
+}
+
+async fn access(caller: &Caller, user: UserInfo, spec: &Value) -> Result<Value, Status> {
+    let attributes = asked_attributes(user, spec)?;
+    Ok(match caller.decide(&attributes).await {
+        Decision::Allow => json!({ "allowed": true }),
+        Decision::Deny(reason) if !reason.is_empty() => {
+            json!({ "allowed": false, "denied": true, "reason": reason })
+        }
+        Decision::Deny(_) | Decision::NoOpinion => json!({ "allowed": false }),
+    })
+}
+
+fn asked_attributes(user: UserInfo, spec: &Value) -> Result<RequestAttributes, Status> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let resource = &spec["resourceAttributes"];
+    let path = &spec["nonResourceAttributes"];
+    match (resource.is_object(), path.is_object()) {
+        (true, false) => Ok(RequestAttributes {
+            user,
+            verb: text(&resource["verb"]),
+            group: text(&resource["group"]),
+            version: text(&resource["version"]),
+            resource: text(&resource["resource"]),
+            subresource: text(&resource["subresource"]),
+            namespace: text(&resource["namespace"]),
+            name: text(&resource["name"]),
+            resource_request: true,
+            field_selector: asked_selection(&resource["fieldSelector"]),
+            ..RequestAttributes::default()
+        }),
+        (false, true) => Ok(RequestAttributes {
+            user,
+            verb: text(&path["verb"]),
+            path: text(&path["path"]),
+            ..RequestAttributes::default()
+        }),
+        _ => Err(Status::bad_request(
+            "spec.resourceAttributes: Required value: exactly one of resourceAttributes and nonResourceAttributes is to \
+             be given",
+        )),
+    }
+}
+
+/// The single values that the field selector of a review demands.
+fn asked_selection(selector: &Value) -> Vec<(String, String)> {
+    let requirements = selector["requirements"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    requirements
+        .iter()
+        .filter(|requirement| requirement["operator"] == "In")
+        .filter_map(|requirement| match strings(&requirement["values"]).as_slice() {
+            [only] => Some((requirement["key"].as_str()?.to_owned(), only.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn reviewed_user(spec: &Value) -> Result<UserInfo, Status> {
+    let name = spec["user"].as_str().unwrap_or_default().to_owned();
+    let groups = strings(&spec["groups"]);
+    if name.is_empty() && groups.is_empty() {
+        return Err(Status::bad_request(
+            "spec.user: Required value: at least one of user and groups is to be given",
+        ));
+    }
+    Ok(UserInfo {
+        name,
+        groups,
+        uid: spec["uid"].as_str().unwrap_or_default().to_owned(),
+        ..UserInfo::default()
+    })
+}
+
+fn token_review(caller: &Caller, spec: &Value) -> Result<Value, Status> {
+    let token = spec["token"].as_str().filter(|token| !token.is_empty());
+    let token =
+        token.ok_or_else(|| Status::bad_request("spec.token: Required value: the token to review"))?;
+    let user = caller
+        .tokens()
+        .and_then(|tokens| tokens.verify(token, Timestamp::now()));
+    Ok(match user {
+        Some(user) => {
+            json!({ "authenticated": true, "user": user_value(&user), "audiences": [super::tokens::ISSUER] })
+        }
+        None => json!({ "authenticated": false, "error": "the token is unknown, meant for others, or over" }),
+    })
+}
+
+fn user_value(user: &UserInfo) -> Value {
+    let UserInfo {
+        name,
+        uid,
+        groups,
+        extra,
+    } = user;
+    let mut value = json!({ "username": name, "groups": groups });
+    if !uid.is_empty() {
+        value["uid"] = json!(uid);
+    }
+    if !extra.is_empty() {
+        value["extra"] = json!(extra);
+    }
+    value
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::auth::{Chain, MASTERS, tokens::Tokens};
+
+    fn caller(user: UserInfo) -> Caller {
+        let attributes = RequestAttributes {
+            user,
+            ..RequestAttributes::default()
+        };
+        Caller::new(attributes, Arc::new(Chain::default()))
+            .with_tokens(Arc::new(Tokens::ephemeral().unwrap()))
+    }
+
+    #[tokio::test]
+    async fn callers_learn_who_they_are_and_what_they_may() {
+        let jane = caller(UserInfo::authenticated("jane", ["a"]));
+        let said = answer(&jane, "selfsubjectreviews", json!({})).await.unwrap();
+        assert_eq!(said["status"]["userInfo"]["username"], "jane");
+        let asked = json!({ "spec": { "resourceAttributes": { "verb": "delete", "resource": "nodes" } } });
+        let said = answer(&jane, "selfsubjectaccessreviews", asked.clone())
+            .await
+            .unwrap();
+        assert_eq!(said["status"]["allowed"], false);
+        let admin = caller(UserInfo::authenticated("root", [MASTERS]));
+        let said = answer(&admin, "selfsubjectaccessreviews", asked).await.unwrap();
+        assert_eq!(said["status"]["allowed"], true);
+        assert_eq!(
+            answer(&admin, "selfsubjectaccessreviews", json!({}))
+                .await
+                .unwrap_err()
+                .code,
+            400
+        );
+    }
+
+    #[tokio::test]
+    async fn a_requested_token_is_its_service_account() {
+        let admin = caller(UserInfo::loopback());
+        let granted = request_token(&admin, "ns", "robot", "u1", json!({ "spec": {} })).unwrap();
+        let token = granted["status"]["token"].clone();
+        let review = json!({ "spec": { "token": token } });
+        let said = answer(&admin, "tokenreviews", review).await.unwrap();
+        assert_eq!(
+            said["status"]["user"]["username"],
+            "system:serviceaccount:ns:robot"
+        );
+        let short = json!({ "spec": { "expirationSeconds": 1 } });
+        assert_eq!(
+            request_token(&admin, "ns", "robot", "u1", short)
+                .unwrap_err()
+                .code,
+            400
+        );
+    }
+}
