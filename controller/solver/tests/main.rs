@@ -1,4 +1,6 @@
-//! The solver's suites: properties that hold for every problem, and scenarios that are told one by one.
+//! The solver's suites: properties that hold for every problem, scenarios and explanations that are told one by one.
 
+mod explanations;
 mod properties;
+mod scenarios;
 mod support;

@@ -159,7 +159,7 @@ pub(crate) fn message_latency(link: &Link) -> Nanos {
 
 /// Price of so many bytes on a link.
 pub(crate) fn traffic_cost(link: &Link, bytes: Bytes) -> u64 {
-    let cost = u128::from(bytes.0) * u128::from(link.price_per_mebibyte.0) >> 20;
+    let cost = u128::from(bytes.0) * u128::from(link.price_per_mebibyte.0) / (1 << 20);
     u64::try_from(cost).unwrap_or(u64::MAX).min(LONGEST.0)
 }
 

@@ -157,6 +157,11 @@ impl Objective {
         self.ttft_promise.is_some() || self.tpot_promise.is_some()
     }
 
+    /// Whether any chunk waits for another.
+    pub(super) fn has_bottleneck(&self) -> bool {
+        self.further_chunks > 0
+    }
+
     /// The objective of these sums, or a bound for it if they are bounds.
     pub(super) fn value(&self, sums: &Element) -> u64 {
         let waiting = sums.busy.saturating_mul(self.further_chunks);

@@ -11,7 +11,8 @@ use super::instance::{Element, Instance, NEVER};
 pub(super) struct Completion {
     num_nodes: usize,
     cost: Table,
-    busy: Table,
+    /// Only where prompts have several chunks, which wait for the bottleneck.
+    busy: Option<Table>,
     /// Only where the service has promises; otherwise nobody asks.
     ttft: Option<Table>,
     tpot: Option<Table>,
@@ -43,7 +44,11 @@ impl Completion {
         } else {
             None
         };
-        let busy = Table::new(instance, head, &way_back, |element| element.busy, u64::max, meter)?;
+        let busy = if instance.objective.has_bottleneck() {
+            Some(Table::new(instance, head, &way_back, |element| element.busy, u64::max, meter)?)
+        } else {
+            None
+        };
         Some(Self {
             num_nodes: instance.num_nodes(),
             cost,
@@ -61,7 +66,7 @@ impl Completion {
             cost: self.cost.entered[at],
             ttft: of(&self.ttft),
             tpot: of(&self.tpot),
-            busy: self.busy.entered[at],
+            busy: of(&self.busy),
         }
     }
 
@@ -73,7 +78,7 @@ impl Completion {
             cost: self.cost.ended[at],
             ttft: of(&self.ttft),
             tpot: of(&self.tpot),
-            busy: self.busy.ended[at],
+            busy: of(&self.busy),
         }
     }
 

@@ -1,0 +1,92 @@
+//! A service without a pipeline in prose.
+
+use super::Page;
+use crate::problem::Exclusion;
+use crate::solution::{Cause, Infeasible, NodeReason, Remedy};
+
+impl Page<'_> {
+    pub(super) fn infeasible(&mut self, infeasible: &Infeasible) {
+        self.line(format_args!("cannot be placed: {}", cause(&infeasible.cause)));
+        for report in &infeasible.nodes {
+            let node = self.node(report.node);
+            self.line(format_args!("  node       {node} {}", reason(&report.reason)));
+        }
+        for remedy in &infeasible.remedies {
+            let remedy = self.remedy(remedy);
+            self.line(format_args!("  would do   {remedy}"));
+        }
+    }
+
+    fn remedy(&self, remedy: &Remedy) -> String {
+        match *remedy {
+            Remedy::Memory { node, extra } => format!("{extra} more memory on {}", self.node(node)),
+            Remedy::Concurrency { sessions } => format!("a concurrency of {sessions}"),
+            Remedy::Context { tokens } => format!("a context of {tokens} tokens"),
+            Remedy::AllowSplit => "allowing the modes Split and MultiHop".to_owned(),
+        }
+    }
+}
+
+fn cause(cause: &Cause) -> String {
+    match *cause {
+        Cause::NoCandidate {
+            best_quality_milli,
+            asked_milli,
+        } => {
+            format!(
+                "no model variant is good enough (best {best_quality_milli}, asked {asked_milli} thousandths)"
+            )
+        }
+        Cause::ContextTooLong { longest, asked } => {
+            format!(
+                "a context of {asked} tokens is asked, {longest} is the longest that a candidate was trained for"
+            )
+        }
+        Cause::NoModeImplemented => "this solver implements none of the allowed modes yet".to_owned(),
+        Cause::NoUsableNode => "no node may be used".to_owned(),
+        Cause::NotEnoughMemory { needed, available } => {
+            format!("the smallest candidate needs {needed}, all usable nodes together have {available} free")
+        }
+        Cause::NoNodeHoldsTheWhole {
+            needed,
+            largest,
+            splittable,
+        } => {
+            let forbids = if splittable {
+                "the allowed modes forbid a split"
+            } else {
+                "the model cannot be split"
+            };
+            format!("one node would need {needed}, the largest has {largest} free, and {forbids}")
+        }
+        Cause::NoChain { proven: true } => {
+            "there is memory, but no chain of nodes joins it legally".to_owned()
+        }
+        Cause::NoChain { proven: false } => {
+            "no chain of nodes was found before the work budget ended".to_owned()
+        }
+    }
+}
+
+pub(super) fn reason(reason: &NodeReason) -> String {
+    match *reason {
+        NodeReason::Excluded(Exclusion::NotReady) => "is not ready".to_owned(),
+        NodeReason::Excluded(Exclusion::Unschedulable) => "takes no new stages".to_owned(),
+        NodeReason::Excluded(Exclusion::Taint) => "has a taint that is not tolerated".to_owned(),
+        NodeReason::Excluded(Exclusion::NotSelected) => "is not selected by the service".to_owned(),
+        NodeReason::Excluded(Exclusion::EngineUnsupported) => {
+            "has an engine that cannot run this model".to_owned()
+        }
+        NodeReason::BatteryLow { charge, reserve } => format!("has {charge} left, its reserve is {reserve}"),
+        NodeReason::SpeedUnknown => "has neither measured nor declared speed for this model".to_owned(),
+        NodeReason::NoCompute => "gives models no compute".to_owned(),
+        NodeReason::TierNotAllowed => "is of a tier that no allowed mode uses".to_owned(),
+        NodeReason::Untrusted => "is not trusted with text".to_owned(),
+        NodeReason::MemoryTooSmall { free, smallest_stage } => {
+            format!("has {free} free, the smallest stage needs {smallest_stage}")
+        }
+        NodeReason::CouldHold { free, layers, whole } => {
+            format!("has {free} free, enough for {layers} of the layers; the whole needs {whole}")
+        }
+    }
+}
