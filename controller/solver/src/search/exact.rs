@@ -98,6 +98,11 @@ pub(super) fn prove(
         if head_bound >= limit {
             break;
         }
+        if !meter.spend(0) {
+            // Heads come in the order of their bounds, so this one's holds for all that are left.
+            proof.lower_bound = proof.lower_bound.min(head_bound);
+            break;
+        }
         let of_head = prove_head(&instance, head, head_bound, count, limit, meter);
         proof.lower_bound = proof.lower_bound.min(of_head.lower_bound);
         if of_head.best.is_some() {

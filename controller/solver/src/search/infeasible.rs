@@ -32,7 +32,10 @@ pub(super) fn infeasible(
         })
         .collect();
     let cause = cause(survey, proven);
-    let remedies = if survey.usable.is_empty() || matches!(cause, Cause::NoModeImplemented) {
+    // Without a proof that there is no pipeline, no change is known to be needed.
+    let hopeless = survey.usable.is_empty()
+        || matches!(cause, Cause::NoModeImplemented | Cause::NoChain { proven: false });
+    let remedies = if hopeless {
         Vec::new()
     } else {
         remedies(survey, links, &mut meter)

@@ -287,6 +287,11 @@ impl<'p> Instance<'p> {
         near.chain(far).chain(close)
     }
 
+    /// Whether the node can hold everything from `start` to the last layer.
+    pub(super) fn closes(&self, node: usize, start: u32) -> bool {
+        self.rooms[node].closes[start as usize]
+    }
+
     /// What a stage adds.
     pub(super) fn stage(&self, node: usize, start: u32, end: u32) -> Element {
         let elements = &self.stages[node];

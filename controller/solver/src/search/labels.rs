@@ -62,6 +62,9 @@ pub(super) struct Found {
 /// Pipelines that a beam keeps, for the runner-up.
 const BEAM_KEEPS: usize = 4;
 
+/// Ways into a node that a beam follows at each boundary, at least.
+const BEAM_ENTRIES_MIN: usize = 4;
+
 const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy)]
@@ -155,7 +158,8 @@ impl Walk<'_> {
             }
             for (position, arc) in arcs.iter().enumerate() {
                 let node = arc.to as usize;
-                if arc.to == label.head || self.has_visited(&label, node, state) {
+                let too_short = label.stages + 1 >= self.count.max && !self.instance.closes(node, layer);
+                if arc.to == label.head || too_short || self.has_visited(&label, node, state) {
                     continue;
                 }
                 let sums = label.sums.then(arc.element);
@@ -308,6 +312,13 @@ impl Walk<'_> {
     }
 
     fn insert_entry(&self, entry: Entry, entries: &mut Vec<Entry>, state: &mut State<'_, '_>) -> bool {
+        if let Some(width) = self.width {
+            // A beam wants variety, not completeness: the most promising few for each node, whatever dominates what.
+            entries.push(entry);
+            entries.sort_by_key(|entry| entry.bound);
+            entries.truncate(BEAM_ENTRIES_MIN.max(2 * width / self.instance.num_nodes()));
+            return state.meter.spend(1);
+        }
         if entries.iter().any(|other| self.dominates(other, &entry)) {
             return state.meter.spend(entries.len() as u64);
         }

@@ -45,7 +45,14 @@ impl Completion {
             None
         };
         let busy = if instance.objective.has_bottleneck() {
-            Some(Table::new(instance, head, &way_back, |element| element.busy, u64::max, meter)?)
+            Some(Table::new(
+                instance,
+                head,
+                &way_back,
+                |element| element.busy,
+                u64::max,
+                meter,
+            )?)
         } else {
             None
         };

@@ -165,6 +165,9 @@ impl<'p> Survey<'p> {
             return false;
         };
         self.splittable().any(|index| {
+            if !meter.spend(self.problem.links.len() as u64) {
+                return false;
+            }
             let instance = self.instance(index);
             let Some(completion) = Completion::new(&instance, None, meter) else {
                 return false;
@@ -186,18 +189,18 @@ impl<'p> Survey<'p> {
         let mut prepared = Vec::new();
         for index in self.splittable() {
             let instance = self.instance(index);
-            // Beams of both kinds and of every candidate may take half of the budget between them.
-            let mut part = meter.part(1, 2 * self.candidates.len() as u64);
-            if let Some(completion) = Completion::new(&instance, None, &mut part) {
+            if let Some(completion) = Completion::new(&instance, None, meter) {
+                // Beams of both kinds and of every candidate may take a quarter of the budget between them.
+                let mut part = meter.part(1, 4 * self.candidates.len() as u64);
                 for kind in kinds(count) {
                     finds.split.extend(beam(&instance, &completion, kind, &mut part));
                 }
+                meter.absorb(&part);
                 let bounds = (0..instance.num_nodes()).map(|head| completion.bound(&instance, head));
                 prepared.push((bounds.min().unwrap_or(NEVER), instance, completion));
             } else {
                 finds.lower_bound = 0;
             }
-            meter.absorb(&part);
         }
         prepared.sort_by_key(|prepared| prepared.0);
         for (bound, instance, completion) in &prepared {
