@@ -40,11 +40,11 @@ pub struct Schema {
     /// Nulls anywhere below mean "absent", as in kinds that are decoded into structs.
     pub null_is_absent: bool,
     /// Fields by name.
-    pub properties: BTreeMap<String, Arc<Schema>>,
+    pub properties: BTreeMap<String, Arc<Self>>,
     /// Values of a map.
     pub additional: Additional,
     /// Items of a list.
-    pub items: Option<Arc<Schema>>,
+    pub items: Option<Arc<Self>>,
     /// How items of a list are told apart.
     pub list_type: ListType,
     /// Whether a map or object is replaced as a whole by server-side apply (`x-kubernetes-map-type: atomic`).

@@ -602,3 +602,15 @@ fn labels_and_finalizers_follow_their_rules() {
         warnings[0].starts_with("metadata.finalizers: \"bare\": prefer a domain-qualified finalizer name")
     );
 }
+
+#[test]
+fn a_new_namespace_is_active_and_stays_until_it_is_empty() {
+    let namespaces = builtin("", "v1", "namespaces");
+    let mut namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "edge", "labels": null}, "spec": {}, "status": {},
+    });
+    namespaces.admit(Operation::Create, &mut namespace, None, FieldValidation::Strict).unwrap();
+    assert_eq!(namespace["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "edge"}));
+    assert_eq!(namespace["spec"], json!({"finalizers": ["kubernetes"]}));
+    assert_eq!(namespace["status"], json!({"phase": "Active"}));
+}

@@ -216,12 +216,14 @@ async fn discovery_is_aggregated_for_those_who_ask() {
         json!(groups),
         json!([
             "apiextensions.k8s.io",
+            "authentication.k8s.io",
+            "authorization.k8s.io",
             "coordination.k8s.io",
             "edge.test",
             "events.k8s.io"
         ])
     );
-    let widgets = &list["items"][2]["versions"][0]["resources"][0];
+    let widgets = &list["items"][4]["versions"][0]["resources"][0];
     assert_eq!(widgets["resource"], "widgets");
     assert_eq!(
         widgets["responseKind"],
@@ -252,7 +254,7 @@ async fn older_clients_find_each_group_and_version() {
     assert_eq!(json_of(get("/api", &[]).await).await["versions"], json!(["v1"]));
     let groups = json_of(get("/apis", &[]).await).await;
     assert_eq!(
-        groups["groups"][2]["preferredVersion"],
+        groups["groups"][4]["preferredVersion"],
         json!({"groupVersion": "edge.test/v1", "version": "v1"})
     );
     assert_eq!(

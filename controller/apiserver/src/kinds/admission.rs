@@ -64,7 +64,7 @@ impl Resource {
         field_validation: FieldValidation,
     ) -> Result<Vec<String>, Rejection> {
         if !self.is_custom() {
-            builtin::rules::normalise(self, object);
+            builtin::rules::normalise(self, operation, object);
         }
         let mut warnings = metadata::finalizer_warnings(object);
         if let Some(schema) = &self.schema {

@@ -9,8 +9,8 @@ pub mod types;
 use std::sync::Arc;
 
 use super::{
-    ExtraSubresource, Form, Origin, Resource, STORED_VERBS, SelectableField, Storage, Subresources,
-    api_version,
+    ExtraSubresource, Form, Origin, REVIEW_VERBS, Resource, STORED_VERBS, SelectableField, Storage,
+    Subresources, api_version,
 };
 use crate::table::builtin as columns;
 
@@ -19,6 +19,12 @@ const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "
 
 /// All built-in resources.
 pub fn resources() -> Vec<Resource> {
+    let mut all = stored();
+    all.extend(reviews());
+    all
+}
+
+fn stored() -> Vec<Resource> {
     vec![
         namespace(),
         resource("", "v1", "ConfigMap", "configmaps")
@@ -61,6 +67,25 @@ pub fn resources() -> Vec<Resource> {
         .columns(columns::custom_resource_definition())
         .build(),
     ]
+}
+
+/// Questions that are answered and not kept.
+fn reviews() -> Vec<Resource> {
+    const REVIEWS: [(&str, &str, bool); 6] = [
+        ("authentication.k8s.io", "SelfSubjectReview", false),
+        ("authentication.k8s.io", "TokenReview", false),
+        ("authorization.k8s.io", "LocalSubjectAccessReview", true),
+        ("authorization.k8s.io", "SelfSubjectAccessReview", false),
+        ("authorization.k8s.io", "SelfSubjectRulesReview", false),
+        ("authorization.k8s.io", "SubjectAccessReview", false),
+    ];
+    let review = |(group, kind, namespaced): (&str, &str, bool)| {
+        let mut review = resource(group, "v1", kind, &format!("{}s", kind.to_lowercase())).build();
+        review.namespaced = namespaced;
+        review.verbs = REVIEW_VERBS;
+        review
+    };
+    REVIEWS.map(review).into()
 }
 
 fn namespace() -> Resource {

@@ -5,7 +5,7 @@ use std::fmt;
 /// A linked path on the stack of a walk: no allocation until it is printed.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'walk> {
-    parent: Option<&'walk Path<'walk>>,
+    parent: Option<&'walk Self>,
     step: Step<'walk>,
 }
 

@@ -3,9 +3,15 @@
 //! In short: every node has a type; `allOf`, `anyOf`, `oneOf` and `not` only constrain what is declared outside of them;
 //! what cannot be pruned, defaulted or applied is refused; defaults, patterns and CEL rules must themselves be right.
 
+mod branches;
+mod extensions;
+mod rules;
+
 use serde_json::{Map, Value, json};
 
-use super::cel::Rule;
+use self::branches::{branch_causes, branches};
+use self::extensions::extension_causes;
+use self::rules::rule_causes;
 use super::{Schema, ValueType};
 use crate::status::Cause;
 
@@ -19,20 +25,6 @@ const UNSUPPORTED: [&str; 7] = [
     "additionalItems",
     "deprecated",
 ];
-
-/// Keywords that describe a value's shape, and so may not stand inside `allOf`, `anyOf`, `oneOf` and `not`.
-const SHAPE: [&str; 8] = [
-    "description",
-    "title",
-    "default",
-    "nullable",
-    "additionalProperties",
-    "x-kubernetes-preserve-unknown-fields",
-    "x-kubernetes-embedded-resource",
-    "x-kubernetes-list-type",
-];
-
-const BRANCHES: [&str; 3] = ["allOf", "anyOf", "oneOf"];
 
 /// All causes for which the schema at `field` (such as `spec.versions[0].schema.openAPIV3Schema`) is not structural.
 pub fn validate(schema: &Value, field: &str) -> Vec<Cause> {
@@ -183,231 +175,6 @@ fn keyword_causes(keywords: &Map<String, Value>, field: &str, causes: &mut Vec<C
             &detail,
         ));
     }
-}
-
-fn extension_causes(node: &Value, field: &str, causes: &mut Vec<Cause>) {
-    let mut refuse = |name: &str, detail: &str| {
-        causes.push(Cause::invalid(format!("{field}.{name}"), &node[name], detail));
-    };
-    let value_type = node["type"].as_str();
-    if node["x-kubernetes-preserve-unknown-fields"] == false {
-        refuse(
-            "x-kubernetes-preserve-unknown-fields",
-            "must be true or undefined",
-        );
-    }
-    if node["x-kubernetes-preserve-unknown-fields"] == true && value_type.is_some_and(|name| name != "object")
-    {
-        refuse(
-            "type",
-            "must be object or empty if x-kubernetes-preserve-unknown-fields is true",
-        );
-    }
-    if node["x-kubernetes-embedded-resource"] == true {
-        if value_type != Some("object") {
-            refuse("type", "must be object if x-kubernetes-embedded-resource is true");
-        }
-        let says_something = node["properties"]
-            .as_object()
-            .is_some_and(|properties| !properties.is_empty());
-        if !says_something && node["x-kubernetes-preserve-unknown-fields"] != true {
-            let detail =
-                "must be set to true if x-kubernetes-embedded-resource is true and properties is empty";
-            refuse("x-kubernetes-preserve-unknown-fields", detail);
-        }
-    }
-    match node["x-kubernetes-map-type"].as_str() {
-        None => {}
-        Some("granular" | "atomic") if value_type == Some("object") => {}
-        Some("granular" | "atomic") => refuse("type", "must be object if x-kubernetes-map-type is specified"),
-        Some(_) => refuse("x-kubernetes-map-type", "must be one of \"atomic\", \"granular\""),
-    }
-    match node["x-kubernetes-list-type"].as_str() {
-        None => {}
-        Some("atomic" | "set" | "map") if value_type == Some("array") => {}
-        Some("atomic" | "set" | "map") => {
-            refuse("type", "must be array if x-kubernetes-list-type is specified")
-        }
-        Some(_) => refuse(
-            "x-kubernetes-list-type",
-            "must be one of \"atomic\", \"set\", \"map\"",
-        ),
-    }
-    list_key_causes(node, field, causes);
-}
-
-fn list_key_causes(node: &Value, field: &str, causes: &mut Vec<Cause>) {
-    let keys_field = format!("{field}.x-kubernetes-list-map-keys");
-    let keys = node["x-kubernetes-list-map-keys"].as_array();
-    let is_map = node["x-kubernetes-list-type"] == "map";
-    match keys {
-        None if is_map => causes.push(Cause::required(
-            &keys_field,
-            "must not be empty if x-kubernetes-list-type is map",
-        )),
-        Some(_) if !is_map => {
-            let detail = "must not be specified unless x-kubernetes-list-type is map";
-            causes.push(Cause::forbidden(&keys_field, detail));
-        }
-        _ => {}
-    }
-    let items = &node["items"];
-    if is_map && items["type"] != "object" {
-        let detail = "must be object if parent array's x-kubernetes-list-type is map";
-        causes.push(Cause::invalid(
-            format!("{field}.items.type"),
-            &items["type"],
-            detail,
-        ));
-        return;
-    }
-    let required = items["required"].as_array().cloned().unwrap_or_default();
-    for (index, key) in keys.into_iter().flatten().enumerate().filter(|_| is_map) {
-        let name = key.as_str().unwrap_or_default();
-        let property = &items["properties"][name];
-        let key_field = format!("{keys_field}[{index}]");
-        if property.is_null() {
-            let detail = "entries must all be names of item properties";
-            causes.push(Cause::invalid(key_field, key, detail));
-        } else if matches!(property["type"].as_str(), Some("object" | "array")) {
-            let detail = "entries must refer to item properties of scalar type";
-            causes.push(Cause::invalid(key_field, key, detail));
-        } else if !required.contains(key) && property.get("default").is_none() {
-            let detail = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required \
-                          property";
-            causes.push(Cause::required(
-                format!("{field}.items.properties[{name}].default"),
-                detail,
-            ));
-        }
-    }
-}
-
-fn rule_causes(node: &Value, field: &str, causes: &mut Vec<Cause>) {
-    for (index, raw) in node["x-kubernetes-validations"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
-        let field = format!("{field}.x-kubernetes-validations[{index}]");
-        let expression = raw["rule"].as_str().unwrap_or_default();
-        if expression.trim().is_empty() {
-            causes.push(Cause::required(format!("{field}.rule"), "rule is not specified"));
-            continue;
-        }
-        if let Some(error) = Rule::parse(raw).compile_error() {
-            let (name, detail) = match error.strip_prefix("messageExpression ") {
-                Some(detail) => ("messageExpression", detail),
-                None => ("rule", error),
-            };
-            causes.push(Cause::invalid(format!("{field}.{name}"), &raw[name], detail));
-        }
-        if let Some(message) = raw["message"].as_str() {
-            if message.trim().is_empty() {
-                let detail = "message must be non-empty if specified";
-                causes.push(Cause::invalid(
-                    format!("{field}.message"),
-                    &raw["message"],
-                    detail,
-                ));
-            } else if message.contains('\n') {
-                let detail = "message must not contain line breaks";
-                causes.push(Cause::invalid(
-                    format!("{field}.message"),
-                    &raw["message"],
-                    detail,
-                ));
-            }
-        } else if expression.trim().contains('\n') && raw.get("messageExpression").is_none() {
-            let detail = "message must be specified if rule contains line breaks";
-            causes.push(Cause::required(format!("{field}.message"), detail));
-        }
-        const REASONS: [&str; 4] = [
-            "FieldValueRequired",
-            "FieldValueInvalid",
-            "FieldValueForbidden",
-            "FieldValueDuplicate",
-        ];
-        if let Some(reason) = raw["reason"].as_str().filter(|reason| !REASONS.contains(reason)) {
-            causes.push(Cause::not_supported(
-                format!("{field}.reason"),
-                json!(reason),
-                &REASONS.map(str::to_owned),
-            ));
-        }
-    }
-}
-
-/// A node inside `allOf`, `anyOf`, `oneOf` or `not`; `outside` is the node that it constrains.
-fn branch_causes(
-    branch: &Value,
-    outside: &Value,
-    field: &str,
-    in_int_or_string: bool,
-    causes: &mut Vec<Cause>,
-) {
-    let Some(keywords) = branch.as_object() else {
-        return;
-    };
-    for name in SHAPE.iter().filter(|name| keywords.contains_key(**name)) {
-        causes.push(Cause::forbidden(
-            format!("{field}.{name}"),
-            "must be empty to be structural",
-        ));
-    }
-    // `anyOf: [{type: integer}, {type: string}]` is how int-or-string is written for other readers.
-    let names_its_types = in_int_or_string && matches!(branch["type"].as_str(), Some("integer" | "string"));
-    if keywords.contains_key("type") && !names_its_types {
-        causes.push(Cause::forbidden(
-            format!("{field}.type"),
-            "must be empty to be structural",
-        ));
-    }
-    keyword_causes(keywords, field, causes);
-    rule_causes(branch, field, causes);
-    for (name, property) in branch["properties"].as_object().into_iter().flatten() {
-        let property_field = format!("{field}.properties[{name}]");
-        match outside["properties"].get(name) {
-            Some(declared) => branch_causes(property, declared, &property_field, false, causes),
-            None => {
-                let detail = format!("because it is defined in {property_field}");
-                causes.push(Cause::required(
-                    format!("{}.properties[{name}]", trunk(field)),
-                    &detail,
-                ));
-            }
-        }
-    }
-    if let Some(items) = branch.get("items") {
-        branch_causes(items, &outside["items"], &format!("{field}.items"), false, causes);
-    }
-    for (inner, inner_field) in branches(branch, field) {
-        branch_causes(inner, outside, &inner_field, in_int_or_string, causes);
-    }
-}
-
-/// The nodes inside `allOf`, `anyOf`, `oneOf` and `not` of a node, with their fields.
-fn branches<'node>(node: &'node Value, field: &str) -> Vec<(&'node Value, String)> {
-    let mut found: Vec<(&Value, String)> = Vec::new();
-    for name in BRANCHES {
-        for (index, branch) in node[name].as_array().into_iter().flatten().enumerate() {
-            found.push((branch, format!("{field}.{name}[{index}]")));
-        }
-    }
-    if let Some(not) = node.get("not") {
-        found.push((not, format!("{field}.not")));
-    }
-    found
-}
-
-/// The part of a field before its first branch: where a property has to be declared.
-fn trunk(field: &str) -> &str {
-    let cut = [".allOf[", ".anyOf[", ".oneOf[", ".not"]
-        .iter()
-        .filter_map(|mark| field.find(mark))
-        .min();
-    &field[..cut.unwrap_or(field.len())]
 }
 
 /// The server completes `metadata`; a schema may only restrict the object's name.

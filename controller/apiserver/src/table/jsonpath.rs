@@ -17,11 +17,11 @@ enum Step {
     Index(i64),
     All,
     Filter {
-        path: Vec<Step>,
+        path: Vec<Self>,
         comparison: Comparison,
         constant: Value,
     },
-    Exists(Vec<Step>),
+    Exists(Vec<Self>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

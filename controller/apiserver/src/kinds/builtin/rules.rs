@@ -11,13 +11,18 @@ use crate::status::Cause;
 const DATA_BYTES_MAX: usize = 1024 * 1024;
 
 /// Brings what a client wrote into the form that is kept.
-pub(in crate::kinds) fn normalise(resource: &Resource, object: &mut Value) {
+pub(in crate::kinds) fn normalise(resource: &Resource, operation: Operation, object: &mut Value) {
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "Secret") => {
             fold_string_data(object);
             set_default(object, "type", json!("Opaque"));
         }
-        ("", "Namespace") => normalise_namespace(object),
+        ("", "Namespace") => {
+            name_namespace_in_labels(object);
+            if operation == Operation::Create {
+                begin_namespace(object);
+            }
+        }
         ("", "Service") => {
             let Some(spec) = object.get_mut("spec") else {
                 return;
@@ -89,21 +94,30 @@ fn fold_string_data(secret: &mut Value) {
     }
 }
 
-fn normalise_namespace(namespace: &mut Value) {
-    if !namespace["metadata"].is_object() {
+/// Selectors of namespaces find each by this label.
+fn name_namespace_in_labels(namespace: &mut Value) {
+    let Some(metadata) = namespace.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;
+    };
+    let Some(name) = metadata.get("name").and_then(Value::as_str).map(str::to_owned) else {
+        return;
+    };
+    let labels = metadata.entry("labels").or_insert_with(|| json!({}));
+    if labels.is_null() {
+        *labels = json!({});
     }
-    let name = namespace["metadata"]["name"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    if !name.is_empty() {
-        let metadata = &mut namespace["metadata"];
-        if !metadata["labels"].is_object() {
-            metadata["labels"] = json!({});
-        }
-        metadata["labels"]["kubernetes.io/metadata.name"] = Value::from(name);
+    if let Some(labels) = labels.as_object_mut() {
+        labels.insert("kubernetes.io/metadata.name".to_owned(), Value::from(name));
     }
+}
+
+/// A new namespace is active, and will not go before it is empty.
+fn begin_namespace(namespace: &mut Value) {
+    let Some(fields) = namespace.as_object_mut() else {
+        return;
+    };
+    fields.insert("spec".to_owned(), json!({"finalizers": ["kubernetes"]}));
+    fields.insert("status".to_owned(), json!({"phase": "Active"}));
 }
 
 fn set_default(object: &mut Value, field: &str, value: Value) {

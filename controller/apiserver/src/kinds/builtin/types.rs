@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock};
 use k8s_openapi::schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
+use crate::kinds::strategic;
 use crate::schema::{Schema, metadata};
 
 /// Where components of an OpenAPI document refer to one another.
@@ -76,6 +77,7 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| {
     let mut components: BTreeMap<String, Value> = generator.take_definitions(true).into_iter().collect();
     for (name, component) in &mut components {
         tidy(name, component);
+        strategic::publish(name, component);
     }
     for ((api_version, kind), name) in &names {
         if let Some(component) = components.get_mut(name) {
