@@ -14,7 +14,7 @@
 
 #![allow(
     unreachable_pub,
-    non_camel_case_types,
+    clippy::duplicated_attributes,
     reason = "KubeSchema copies each struct into a function to derive its schema"
 )]
 

@@ -1,1 +1,26 @@
-//! See ARCHITECTURE.md.
+//! The hand of the control plane: it watches, asks the solver, plans, checks the plan, applies it, and says what came
+//! of it.
+//!
+//! ```text
+//! watch~ ▸ snapshot= ▸ solve= ▸ plan= ▸ lint= ▸ apply~ ▸ status=      (= pure, ~ with effects)
+//! ```
+//!
+//! It meets agents only at the API server: it calls none of them, and knows no transport and no engine.
+
+pub mod apply;
+pub mod events;
+pub mod identity;
+pub mod inspect;
+pub mod lint;
+pub mod liveness;
+pub mod metrics;
+pub mod offline;
+pub mod plan;
+pub mod reconcile;
+pub mod snapshot;
+pub mod status;
+pub mod watch;
+pub mod world;
+
+pub use reconcile::{Error, run, solve};
+pub use watch::SYSTEM_NAMESPACE;

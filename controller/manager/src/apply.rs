@@ -1,0 +1,306 @@
+//! Brings the API server to what a plan says: Placements first, then what follows from them, then what goes.
+//!
+//! Applied by difference: what stands already is not written. Updates carry the resourceVersion that they were computed
+//! from, deletes a UID and a resourceVersion, so a stale plan changes nothing and is made again.
+
+use std::{collections::BTreeMap, fmt::Debug};
+
+use crds::{LLMService, Placement, RouteTable, SERVICE_LABEL, Stage};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+use tracing::info;
+
+use crate::{
+    plan::{Plan, PlannedPlacement, Proposed},
+    status,
+    world::{Now, ServiceName, World},
+};
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Objects that were created, updated or deleted.
+    pub objects: usize,
+    /// Statuses that were written.
+    pub statuses: usize,
+}
+
+/// A plan that stands in the API server. Only this file can make one.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied(());
+
+/// Why a plan could not be applied. A conflict is no fault: the next plan is made of what stands then.
+#[derive(Debug, thiserror::Error)]
+#[error("{verb} {kind} {name}")]
+pub struct Error {
+    verb: &'static str,
+    kind: String,
+    name: String,
+    source: Box<kube::Error>,
+}
+
+impl Error {
+    /// Whether somebody else wrote first.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(&*self.source, kube::Error::Api(status)
+            if status.is_conflict() || status.is_already_exists() || status.is_not_found())
+    }
+}
+
+/// Applies a plan.
+///
+/// # Errors
+///
+/// When the API server refuses a write; what was written before stands, and the next plan goes on from there.
+pub async fn apply(
+    client: &Client,
+    world: &World,
+    plan: Plan<Proposed>,
+    now: Now,
+) -> Result<(Plan<Applied>, Written), Error> {
+    let mut writer = Writer {
+        client,
+        written: Written::default(),
+    };
+    // The Placement is the commit record: what follows from it is only written once it stands.
+    for placement in &plan.placements {
+        writer.placement(world, placement, now).await?;
+    }
+    for (name, spec) in &plan.stages {
+        if world.stage(name).is_none() {
+            let stage = Stage::new(name, spec.clone());
+            writer.create(&Api::all(client.clone()), &stage).await?;
+        }
+    }
+    for (name, spec) in &plan.route_tables {
+        match world.route_table(name) {
+            None => {
+                writer
+                    .create(&Api::all(client.clone()), &RouteTable::new(name, spec.clone()))
+                    .await?
+            }
+            Some(table) if table.spec != *spec => {
+                let mut table = RouteTable::clone(table);
+                table.spec = spec.clone();
+                writer.replace(&Api::all(client.clone()), &table).await?;
+            }
+            Some(_) => {}
+        }
+    }
+    // Hops left the RouteTables above before their stages go.
+    for stage in world
+        .stages
+        .iter()
+        .filter(|stage| !plan.stages.contains_key(&stage.name_any()))
+    {
+        writer.delete(&Api::all(client.clone()), &**stage).await?;
+    }
+    for table in world
+        .route_tables
+        .iter()
+        .filter(|table| world.node(&table.name_any()).is_none())
+    {
+        writer.delete(&Api::all(client.clone()), &**table).await?;
+    }
+    for placement in &plan.finished {
+        let namespace = placement.namespace().unwrap_or_default();
+        writer
+            .delete(&Api::namespaced(client.clone(), &namespace), &**placement)
+            .await?;
+    }
+    writer.statuses(world, &plan, now).await?;
+    let written = writer.written;
+    Ok((plan.into_state(), written))
+}
+
+struct Writer<'a> {
+    client: &'a Client,
+    written: Written,
+}
+
+impl Writer<'_> {
+    async fn placement(&mut self, world: &World, planned: &PlannedPlacement, now: Now) -> Result<(), Error> {
+        let api: Api<Placement> = Api::namespaced(self.client.clone(), &planned.service.namespace);
+        if planned.existing.is_none() {
+            let placement = new_placement(world, planned);
+            self.create(&api, &placement).await?;
+        }
+        let wanted = status::of_placement(planned, now);
+        let known = planned
+            .existing
+            .as_ref()
+            .and_then(|existing| existing.status.clone());
+        if known.as_ref() != Some(&wanted) {
+            self.status(&api, &planned.name, &json!({ "status": wanted }))
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn statuses(&mut self, world: &World, plan: &Plan<Proposed>, now: Now) -> Result<(), Error> {
+        for service in &world.services {
+            let wanted = status::of_service(world, plan, service, now);
+            if service.status.as_ref() != Some(&wanted) {
+                let api: Api<LLMService> = Api::namespaced(self.client.clone(), &namespace_of(&**service));
+                self.status(
+                    &api,
+                    &service.name_any(),
+                    &replacing(service.status.as_ref(), &wanted),
+                )
+                .await?;
+            }
+        }
+        for user in &world.users {
+            let wanted = status::of_user(world, plan, user, now);
+            if user.status.as_ref() != Some(&wanted) {
+                let api: Api<crds::EdgeUser> = Api::namespaced(self.client.clone(), &namespace_of(&**user));
+                self.status(&api, &user.name_any(), &replacing(user.status.as_ref(), &wanted))
+                    .await?;
+            }
+        }
+        for node in &world.nodes {
+            let wanted = status::of_node(world, node, now);
+            let known = node.status.as_ref().map(|status| status.conditions.as_slice());
+            if known != Some(wanted.as_slice()) {
+                // The agent writes conditions of its own in the same list: the version keeps its write from being lost.
+                let patch = json!({
+                    "metadata": { "resourceVersion": node.resource_version() },
+                    "status": { "conditions": wanted },
+                });
+                let api: Api<crds::EdgeNode> = Api::all(self.client.clone());
+                self.status(&api, &node.name_any(), &patch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn create<K>(&mut self, api: &Api<K>, object: &K) -> Result<(), Error>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Serialize,
+        K::DynamicType: Default,
+    {
+        self.note("create", object);
+        match api.create(&PostParams::default(), object).await {
+            Ok(_) => Ok(()),
+            Err(source) => Err(error("create", object, source)),
+        }
+    }
+
+    async fn replace<K>(&mut self, api: &Api<K>, object: &K) -> Result<(), Error>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned + Serialize,
+        K::DynamicType: Default,
+    {
+        self.note("update", object);
+        let replaced = api
+            .replace(&object.name_any(), &PostParams::default(), object)
+            .await;
+        replaced
+            .map(drop)
+            .map_err(|source| error("update", object, source))
+    }
+
+    async fn delete<K>(&mut self, api: &Api<K>, object: &K) -> Result<(), Error>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        self.note("delete", object);
+        let preconditions = Preconditions {
+            uid: object.uid(),
+            resource_version: None,
+        };
+        let parameters = DeleteParams {
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        match api.delete(&object.name_any(), &parameters).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(source) => Err(error("delete", object, source)),
+        }
+    }
+
+    async fn status<K>(&mut self, api: &Api<K>, name: &str, patch: &serde_json::Value) -> Result<(), Error>
+    where
+        K: Resource + Clone + Debug + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        self.written.statuses += 1;
+        let patched = api
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await;
+        patched.map(drop).map_err(|source| Error {
+            verb: "write the status of",
+            kind: K::kind(&K::DynamicType::default()).into_owned(),
+            name: name.to_owned(),
+            source: Box::new(source),
+        })
+    }
+
+    fn note<K>(&mut self, verb: &str, object: &K)
+    where
+        K: Resource,
+        K::DynamicType: Default,
+    {
+        self.written.objects += 1;
+        info!(verb, kind = %K::kind(&K::DynamicType::default()), name = object.name_any(), "applying the plan");
+    }
+}
+
+fn error<K>(verb: &'static str, object: &K, source: kube::Error) -> Error
+where
+    K: Resource,
+    K::DynamicType: Default,
+{
+    let kind = K::kind(&K::DynamicType::default()).into_owned();
+    Error {
+        verb,
+        kind,
+        name: object.name_any(),
+        source: Box::new(source),
+    }
+}
+
+/// A merge patch that puts `wanted` in the place of `known`: what only `known` has is removed.
+fn replacing<Status: Serialize>(known: Option<&Status>, wanted: &Status) -> serde_json::Value {
+    let mut status = serde_json::to_value(wanted).expect("a status is plain data");
+    let known = serde_json::to_value(known).expect("a status is plain data");
+    if let (Some(status), Some(known)) = (status.as_object_mut(), known.as_object()) {
+        for field in known.keys() {
+            status.entry(field).or_insert(serde_json::Value::Null);
+        }
+    }
+    json!({ "status": status })
+}
+
+fn new_placement(world: &World, planned: &PlannedPlacement) -> Placement {
+    let mut placement = Placement::new(&planned.name, planned.spec.clone());
+    placement.metadata.namespace = Some(planned.service.namespace.clone());
+    placement.metadata.labels = Some(BTreeMap::from([(
+        SERVICE_LABEL.to_owned(),
+        planned.service.name.clone(),
+    )]));
+    let owner = world
+        .services
+        .iter()
+        .find(|service| ServiceName::of(service) == planned.service);
+    placement.metadata.owner_references =
+        owner
+            .and_then(|service| service.controller_owner_ref(&()))
+            .map(|mut owner| {
+                // Deleting the service must not wait for its placements: they drain first.
+                owner.block_owner_deletion = Some(false);
+                vec![owner]
+            });
+    placement
+}
+
+fn namespace_of<K: Resource>(object: &K) -> String {
+    object.namespace().unwrap_or_default()
+}

@@ -1,0 +1,164 @@
+//! Events that tell the story of a service, for `kubectl describe`. One reason for each kind of news.
+
+use std::collections::BTreeMap;
+
+use crds::ConditionType;
+use kube::{
+    Client, Resource as _,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+use tracing::debug;
+
+use crate::{
+    apply::Applied,
+    plan::{Plan, Verdict},
+    status,
+    world::{Now, ServiceName, World},
+};
+
+/// Tells news of services, each once.
+pub struct Storyteller {
+    recorder: Recorder,
+    told: BTreeMap<ServiceName, Chapter>,
+}
+
+/// What was told last of a service.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Chapter {
+    serving: Option<String>,
+    next: Option<String>,
+    feasible: Option<bool>,
+    ready_reason: String,
+}
+
+impl Storyteller {
+    /// A storyteller that writes through `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        let reporter = Reporter {
+            controller: "edgeloom.dev/controller".to_owned(),
+            instance: None,
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+            told: BTreeMap::new(),
+        }
+    }
+
+    /// Tells what a plan changed. An Event that cannot be written is not worth a retry.
+    pub async fn tell(&mut self, world: &World, plan: &Plan<Applied>, now: Now) {
+        for service in &world.services {
+            let name = ServiceName::of(service);
+            let wanted = status::of_service(world, plan, service, now);
+            let known = plan.services.get(&name).cloned().unwrap_or_default();
+            let ready = wanted
+                .conditions
+                .iter()
+                .find(|condition| condition.type_ == ConditionType::Ready.as_str());
+            let chapter = Chapter {
+                serving: known.serving.clone(),
+                next: known.next.clone(),
+                feasible: match known.verdict {
+                    Verdict::Feasible(_) => Some(true),
+                    Verdict::Infeasible(..) => Some(false),
+                    Verdict::Skipped(_) | Verdict::Unknown => None,
+                },
+                ready_reason: ready
+                    .map(|condition| condition.reason.clone())
+                    .unwrap_or_default(),
+            };
+            let last = self
+                .told
+                .insert(name, chapter.clone())
+                .unwrap_or_else(|| remembered(service));
+            let why = wanted.why.clone().unwrap_or_default();
+            let message = ready
+                .map(|condition| condition.message.clone())
+                .unwrap_or_default();
+            for event in news(&last, &chapter, &why, &message) {
+                if let Err(error) = self.recorder.publish(&event, &service.object_ref(&())).await {
+                    debug!(%error, "an event was not written");
+                }
+            }
+        }
+    }
+}
+
+/// What the service's own status says was told before this process began.
+fn remembered(service: &crds::LLMService) -> Chapter {
+    let status = service.status.clone().unwrap_or_default();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    Chapter {
+        serving: status.active_placement,
+        next: status.next_placement,
+        feasible: crds::condition::state(&status.conditions, ConditionType::Feasible),
+        ready_reason: ready
+            .map(|condition| condition.reason.clone())
+            .unwrap_or_default(),
+    }
+}
+
+fn news(last: &Chapter, chapter: &Chapter, why: &str, ready: &str) -> Vec<Event> {
+    let mut events = vec![];
+    let mut tell = |type_, reason: &str, note: &str| {
+        events.push(Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(1000).collect()),
+            action: "Placing".to_owned(),
+            secondary: None,
+        });
+    };
+    if chapter.feasible == Some(false) && last.feasible != Some(false) {
+        tell(EventType::Warning, "Infeasible", why);
+    }
+    if chapter.next.is_some() && chapter.next != last.next {
+        tell(EventType::Normal, "Placed", why);
+    }
+    if chapter.ready_reason == "StageLost" && last.ready_reason != "StageLost" {
+        tell(EventType::Warning, "StageLost", ready);
+    }
+    if chapter.serving.is_some() && chapter.serving != last.serving {
+        tell(EventType::Normal, "Serving", ready);
+    }
+    if chapter.ready_reason == "LoadFailed" && last.ready_reason != "LoadFailed" {
+        tell(EventType::Warning, "LoadFailed", ready);
+    }
+    events
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reasons(last: &Chapter, chapter: &Chapter) -> Vec<String> {
+        news(last, chapter, "why", "ready")
+            .into_iter()
+            .map(|event| event.reason)
+            .collect()
+    }
+
+    #[test]
+    fn the_same_state_is_told_once() {
+        let serving = Chapter {
+            serving: Some("p".into()),
+            feasible: Some(true),
+            ..Chapter::default()
+        };
+        assert_eq!(reasons(&Chapter::default(), &serving), ["Serving"]);
+        assert_eq!(reasons(&serving, &serving), [""; 0]);
+    }
+
+    #[test]
+    fn a_loss_and_the_repair_after_it_are_two_events() {
+        let lost = Chapter {
+            ready_reason: "StageLost".into(),
+            next: Some("q".into()),
+            ..Chapter::default()
+        };
+        assert_eq!(reasons(&Chapter::default(), &lost), ["Placed", "StageLost"]);
+    }
+}

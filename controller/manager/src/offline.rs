@@ -1,0 +1,160 @@
+//! A world made of manifests, for `edgeloom solve`: what would be decided if these objects stood and all nodes answered.
+
+use std::{path::Path, sync::Arc};
+
+use crds::{
+    ConditionType, EdgeLink, EdgeNode, EdgeUser, LLMService, Model, ModelStatus,
+    condition::{self, Reason},
+    manifest,
+};
+use k8s_openapi::jiff::Timestamp;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{inspect, world::World};
+
+/// Why manifests make no world.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or folder cannot be read.
+    #[error("{path}: {source}")]
+    Read {
+        /// The file or folder.
+        path: String,
+        /// What failed.
+        source: std::io::Error,
+    },
+    /// A file is not YAML, or an object of it is not what its kind says.
+    #[error("{path}: {source}")]
+    Manifest {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        source: manifest::Error,
+    },
+    /// A model's header cannot be read, and the manifest gives no status.
+    #[error("Model {model}: {source}")]
+    Model {
+        /// The Model.
+        model: String,
+        /// What failed.
+        source: inspect::Error,
+    },
+}
+
+/// Reads every `.yaml`, `.yml` and `.json` file of a folder (or one file) as a world. Kinds that no decision depends on
+/// are skipped.
+///
+/// # Errors
+///
+/// When a file cannot be read or an object is not what its kind says.
+pub fn world_of(path: &Path) -> Result<World, Error> {
+    let mut world = World::default();
+    for file in files_of(path)? {
+        let failed = |source| Error::Manifest {
+            path: file.display().to_string(),
+            source,
+        };
+        let text = std::fs::read_to_string(&file).map_err(|source| Error::Read {
+            path: file.display().to_string(),
+            source,
+        })?;
+        for object in manifest::read(&text).map_err(failed)? {
+            add(&mut world, object).map_err(failed)?;
+        }
+    }
+    let mut models = vec![];
+    for model in &world.models {
+        models.push(Arc::new(inspected(Model::clone(model))?));
+    }
+    world.models = models;
+    Ok(world.sorted())
+}
+
+fn files_of(path: &Path) -> Result<Vec<std::path::PathBuf>, Error> {
+    let failed = |source| Error::Read {
+        path: path.display().to_string(),
+        source,
+    };
+    if !std::fs::metadata(path).map_err(failed)?.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = vec![];
+    for entry in std::fs::read_dir(path).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        let extension = file.extension().and_then(|extension| extension.to_str());
+        if matches!(extension, Some("yaml" | "yml" | "json")) {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn add(world: &mut World, object: Value) -> Result<(), manifest::Error> {
+    let group = object["apiVersion"]
+        .as_str()
+        .unwrap_or_default()
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    if group != crds::GROUP {
+        return Ok(());
+    }
+    match object["kind"].as_str().unwrap_or_default() {
+        "Model" => world.models.push(namespaced::<Model>(object)?),
+        "LLMService" => world.services.push(namespaced::<LLMService>(object)?),
+        "EdgeUser" => world.users.push(namespaced::<EdgeUser>(object)?),
+        "EdgeNode" => world.nodes.push(parsed::<EdgeNode>(object)?),
+        "EdgeLink" => world.links.push(parsed::<EdgeLink>(object)?),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn parsed<K: DeserializeOwned>(object: Value) -> Result<Arc<K>, manifest::Error> {
+    manifest::parse(object).map(Arc::new)
+}
+
+/// Objects without a namespace are in `default`, as they are for kubectl.
+fn namespaced<K: DeserializeOwned + Resource>(object: Value) -> Result<Arc<K>, manifest::Error> {
+    let mut object: K = manifest::parse(object)?;
+    object
+        .meta_mut()
+        .namespace
+        .get_or_insert_with(|| "default".to_owned());
+    Ok(Arc::new(object))
+}
+
+/// The model with a status: its own, or what its header says.
+fn inspected(mut model: Model) -> Result<Model, Error> {
+    if model.status.is_none() {
+        let name = model.metadata.name.clone().unwrap_or_default();
+        let (architecture, variants) = inspect::read_variants(&model.spec.variants)
+            .map_err(|source| Error::Model { model: name, source })?;
+        let mut conditions = vec![];
+        let (kind, now) = (ConditionType::Inspected, Timestamp::UNIX_EPOCH);
+        condition::set(
+            &mut conditions,
+            kind,
+            Some(true),
+            Reason::AsDesired,
+            "",
+            None,
+            now,
+        );
+        let architecture = Some(architecture);
+        model.status = Some(ModelStatus {
+            observed_generation: None,
+            conditions,
+            architecture,
+            variants,
+        });
+    }
+    model.metadata.generation = model
+        .status
+        .as_ref()
+        .and_then(|status| status.observed_generation);
+    Ok(model)
+}

@@ -1,0 +1,198 @@
+//! From an answer to what is to stand in the API server: Placements with their phases, and the Stages and RouteTables
+//! that follow from them. Make before break is decided here, by the phases.
+//!
+//! Pure: the same world and the same answer give the same plan, so whoever finds a plan half applied finishes it by
+//! planning again.
+
+use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
+
+use crds::{
+    LLMService, Placement, PlacementSpec, RouteTableSpec, StageSpec,
+    placement::{Alternative, PlacementPhase},
+};
+use solver::{Solution, solution::Outcome};
+
+use crate::{
+    snapshot::{Skipped, Snapshot},
+    world::{ServiceName, World},
+};
+
+pub mod decision;
+pub mod phases;
+pub mod routes;
+pub mod stages;
+pub mod wording;
+
+/// A plan that was made and not applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Proposed;
+
+/// What is to stand in the API server.
+#[derive(Clone, Debug)]
+pub struct Plan<State> {
+    /// Every Placement that lives on, or is new, with the phase that it is to have; by service, oldest first.
+    pub placements: Vec<PlannedPlacement>,
+    /// Placements that have drained and go.
+    pub finished: Vec<Arc<Placement>>,
+    /// Every Stage that a Placement names, by name.
+    pub stages: BTreeMap<String, StageSpec>,
+    /// Every RouteTable, by node.
+    pub route_tables: BTreeMap<String, RouteTableSpec>,
+    /// What is to be said of each service.
+    pub services: BTreeMap<ServiceName, ServicePlan>,
+    state: PhantomData<State>,
+}
+
+/// A Placement and its phase.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedPlacement {
+    /// The service that it is for.
+    pub service: ServiceName,
+    /// Its name, which has a hash of its content in it.
+    pub name: String,
+    /// Its content.
+    pub spec: PlacementSpec,
+    /// The phase that it is to have.
+    pub phase: PlacementPhase,
+    /// The object, when it exists already.
+    pub existing: Option<Arc<Placement>>,
+    /// Stages that are ready, and why the others are not.
+    pub progress: phases::Progress,
+}
+
+/// What became of a service in a plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServicePlan {
+    /// Whether the solver has a pipeline, and in which words.
+    pub verdict: Verdict,
+    /// The Placement that takes requests.
+    pub serving: Option<String>,
+    /// The Placement that is made ready to take over.
+    pub next: Option<String>,
+    /// What keeps the decision from being carried out.
+    pub blocked: Option<String>,
+}
+
+/// The solver's word on a service.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Verdict {
+    /// It has a pipeline; the sentence says why this one.
+    Feasible(String),
+    /// It has none; the sentence says why, the list what each kind of pipeline would lack.
+    Infeasible(String, Vec<Alternative>),
+    /// It was not asked.
+    Skipped(String),
+    /// Nobody has looked yet.
+    #[default]
+    Unknown,
+}
+
+impl<State> Plan<State> {
+    /// The planned Placements of a service, oldest first.
+    pub fn placements_of(&self, service: &ServiceName) -> impl Iterator<Item = &PlannedPlacement> {
+        self.placements
+            .iter()
+            .filter(move |placement| placement.service == *service)
+    }
+
+    /// The Placement that takes the requests of a service.
+    #[must_use]
+    pub fn serving(&self, service: &ServiceName) -> Option<&PlannedPlacement> {
+        self.placements_of(service)
+            .find(|placement| placement.phase == PlacementPhase::Serving)
+    }
+
+    /// The same plan in another state; only the step that changes the state may say so.
+    pub(crate) fn into_state<Next>(self) -> Plan<Next> {
+        let Self {
+            placements,
+            finished,
+            stages,
+            route_tables,
+            services,
+            state: _,
+        } = self;
+        Plan {
+            placements,
+            finished,
+            stages,
+            route_tables,
+            services,
+            state: PhantomData,
+        }
+    }
+}
+
+impl Plan<Proposed> {
+    /// Plans what follows from the solver's answer to `snapshot`, which was taken of `world`.
+    #[must_use]
+    pub fn propose(world: &World, snapshot: &Snapshot, solution: &Solution) -> Self {
+        let mut plan = Self {
+            placements: vec![],
+            finished: vec![],
+            stages: BTreeMap::new(),
+            route_tables: BTreeMap::new(),
+            services: BTreeMap::new(),
+            state: PhantomData,
+        };
+        for service in &world.services {
+            let name = ServiceName::of(service);
+            let (verdict, decision) = verdict_of(world, snapshot, solution, service, &name);
+            let outcome = phases::advance(world, service, &name, decision.as_ref());
+            plan.finished.extend(outcome.finished);
+            plan.services.insert(
+                name,
+                ServicePlan {
+                    verdict,
+                    serving: name_in_phase(&outcome.placements, |phase| phase == PlacementPhase::Serving),
+                    next: name_in_phase(&outcome.placements, |phase| phase < PlacementPhase::Serving),
+                    blocked: outcome.blocked,
+                },
+            );
+            plan.placements.extend(outcome.placements);
+        }
+        let orphans = phases::orphans(world);
+        plan.finished.extend(orphans.finished);
+        plan.placements.extend(orphans.placements);
+        plan.stages = stages::derive(world, &plan.placements);
+        plan.route_tables = routes::derive(world, &plan);
+        plan
+    }
+}
+
+fn name_in_phase(placements: &[PlannedPlacement], wanted: fn(PlacementPhase) -> bool) -> Option<String> {
+    placements
+        .iter()
+        .find(|placement| wanted(placement.phase))
+        .map(|placement| placement.name.clone())
+}
+
+fn verdict_of(
+    world: &World,
+    snapshot: &Snapshot,
+    solution: &Solution,
+    service: &LLMService,
+    name: &ServiceName,
+) -> (Verdict, Option<PlacementSpec>) {
+    if let Some(skipped) = snapshot.skipped.get(name) {
+        let reason = match skipped {
+            Skipped::ScaledToZero => "spec.replicas is 0".to_owned(),
+            Skipped::ModelNotReady(model) => {
+                format!("Model {model} is not ready: it does not exist, or its header was not read yet")
+            }
+        };
+        return (Verdict::Skipped(reason), None);
+    }
+    let ordinal = snapshot.services.iter().position(|known| known == name);
+    match ordinal.and_then(|ordinal| solution.services.get(ordinal)) {
+        Some(Outcome::Placed(placed)) => {
+            let spec = decision::content(world, snapshot, service, name, placed);
+            (Verdict::Feasible(spec.explanation.summary.clone()), Some(spec))
+        }
+        Some(Outcome::Infeasible(infeasible)) => (
+            Verdict::Infeasible(decision::infeasible(snapshot, infeasible), vec![]),
+            None,
+        ),
+        None => (Verdict::Unknown, None),
+    }
+}

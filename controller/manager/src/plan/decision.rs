@@ -1,0 +1,280 @@
+//! The solver's answer for one service as the content of a Placement: ordinals become names, nanoseconds become
+//! microseconds, reasons become sentences.
+
+use crds::{
+    ActivationPrecision, InferenceMode, LLMService, PlacementSpec,
+    placement::{
+        Alternative, ChosenModel, Explanation, Pipeline, PipelineStage, Prediction, StageCost, StageMemory,
+    },
+};
+use kube::ResourceExt;
+use solver::{
+    problem::{Candidate, Mode, Precision},
+    solution::{Infeasible, Offer, PipelineShape, Placed, Predicted, Stage},
+    units::{Bytes, MicroJoules, Nanos},
+};
+
+use super::{stages::name_of, wording::Wording};
+use crate::{
+    snapshot::Snapshot,
+    world::{ServiceName, World},
+};
+
+/// The content of a Placement for the solver's answer. Its pipelines have revision 0 until the decision is new.
+#[must_use]
+pub fn content(
+    world: &World,
+    snapshot: &Snapshot,
+    service: &LLMService,
+    name: &ServiceName,
+    placed: &Placed,
+) -> PlacementSpec {
+    let model = chosen_model(world, snapshot, placed.pipeline.candidate);
+    let mut stages: Vec<PipelineStage> = (0..placed.pipeline.stages.len())
+        .map(|ordinal| stage_of(world, snapshot, placed, ordinal))
+        .collect();
+    let chunk_rows = signed(u64::from(placed.pipeline.chunk_rows));
+    for stage in &mut stages {
+        stage.stage = name_of(
+            &model,
+            stage,
+            service.spec.context_tokens,
+            service.spec.concurrency,
+            chunk_rows,
+        );
+    }
+    PlacementSpec {
+        service: name.name.clone(),
+        model,
+        context_tokens: service.spec.context_tokens,
+        sessions: service.spec.concurrency,
+        pipelines: vec![Pipeline {
+            name: format!("{name}/0"),
+            revision: 0,
+            mode: mode_of(placed.pipeline.mode),
+            prefill_chunk_rows: chunk_rows,
+            stages,
+            predicted: prediction(&placed.predicted),
+        }],
+        explanation: explanation(snapshot, placed),
+    }
+}
+
+/// Why a service has no pipeline, with what each node has to say.
+#[must_use]
+pub fn infeasible(snapshot: &Snapshot, infeasible: &Infeasible) -> String {
+    clip(Wording(snapshot).infeasible(infeasible), 2000)
+}
+
+fn explanation(snapshot: &Snapshot, placed: &Placed) -> Explanation {
+    let wording = Wording(snapshot);
+    let certificate = &placed.certificate;
+    let runner_up = placed.runner_up.iter().map(|runner_up| Alternative {
+        mode: mode_of(runner_up.mode),
+        pipeline: shape_line(snapshot, &runner_up.shape),
+        predicted: Some(prediction(&runner_up.predicted)),
+        why_not: format!("the runner-up: costs {} more per request", runner_up.behind),
+    });
+    let best_of_modes = placed.alternatives.iter().filter(|alternative| {
+        let offered =
+            matches!(&alternative.offer, Offer::Found { shape, .. } if *shape == placed.pipeline.shape());
+        !offered
+    });
+    let modes = best_of_modes.map(|alternative| Alternative {
+        mode: mode_of(alternative.mode),
+        pipeline: match &alternative.offer {
+            Offer::Found { shape, .. } => shape_line(snapshot, shape),
+            _ => String::new(),
+        },
+        predicted: match &alternative.offer {
+            Offer::Found { predicted, .. } => Some(prediction(predicted)),
+            _ => None,
+        },
+        why_not: clip(wording.offer(&alternative.offer, placed.cost.total()), 1000),
+    });
+    Explanation {
+        summary: clip(wording.summary(placed), 2000),
+        binding: clip(wording.binding(&placed.binding), 1000),
+        objective_microseconds: micros(placed.cost.total()),
+        lower_bound_microseconds: micros(certificate.lower_bound),
+        gap_parts_per_million: {
+            let best = certificate.best.0.max(1);
+            signed(
+                certificate
+                    .best
+                    .saturating_sub(certificate.lower_bound)
+                    .0
+                    .saturating_mul(1_000_000)
+                    / best,
+            )
+        },
+        alternatives: runner_up.chain(modes).take(16).collect(),
+    }
+}
+
+fn chosen_model(world: &World, snapshot: &Snapshot, candidate: Candidate) -> ChosenModel {
+    let names = &snapshot.models[candidate.model.index()];
+    let variant_name = &names.variants[candidate.variant.index()];
+    let model = world
+        .models
+        .iter()
+        .find(|model| {
+            model.name_any() == names.name && model.namespace().as_deref() == Some(&names.namespace)
+        })
+        .expect("a snapshot names models of its world");
+    let spec = model
+        .spec
+        .variants
+        .iter()
+        .find(|variant| variant.name == *variant_name);
+    let status = model
+        .status
+        .iter()
+        .flat_map(|status| &status.variants)
+        .find(|known| known.name == *variant_name);
+    let layers = model
+        .status
+        .iter()
+        .flat_map(|status| &status.architecture)
+        .map(|shape| shape.layers)
+        .next();
+    ChosenModel {
+        name: names.name.clone(),
+        variant: variant_name.clone(),
+        digest: status.map(|status| status.digest.clone()).unwrap_or_default(),
+        uri: spec.map(|spec| spec.uri.clone()).unwrap_or_default(),
+        sha256: spec.and_then(|spec| spec.sha256.clone()),
+        layers: layers.unwrap_or(0),
+        quantisation: status
+            .map(|status| status.quantisation.clone())
+            .unwrap_or_default(),
+    }
+}
+
+fn stage_of(world: &World, snapshot: &Snapshot, placed: &Placed, ordinal: usize) -> PipelineStage {
+    let stage: &Stage = &placed.pipeline.stages[ordinal];
+    let node = snapshot.node_name(stage.node);
+    let device = world
+        .node(node)
+        .and_then(|node| node.status.as_ref()?.devices.first());
+    PipelineStage {
+        stage: String::new(),
+        node: node.to_owned(),
+        device: device.map_or_else(|| "cpu".to_owned(), |device| device.name.clone()),
+        first_layer: signed(u64::from(stage.layers.start)),
+        end_layer: signed(u64::from(stage.layers.end)),
+        sends: stage.activation.map(activation_of).unwrap_or_default(),
+        memory: memory_of(stage),
+        cost: cost_of(placed, ordinal),
+    }
+}
+
+/// The worker's own memory is the node's, not the stage's.
+fn memory_of(stage: &Stage) -> StageMemory {
+    let memory = &stage.memory;
+    let weights = memory.weights + memory.embedding + memory.head;
+    let total = memory.total().saturating_sub(memory.worker);
+    StageMemory {
+        weights_bytes: bytes(weights),
+        key_value_bytes: bytes(memory.kv_cache),
+        compute_bytes: bytes(total.saturating_sub(weights + memory.kv_cache)),
+        total_bytes: bytes(total),
+    }
+}
+
+fn cost_of(placed: &Placed, ordinal: usize) -> StageCost {
+    let sheet = &placed.sheet;
+    let stage = sheet.stages.get(ordinal).copied().unwrap_or_default();
+    let chunks = u64::from(sheet.chunks);
+    let (hop_prefill, hop_decode) = match (sheet.hops.get(ordinal), &sheet.return_hop) {
+        (Some(hop), _) => (
+            hop.latency + hop.chunk_transfer.times(chunks),
+            hop.latency + hop.token_transfer,
+        ),
+        (None, Some(hop)) => (hop.latency + hop.token_transfer, hop.latency + hop.token_transfer),
+        (None, None) => (Nanos::ZERO, Nanos::ZERO),
+    };
+    StageCost {
+        prefill_microseconds: micros(stage.prefill_chunk.times(chunks) + stage.head),
+        decode_microseconds: micros(stage.decode),
+        hop_prefill_microseconds: micros(hop_prefill),
+        hop_decode_microseconds: micros(hop_decode),
+    }
+}
+
+fn prediction(predicted: &Predicted) -> Prediction {
+    let MicroJoules(energy) = predicted.energy_per_token;
+    Prediction {
+        time_to_first_token_microseconds: micros(predicted.ttft),
+        time_per_output_token_microseconds: micros(predicted.tpot),
+        battery_microjoules_per_token: signed(energy),
+    }
+}
+
+fn shape_line(snapshot: &Snapshot, shape: &PipelineShape) -> String {
+    let stages = shape
+        .stages
+        .iter()
+        .map(|stage| format!("{}{}", snapshot.node_name(stage.node), stage.layers));
+    stages.collect::<Vec<_>>().join(" ")
+}
+
+/// A Placement's pipeline in one line: `laptop[0, 12) robot[12, 30)`.
+#[must_use]
+pub fn pipeline_line(spec: &PlacementSpec) -> String {
+    let stages = spec.pipelines.iter().flat_map(|pipeline| &pipeline.stages);
+    stages
+        .map(|stage| format!("{}[{}, {})", stage.node, stage.first_layer, stage.end_layer))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn mode_of(mode: Mode) -> InferenceMode {
+    match mode {
+        Mode::OnDevice => InferenceMode::OnDevice,
+        Mode::OnServer => InferenceMode::OnServer,
+        Mode::Split => InferenceMode::Split,
+        Mode::MultiHop => InferenceMode::MultiHop,
+        Mode::UShaped => InferenceMode::UShaped,
+    }
+}
+
+fn activation_of(precision: Precision) -> ActivationPrecision {
+    match precision {
+        Precision::F32 => ActivationPrecision::F32,
+        Precision::F16 => ActivationPrecision::F16,
+        Precision::Int8Outliers => ActivationPrecision::Int8Outliers,
+    }
+}
+
+fn micros(time: Nanos) -> i64 {
+    signed(time.0.div_ceil(1_000))
+}
+
+fn bytes(bytes: Bytes) -> i64 {
+    signed(bytes.0)
+}
+
+fn signed<Number: TryFrom<u64> + Bounded>(number: u64) -> Number {
+    Number::try_from(number).unwrap_or(Number::MAXIMUM)
+}
+
+/// The largest value of a number type, which stands for anything beyond it.
+trait Bounded {
+    const MAXIMUM: Self;
+}
+
+impl Bounded for i32 {
+    const MAXIMUM: Self = Self::MAX;
+}
+
+impl Bounded for i64 {
+    const MAXIMUM: Self = Self::MAX;
+}
+
+fn clip(text: String, characters: usize) -> String {
+    if text.chars().count() <= characters {
+        return text;
+    }
+    text.chars().take(characters - 1).chain(['…']).collect()
+}

@@ -1,0 +1,189 @@
+//! RouteTables that follow from Placements and their phases: one for each node whose agent has reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::{
+    EdgeNode, LLMService, RouteTableSpec,
+    placement::{Pipeline, PlacementPhase},
+    route_table::{ApiKey, Hop, IngressRule, IngressTarget, Peer},
+};
+use kube::ResourceExt;
+
+use super::{Plan, PlannedPlacement, Verdict};
+use crate::world::{ServiceName, World};
+
+/// Derives every RouteTable.
+#[must_use]
+pub fn derive<State>(world: &World, plan: &Plan<State>) -> BTreeMap<String, RouteTableSpec> {
+    let keys = keys_of(world);
+    let reported = world.nodes.iter().filter(|node| agent_of(node).is_some());
+    reported
+        .map(|node| {
+            let name = node.name_any();
+            let table = RouteTableSpec {
+                incarnation: world.identity.incarnation.clone(),
+                ingress: ingress_of(world, plan, &name),
+                hops: plan
+                    .placements
+                    .iter()
+                    .flat_map(|placement| hops_on(placement, &name))
+                    .collect(),
+                peers: peers_of(world, &name),
+                key_salt: world.identity.key_salt.clone(),
+                keys: keys.clone(),
+                node_name: name.clone(),
+            };
+            (name, table)
+        })
+        .collect()
+}
+
+fn agent_of(node: &EdgeNode) -> Option<&crds::edge_node::AgentInfo> {
+    node.status.as_ref()?.agent.as_ref()
+}
+
+fn ingress_of<State>(world: &World, plan: &Plan<State>, node: &str) -> Vec<IngressRule> {
+    let services = world.services.iter().filter(|service| {
+        let nodes = &service.spec.ingress_nodes;
+        service.metadata.deletion_timestamp.is_none()
+            && (nodes.is_empty() || nodes.iter().any(|named| named == node))
+    });
+    services.map(|service| rule_of(plan, service)).collect()
+}
+
+fn rule_of<State>(plan: &Plan<State>, service: &LLMService) -> IngressRule {
+    let name = ServiceName::of(service);
+    let serving = plan
+        .serving(&name)
+        .filter(|placement| placement.progress.lost.is_empty());
+    let targets: Vec<IngressTarget> = serving
+        .into_iter()
+        .flat_map(|placement| &placement.spec.pipelines)
+        .filter_map(|pipeline| {
+            Some(IngressTarget {
+                pipeline: pipeline.name.clone(),
+                revision: pipeline.revision,
+                head: pipeline.stages.first()?.node.clone(),
+                mode: pipeline.mode,
+                weight: 1,
+            })
+        })
+        .collect();
+    IngressRule {
+        served_name: service
+            .spec
+            .served_name
+            .clone()
+            .unwrap_or_else(|| service.name_any()),
+        access: service.spec.access,
+        context_tokens: service.spec.context_tokens,
+        output_tokens_max: service.spec.output_tokens_max,
+        unavailable: targets.is_empty().then(|| unavailable(plan, &name)),
+        targets,
+        service: name.to_string(),
+    }
+}
+
+/// What a client is told while a service has no pipeline that takes requests.
+#[must_use]
+pub fn unavailable<State>(plan: &Plan<State>, service: &ServiceName) -> String {
+    let Some(known) = plan.services.get(service) else {
+        return "the service is not known yet".to_owned();
+    };
+    let loading = plan
+        .placements_of(service)
+        .find(|placement| placement.phase < PlacementPhase::Serving);
+    match (&known.verdict, loading) {
+        (Verdict::Infeasible(why, _), _) | (Verdict::Skipped(why), _) => why.clone(),
+        (_, Some(placement)) => {
+            let progress = &placement.progress;
+            let waits = progress
+                .waits_for
+                .as_ref()
+                .map(|wait| format!("; {}", wait.message))
+                .unwrap_or_default();
+            format!(
+                "its pipeline is being loaded, {} of {} stages are ready{waits}",
+                progress.ready, progress.total
+            )
+        }
+        _ => "no placement was decided yet".to_owned(),
+    }
+}
+
+fn hops_on(placement: &PlannedPlacement, node: &str) -> Vec<Hop> {
+    let admits = placement.phase != PlacementPhase::Draining;
+    let mut hops = vec![];
+    for pipeline in &placement.spec.pipelines {
+        for ordinal in (0..pipeline.stages.len()).filter(|ordinal| pipeline.stages[*ordinal].node == node) {
+            hops.push(hop_of(placement, pipeline, ordinal, admits));
+        }
+    }
+    hops
+}
+
+fn hop_of(placement: &PlannedPlacement, pipeline: &Pipeline, ordinal: usize, admits: bool) -> Hop {
+    let stage = &pipeline.stages[ordinal];
+    let node_at = |ordinal: usize| pipeline.stages.get(ordinal).map(|stage| stage.node.clone());
+    Hop {
+        pipeline: pipeline.name.clone(),
+        revision: pipeline.revision,
+        ordinal: i32::try_from(ordinal).expect("a pipeline has at most 64 stages"),
+        stage: stage.stage.clone(),
+        previous: ordinal.checked_sub(1).and_then(node_at),
+        next: node_at(ordinal + 1),
+        head: pipeline.stages[0].node.clone(),
+        sends: stage.sends,
+        prefill_chunk_rows: pipeline.prefill_chunk_rows,
+        cells: i64::from(placement.spec.context_tokens) * i64::from(placement.spec.sessions),
+        sessions: placement.spec.sessions,
+        admits,
+    }
+}
+
+/// Every other agent: any of them may pass requests on, and links that are not used yet are measured too. Of two
+/// agents the one with the lesser name dials.
+fn peers_of(world: &World, node: &str) -> Vec<Peer> {
+    let others = world.nodes.iter().filter(|other| other.name_any() != node);
+    others
+        .filter_map(|other| {
+            let agent = agent_of(other)?;
+            Some(Peer {
+                node: other.name_any(),
+                address: agent.peer_address.clone(),
+                public_key: agent.public_key.clone(),
+                dial: node < other.name_any().as_str(),
+            })
+        })
+        .take(256)
+        .collect()
+}
+
+/// Keyed hashes of the users' API keys, with the services that each may call.
+fn keys_of(world: &World) -> Vec<ApiKey> {
+    let mut services_by_hash: BTreeMap<&str, (String, BTreeSet<String>)> = BTreeMap::new();
+    for user in &world.users {
+        let namespace = user.namespace().unwrap_or_default();
+        let Some(hash) = world.key_hashes.get(&(namespace.clone(), user.name_any())) else {
+            continue;
+        };
+        let pseudonym = user.spec.pseudonym.clone().unwrap_or_else(|| user.name_any());
+        let (_, services) = services_by_hash
+            .entry(hash)
+            .or_insert_with(|| (pseudonym, BTreeSet::new()));
+        services.extend(
+            user.spec
+                .demands
+                .iter()
+                .map(|demand| format!("{namespace}/{}", demand.service)),
+        );
+    }
+    services_by_hash
+        .into_iter()
+        .map(|(hash, (user, services))| ApiKey {
+            hash: hash.to_owned(),
+            user,
+            services: services.into_iter().collect(),
+        })
+        .collect()
+}

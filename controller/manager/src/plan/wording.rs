@@ -1,0 +1,214 @@
+//! The solver's reasons in one sentence each, as they stand in objects. The page-long form is the solver's own.
+
+use solver::{
+    problem::Candidate,
+    solution::{Binding, Cause, Decision, Infeasible, NodeReason, Offer, Placed, Remedy},
+    units::{Nanos, NodeOrd},
+};
+
+use crate::snapshot::Snapshot;
+
+/// Says what the solver found, with the names of a snapshot.
+pub struct Wording<'a>(pub &'a Snapshot);
+
+impl Wording<'_> {
+    fn node(&self, node: NodeOrd) -> &str {
+        self.0.node_name(node)
+    }
+
+    fn candidate(&self, candidate: Candidate) -> String {
+        let model = &self.0.models[candidate.model.index()];
+        format!("{} {}", model.name, model.variants[candidate.variant.index()])
+    }
+
+    /// Why this pipeline.
+    #[must_use]
+    pub fn summary(&self, placed: &Placed) -> String {
+        let pipeline = &placed.pipeline;
+        let stages = pipeline
+            .stages
+            .iter()
+            .map(|stage| format!("{}{}", self.node(stage.node), stage.layers));
+        let predicted = &placed.predicted;
+        let decision = match &placed.decision {
+            Decision::New => String::new(),
+            Decision::Kept { passed_over: None } => " It ran before and is still the best.".to_owned(),
+            Decision::Kept {
+                passed_over: Some((_, cost)),
+            } => {
+                format!(
+                    " It ran before; another one would cost {cost} per request, which is not worth the move."
+                )
+            }
+            Decision::Moved { previous_cost } => {
+                format!(" What ran before would cost {previous_cost} per request now.")
+            }
+            Decision::Replaced { .. } => " What ran before is no longer possible.".to_owned(),
+        };
+        format!(
+            "{} on {}: {} to the first token and {} per token are predicted; {}.{decision}",
+            self.candidate(pipeline.candidate),
+            stages.collect::<Vec<_>>().join(" "),
+            predicted.ttft,
+            predicted.tpot,
+            self.binding(&placed.binding),
+        )
+    }
+
+    /// What keeps a pipeline from being better.
+    #[must_use]
+    pub fn binding(&self, binding: &Binding) -> String {
+        match *binding {
+            Binding::MemoryOf {
+                node,
+                missing,
+                saving,
+            } => format!(
+                "with {missing} more memory, {} could run it alone and save {saving} per request",
+                self.node(node)
+            ),
+            Binding::ComputeOf { node, part } => {
+                format!(
+                    "the compute of {} takes most of the time, {part} per request",
+                    self.node(node)
+                )
+            }
+            Binding::LinkLatency { from, to, part } => format!(
+                "the latency from {} to {} takes most of the time, {part} per request",
+                self.node(from),
+                self.node(to)
+            ),
+            Binding::LinkRate { from, to, part } => format!(
+                "the rate from {} to {} takes most of the time, {part} per request",
+                self.node(from),
+                self.node(to)
+            ),
+            Binding::IngressDistance { part } => {
+                format!("the way from the ingress to the head takes most of the time, {part} per request")
+            }
+        }
+    }
+
+    /// Why the best of a mode lost against `cost`, or why there is none.
+    #[must_use]
+    pub fn offer(&self, offer: &Offer, cost: Nanos) -> String {
+        match offer {
+            Offer::Found { cost: its_cost, .. } => {
+                let its_cost = its_cost.total();
+                let more = its_cost.saturating_sub(cost);
+                format!("costs {its_cost} per request, {more} more")
+            }
+            Offer::NotAllowed => "spec.modes does not allow it".to_owned(),
+            Offer::NotImplemented => "this version does not search it".to_owned(),
+            Offer::NotSplittable => "the model's architecture is not proven for layer ranges".to_owned(),
+            Offer::NoSuchNode => "no node of the tier that it needs may be used".to_owned(),
+            Offer::NotEnoughMemory { nearest, missing } => {
+                format!(
+                    "{} comes nearest to holding it and lacks {missing}",
+                    self.node(*nearest)
+                )
+            }
+            Offer::NoneFound => "there is no legal pipeline of this kind".to_owned(),
+        }
+    }
+
+    /// Why a service has no pipeline, what each node says, and what would help.
+    #[must_use]
+    pub fn infeasible(&self, infeasible: &Infeasible) -> String {
+        let mut sentences = vec![cause(infeasible.cause)];
+        for report in infeasible.nodes.iter().take(16) {
+            sentences.push(format!("{}: {}", self.node(report.node), reason(report.reason)));
+        }
+        if infeasible.nodes.len() > 16 {
+            sentences.push(format!("and {} more nodes", infeasible.nodes.len() - 16));
+        }
+        if !infeasible.remedies.is_empty() {
+            let remedies = infeasible
+                .remedies
+                .iter()
+                .take(3)
+                .map(|remedy| self.remedy(*remedy));
+            sentences.push(format!(
+                "any of these would help: {}",
+                remedies.collect::<Vec<_>>().join(", or ")
+            ));
+        }
+        sentences.join("; ")
+    }
+
+    fn remedy(&self, remedy: Remedy) -> String {
+        match remedy {
+            Remedy::Memory { node, extra } => format!("{extra} more memory on {}", self.node(node)),
+            Remedy::Concurrency { sessions } => format!("concurrency {sessions}"),
+            Remedy::Context { tokens } => format!("contextTokens {tokens}"),
+            Remedy::AllowSplit => "allowing the modes Split and MultiHop".to_owned(),
+        }
+    }
+}
+
+fn cause(cause: Cause) -> String {
+    match cause {
+        Cause::NoCandidate {
+            best_quality_milli,
+            asked_milli,
+        } => {
+            format!(
+                "no model is good enough: the best has quality {best_quality_milli}, asked is {asked_milli}"
+            )
+        }
+        Cause::ContextTooLong { longest, asked } => {
+            format!("contextTokens is {asked}, and no model was trained for more than {longest}")
+        }
+        Cause::NoModeImplemented => "this version searches none of spec.modes".to_owned(),
+        Cause::NoUsableNode => "no node may be used".to_owned(),
+        Cause::NotEnoughMemory { needed, available } => {
+            format!("{needed} of memory are needed, and all usable nodes together have {available}")
+        }
+        Cause::NoNodeHoldsTheWhole {
+            needed,
+            largest,
+            splittable: true,
+        } => {
+            format!(
+                "{needed} are needed on one node, the largest has {largest}, and spec.modes forbids a split"
+            )
+        }
+        Cause::NoNodeHoldsTheWhole {
+            needed,
+            largest,
+            splittable: false,
+        } => {
+            format!(
+                "{needed} are needed on one node, the largest has {largest}, and the model cannot be split"
+            )
+        }
+        Cause::NoChain { proven: true } => "no chain of linked and trusted nodes holds the model".to_owned(),
+        Cause::NoChain { proven: false } => {
+            "no chain of linked and trusted nodes was found within the work budget".to_owned()
+        }
+    }
+}
+
+fn reason(reason: NodeReason) -> String {
+    use solver::problem::Exclusion;
+    match reason {
+        NodeReason::Excluded(Exclusion::NotReady) => "its agent does not answer".to_owned(),
+        NodeReason::Excluded(Exclusion::Unschedulable) => "it is cordoned".to_owned(),
+        NodeReason::Excluded(Exclusion::Taint) => "it has a taint".to_owned(),
+        NodeReason::Excluded(Exclusion::NotSelected) => "the service does not select it".to_owned(),
+        NodeReason::Excluded(Exclusion::EngineUnsupported) => "its engine cannot run the model".to_owned(),
+        NodeReason::BatteryLow { charge, reserve } => {
+            format!("its battery has {charge} and keeps {reserve} in reserve")
+        }
+        NodeReason::SpeedUnknown => "it has not timed this model yet".to_owned(),
+        NodeReason::NoCompute => "it has no compute to share".to_owned(),
+        NodeReason::TierNotAllowed => "spec.modes allows nothing on its tier".to_owned(),
+        NodeReason::Untrusted => "its trust domain is not trusted".to_owned(),
+        NodeReason::MemoryTooSmall { free, smallest_stage } => {
+            format!("{free} are free, and the smallest stage needs {smallest_stage}")
+        }
+        NodeReason::CouldHold { free, layers, whole } => {
+            format!("{free} are free for at most {layers} layers, and the whole model needs {whole}")
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The loop, on one page: watch ▸ snapshot ▸ solve ▸ plan ▸ lint ▸ apply, and round again when something changes.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use prometheus::Registry;
+use solver::{Budget, Solution, problem::InvalidProblem};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    apply::{self, Written},
+    events::Storyteller,
+    identity,
+    inspect::Inspector,
+    lint::{self, Finding},
+    metrics::Metrics,
+    plan::{Plan, Verdict},
+    snapshot::{Options, Snapshot},
+    watch::Watches,
+    world::{Identity, World},
+};
+
+/// Changes within this time are decided on together.
+const COALESCE: Duration = Duration::from_millis(50);
+
+/// With no change at all, the world is looked at again after this time.
+const RESYNC: Duration = Duration::from_secs(30);
+
+/// Steps of work for one round of the solver; a fleet of a hundred nodes takes a fraction of it.
+pub const BUDGET_STEPS: u64 = 200_000_000;
+
+/// While the solver works, losses are looked for this often.
+const LOOK_FOR_LOSSES: Duration = Duration::from_millis(200);
+
+/// Backoff after a failed round: first, and longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
+
+/// Why the manager cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Who this control plane is could not be settled.
+    #[error("failed to settle the control plane's identity")]
+    Identity(#[from] identity::Error),
+    /// A metric is registered twice.
+    #[error("failed to register metrics")]
+    Metrics(#[from] prometheus::Error),
+    /// The watches ended.
+    #[error("the watches ended before they were ready")]
+    Watches(#[from] kube::runtime::reflector::store::WriterDropped),
+}
+
+/// Why a round ended without an applied plan.
+#[derive(Debug, thiserror::Error)]
+enum RoundError {
+    #[error("the snapshot is no valid question")]
+    Snapshot(#[from] InvalidProblem),
+    #[error("the plan is refused by its linter: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Lint(Vec<Finding>),
+    #[error("a node was lost while the solver worked")]
+    Lost,
+    #[error("the plan could not be applied")]
+    Apply(#[from] apply::Error),
+}
+
+/// Runs the manager until it is cancelled. The kinds must be served already.
+///
+/// # Errors
+///
+/// When it cannot begin. Once it runs, failures are retried.
+pub async fn run(client: Client, registry: &Registry, cancelled: CancellationToken) -> Result<(), Error> {
+    let metrics = Metrics::register(registry)?;
+    let identity = identity::read_or_make(&client).await?;
+    let watches = Watches::open(&client);
+    tokio::select! {
+        ready = watches.ready() => ready?,
+        () = cancelled.cancelled() => return Ok(()),
+    }
+    info!(incarnation = identity.incarnation, "the manager watches");
+    let mut manager = Manager {
+        storyteller: Storyteller::new(client.clone()),
+        inspector: Inspector::default(),
+        client,
+        watches,
+        identity,
+        metrics,
+    };
+    tokio::select! {
+        () = manager.rounds() => {}
+        () = cancelled.cancelled() => {}
+    }
+    Ok(())
+}
+
+struct Manager {
+    client: Client,
+    watches: Watches,
+    identity: Identity,
+    metrics: Metrics,
+    inspector: Inspector,
+    storyteller: Storyteller,
+}
+
+impl Manager {
+    async fn rounds(&mut self) {
+        let mut failures = 0_u32;
+        loop {
+            let began = Instant::now();
+            let inspect_again = self.inspector.inspect(&self.client, &self.watches.models()).await;
+            let (world, next_expiry) = self.watches.world(&self.identity);
+            let round = self.round(&world).await;
+            self.metrics.round_seconds.observe(began.elapsed().as_secs_f64());
+            let mut wait = RESYNC;
+            match round {
+                Ok(written) => {
+                    failures = 0;
+                    self.metrics.rounds.with_label_values(&["applied"]).inc();
+                    debug!(?written, "a round is done");
+                }
+                Err(RoundError::Lost) => {
+                    self.metrics.rounds.with_label_values(&["cancelled"]).inc();
+                    wait = COALESCE;
+                }
+                Err(RoundError::Apply(error)) if error.is_conflict() => {
+                    self.metrics.rounds.with_label_values(&["conflict"]).inc();
+                    debug!(%error, "somebody wrote first; the plan is made again");
+                    wait = BACKOFF.0;
+                }
+                Err(error) => {
+                    failures = failures.saturating_add(1);
+                    self.metrics.rounds.with_label_values(&["failed"]).inc();
+                    wait = BACKOFF
+                        .0
+                        .saturating_mul(2_u32.saturating_pow(failures.min(16)))
+                        .min(BACKOFF.1);
+                    let error = with_causes(&error);
+                    error!(error, failures, "a round failed");
+                }
+            }
+            for earlier in [inspect_again, next_expiry].into_iter().flatten() {
+                wait = wait.min(earlier.max(COALESCE));
+            }
+            self.watches.changed(wait).await;
+            tokio::time::sleep(COALESCE).await;
+        }
+    }
+
+    /// One round: the six steps.
+    async fn round(&mut self, world: &World) -> Result<Written, RoundError> {
+        let snapshot = Snapshot::take(world, Options::default());
+        let solution = self.solve(world, &snapshot).await?;
+        if solution.cancelled {
+            return Err(RoundError::Lost);
+        }
+        let plan = Plan::propose(world, &snapshot, &solution);
+        let findings = lint::lint(world, &plan);
+        if !findings.is_empty() {
+            return Err(RoundError::Lint(findings));
+        }
+        let now = Timestamp::now();
+        let (plan, written) = apply::apply(&self.client, world, plan, now).await?;
+        self.storyteller.tell(world, &plan, now).await;
+        self.report(world, &plan, written);
+        Ok(written)
+    }
+
+    /// Solves beside the loop; a node that is lost meanwhile ends the search, since its answer would be of no use.
+    async fn solve(&mut self, world: &World, snapshot: &Snapshot) -> Result<Solution, InvalidProblem> {
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let (problem, asked) = (snapshot.problem.clone(), Arc::clone(&cancelled));
+        let began = Instant::now();
+        let mut solving = tokio::task::spawn_blocking(move || {
+            let is_cancelled = || asked.load(Ordering::Relaxed);
+            solver::solve(
+                &problem,
+                &Budget {
+                    cancelled: &is_cancelled,
+                    ..Budget::steps(BUDGET_STEPS)
+                },
+            )
+        });
+        let solved = loop {
+            tokio::select! {
+                solved = &mut solving => break solved,
+                () = tokio::time::sleep(LOOK_FOR_LOSSES) => {
+                    let (now, _) = self.watches.world(&self.identity);
+                    if now.lost.keys().any(|node| !world.lost.contains_key(node)) {
+                        cancelled.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        };
+        let solution = solved.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        self.metrics.solve_seconds.observe(began.elapsed().as_secs_f64());
+        self.metrics.solve_steps.inc_by(solution.steps);
+        Ok(solution)
+    }
+
+    fn report<State>(&self, world: &World, plan: &Plan<State>, written: Written) {
+        self.metrics.writes.inc_by(written.objects as u64);
+        let count = |wanted: fn(&Verdict) -> bool| {
+            let services = plan
+                .services
+                .values()
+                .filter(|service| wanted(&service.verdict))
+                .count();
+            i64::try_from(services).unwrap_or(i64::MAX)
+        };
+        let gauge = |state| self.metrics.services.with_label_values(&[state]);
+        gauge("feasible").set(count(|verdict| matches!(verdict, Verdict::Feasible(_))));
+        gauge("infeasible").set(count(|verdict| matches!(verdict, Verdict::Infeasible(..))));
+        gauge("skipped").set(count(|verdict| {
+            matches!(verdict, Verdict::Skipped(_) | Verdict::Unknown)
+        }));
+        let lost = world
+            .nodes
+            .iter()
+            .filter(|node| !world.is_alive(node.metadata.name.as_deref().unwrap_or_default()));
+        let lost = i64::try_from(lost.count()).unwrap_or(i64::MAX);
+        self.metrics.nodes_lost.set(lost);
+        self.metrics
+            .nodes_alive
+            .set(i64::try_from(world.nodes.len()).unwrap_or(i64::MAX) - lost);
+        let gaps = plan
+            .placements
+            .iter()
+            .map(|placement| placement.spec.explanation.gap_parts_per_million);
+        self.metrics.gap_parts_per_million.set(gaps.max().unwrap_or(0));
+        for (service, known) in &plan.services {
+            if let Some(blocked) = &known.blocked {
+                warn!(%service, blocked, "a decision waits");
+            }
+        }
+    }
+}
+
+/// Solves with the manager's budget.
+///
+/// # Errors
+///
+/// When the question contradicts itself.
+pub fn solve(problem: &solver::Problem) -> Result<Solution, InvalidProblem> {
+    solver::solve(problem, &Budget::steps(BUDGET_STEPS))
+}
+
+/// An error with everything that caused it, for one log field.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

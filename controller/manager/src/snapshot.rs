@@ -1,0 +1,688 @@
+//! World to question: objects to ordinals and plain numbers, and back. The only place where names and ordinals meet.
+//!
+//! Pure: the same world gives the same snapshot.
+
+use std::collections::BTreeMap;
+
+use crds::{
+    ActivationPrecision, EdgeNode, InferenceMode, LLMService, Model, Placement,
+    edge_link::{LinkReport, RateProvenance},
+    edge_node::{Benchmark, PowerSource, Tier},
+    llm_service::PrivacyLevel,
+    placement::PlacementPhase,
+    stage::StagePhase,
+};
+use kube::ResourceExt;
+use solver::{
+    problem::{
+        ActivationFormat, Battery, Candidate, DeclaredSpeed, EngineMemory, ExcludedNode, Exclusion, Ingress,
+        Link, LoadedStage, Mode, Node, Precision, Privacy, Problem, Service, SpeedPoint, SpeedTable, Variant,
+    },
+    solution::{PipelineShape, StageShape},
+    units::{
+        Bytes, BytesPerSecond, KernelOrd, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd, TrustDomainOrd,
+        VariantOrd,
+    },
+};
+
+use crate::world::{ServiceName, World};
+
+/// Rows of a prompt that are computed and sent at once: enough to keep the matrix kernels busy, few enough that a
+/// token of another session waits for one chunk only.
+pub const PREFILL_CHUNK_ROWS: u32 = 128;
+
+/// Nodes of one site that no EdgeLink joins are taken to share a wired segment of this rate and latency.
+const SITE_RATE: BytesPerSecond = BytesPerSecond::megabits(1000);
+const SITE_LATENCY: Nanos = Nanos::from_micros(250);
+
+/// Framing, encryption and waking up at both ends of a hop.
+const MESSAGE_OVERHEAD: Nanos = Nanos::from_micros(150);
+
+/// What a lossy activation format has to save per request before it is chosen over the exact one.
+const FIDELITY_COST: Nanos = Nanos::from_millis(5);
+
+/// The question, and the names behind its ordinals.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// The question.
+    pub problem: Problem,
+    /// EdgeNodes by [`NodeOrd`].
+    pub nodes: Vec<String>,
+    /// Models by [`ModelOrd`].
+    pub models: Vec<ModelNames>,
+    /// Services by their ordinal.
+    pub services: Vec<ServiceName>,
+    /// Services that were not asked about, and why.
+    pub skipped: BTreeMap<ServiceName, Skipped>,
+}
+
+/// A model's names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelNames {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its variants by [`VariantOrd`].
+    pub variants: Vec<String>,
+}
+
+/// Why the solver was not asked about a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// It asks for no replica.
+    ScaledToZero,
+    /// A model that it names is not there, or was not inspected yet.
+    ModelNotReady(String),
+}
+
+/// How a snapshot is taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Assume nominal speeds for nodes that never measured, and that all nodes are alive: for plans made offline.
+    pub offline: bool,
+}
+
+/// Nominal speed of one core, for plans made offline.
+const FLOPS_PER_CORE: u64 = 12_000_000_000;
+const MEMORY_BYTES_PER_SECOND_PER_CORE: u64 = 6_000_000_000;
+
+impl Snapshot {
+    /// Takes the world's question.
+    #[must_use]
+    pub fn take(world: &World, options: Options) -> Self {
+        let mut snapshot = Self::default();
+        let mut kernels = Kernels::default();
+        snapshot.add_models(world, &mut kernels);
+        snapshot.add_nodes(world, &kernels, options);
+        snapshot.add_links(world);
+        snapshot.add_loaded(world, &kernels);
+        snapshot.add_services(world, options);
+        snapshot
+    }
+
+    /// The ordinal of an EdgeNode.
+    #[must_use]
+    pub fn node_ord(&self, name: &str) -> Option<NodeOrd> {
+        self.nodes
+            .binary_search_by(|node| node.as_str().cmp(name))
+            .ok()
+            .map(NodeOrd::from_index)
+    }
+
+    /// The name of an EdgeNode.
+    #[must_use]
+    pub fn node_name(&self, node: NodeOrd) -> &str {
+        &self.nodes[node.index()]
+    }
+
+    fn add_models(&mut self, world: &World, kernels: &mut Kernels) {
+        for model in &world.models {
+            let Some(question) = model_of(model, kernels) else {
+                continue;
+            };
+            let variants = || model.status.iter().flat_map(|status| &status.variants);
+            for (index, variant) in variants().enumerate() {
+                let candidate = Candidate {
+                    model: ModelOrd::from_index(self.models.len()),
+                    variant: VariantOrd::from_index(index),
+                };
+                kernels.candidates.insert(variant.digest.clone(), candidate);
+            }
+            self.models.push(ModelNames {
+                namespace: model.namespace().unwrap_or_default(),
+                name: model.name_any(),
+                variants: variants().map(|variant| variant.name.clone()).collect(),
+            });
+            self.problem.models.push(question);
+        }
+    }
+
+    fn add_nodes(&mut self, world: &World, kernels: &Kernels, options: Options) {
+        let mut domains: BTreeMap<&str, TrustDomainOrd> = BTreeMap::new();
+        for node in &world.nodes {
+            let domain = node.spec.trust_domain.as_deref().unwrap_or_default();
+            let next = TrustDomainOrd::from_index(domains.len());
+            let trust_domain = *domains.entry(domain).or_insert(next);
+            self.nodes.push(node.name_any());
+            self.problem
+                .nodes
+                .push(node_of(node, trust_domain, kernels, options));
+        }
+    }
+
+    /// EdgeLinks in both directions, and the assumed segment between nodes of one site.
+    fn add_links(&mut self, world: &World) {
+        let mut links: BTreeMap<(NodeOrd, NodeOrd), Link> = BTreeMap::new();
+        for link in &world.links {
+            let (Some(from), Some(to)) = (self.node_ord(&link.spec.from), self.node_ord(&link.spec.to))
+            else {
+                continue;
+            };
+            let report = |source: &str| link.status.as_ref().and_then(|status| status.reports.get(source));
+            let forth = link.spec.rate_bits_per_second.value();
+            let back = link
+                .spec
+                .reverse_rate_bits_per_second
+                .as_ref()
+                .map_or(forth, crds::Quantity::value);
+            let nominal = Nominal {
+                latency: Nanos::from_micros(unsigned(link.spec.latency_microseconds)),
+                price_per_mebibyte: Nanos(unsigned(link.spec.cost_milli_per_gigabyte) * 1_000),
+            };
+            for (from, to, rate, source) in [
+                (from, to, forth, &link.spec.from),
+                (to, from, back, &link.spec.to),
+            ] {
+                links.insert((from, to), link_of(from, to, rate, &nominal, report(source)));
+            }
+        }
+        for (one, first) in world.nodes.iter().enumerate() {
+            for (other, second) in world.nodes.iter().enumerate() {
+                if one != other && first.spec.site == second.spec.site {
+                    let (from, to) = (NodeOrd::from_index(one), NodeOrd::from_index(other));
+                    links.entry((from, to)).or_insert(Link {
+                        from,
+                        to,
+                        rate: SITE_RATE,
+                        latency: SITE_LATENCY,
+                        message_overhead: MESSAGE_OVERHEAD,
+                        price_per_mebibyte: Nanos::ZERO,
+                    });
+                }
+            }
+        }
+        let names = &self.nodes;
+        links.retain(|(from, to), _| world.is_connected(&names[from.index()], &names[to.index()]));
+        self.problem.links = links.into_values().collect();
+    }
+
+    fn add_loaded(&mut self, world: &World, kernels: &Kernels) {
+        for stage in &world.stages {
+            let ready = stage
+                .status
+                .as_ref()
+                .is_some_and(|status| status.phase == StagePhase::Ready);
+            let node = self.node_ord(&stage.spec.node_name);
+            let candidate = kernels.candidates.get(&stage.spec.model.digest);
+            if let (true, Some(node), Some(candidate)) = (ready, node, candidate) {
+                self.problem.loaded.push(LoadedStage {
+                    node,
+                    candidate: *candidate,
+                    layers: layers(stage.spec.first_layer, stage.spec.end_layer),
+                });
+            }
+        }
+    }
+
+    fn add_services(&mut self, world: &World, options: Options) {
+        for service in world
+            .services
+            .iter()
+            .filter(|service| service.metadata.deletion_timestamp.is_none())
+        {
+            let name = ServiceName::of(service);
+            if service.spec.replicas == 0 {
+                self.skipped.insert(name, Skipped::ScaledToZero);
+                continue;
+            }
+            match self.candidates_of(service, &name) {
+                Ok(candidates) => {
+                    let question = self.service_of(world, service, &name, candidates, options);
+                    self.problem.services.push(question);
+                    self.services.push(name);
+                }
+                Err(skipped) => drop(self.skipped.insert(name, skipped)),
+            }
+        }
+    }
+
+    fn candidates_of(&self, service: &LLMService, name: &ServiceName) -> Result<Vec<Candidate>, Skipped> {
+        let mut candidates = vec![];
+        for reference in &service.spec.models {
+            let found = self
+                .models
+                .iter()
+                .position(|model| model.namespace == name.namespace && model.name == reference.name)
+                .ok_or_else(|| Skipped::ModelNotReady(reference.name.clone()))?;
+            for (index, variant) in self.models[found].variants.iter().enumerate() {
+                if reference.variants.is_empty() || reference.variants.contains(variant) {
+                    candidates.push(Candidate {
+                        model: ModelOrd::from_index(found),
+                        variant: VariantOrd::from_index(index),
+                    });
+                }
+            }
+        }
+        Ok(candidates)
+    }
+
+    fn service_of(
+        &self,
+        world: &World,
+        service: &LLMService,
+        name: &ServiceName,
+        candidates: Vec<Candidate>,
+        options: Options,
+    ) -> Service {
+        let spec = &service.spec;
+        let domain_of = |domain: &String| {
+            let node = world
+                .nodes
+                .iter()
+                .position(|node| node.spec.trust_domain.as_ref() == Some(domain))?;
+            Some(self.problem.nodes[node].trust_domain)
+        };
+        let trusted = |shallow_layers| Privacy::Trusted {
+            domains: spec.privacy.trust_domains.iter().filter_map(domain_of).collect(),
+            shallow_layers,
+        };
+        Service {
+            quality_value: Nanos::from_millis(1),
+            context_tokens: small(spec.context_tokens),
+            concurrency: small(spec.concurrency),
+            prompt_tokens: small(spec.workload.prompt_tokens),
+            output_tokens: small(spec.workload.output_tokens),
+            chunk_rows: PREFILL_CHUNK_ROWS,
+            slo_ttft: spec.slo.time_to_first_token_milliseconds.map(milliseconds),
+            slo_tpot: spec.slo.time_per_output_token_milliseconds.map(milliseconds),
+            modes: spec.modes.iter().filter_map(|mode| mode_of(*mode)).collect(),
+            privacy: match privacy_of(world, service, name) {
+                PrivacyLevel::Open => Privacy::Open,
+                PrivacyLevel::TrustedText => trusted(small(spec.privacy.shallow_layers)),
+                PrivacyLevel::TrustedOnly => trusted(u32::MAX),
+            },
+            priority: spec.priority,
+            ingress: self.ingress_of(world, service, name),
+            activations: spec
+                .activation_precisions
+                .iter()
+                .map(|precision| format_of(*precision))
+                .collect(),
+            joule_cost: milliseconds(spec.energy_weight_milliseconds_per_joule),
+            excluded: self.excluded(world, options),
+            previous: self.previous_of(world, name, &candidates),
+            ..Service::new(candidates)
+        }
+    }
+
+    /// Where requests enter: at the nodes that users attach to, weighed by their demand; at the head when nobody says.
+    fn ingress_of(&self, world: &World, service: &LLMService, name: &ServiceName) -> Vec<Ingress> {
+        let mut weights: BTreeMap<NodeOrd, u32> = BTreeMap::new();
+        for user in world
+            .users
+            .iter()
+            .filter(|user| user.namespace().as_deref() == Some(&name.namespace))
+        {
+            let demand = user
+                .spec
+                .demands
+                .iter()
+                .find(|demand| demand.service == name.name);
+            let entry = attachment(world, user).and_then(|node| self.node_ord(node));
+            if let (Some(demand), Some(node)) = (demand, entry) {
+                *weights.entry(node).or_default() += small(demand.requests_per_hour.max(1));
+            }
+        }
+        if weights.is_empty() {
+            let named = service
+                .spec
+                .ingress_nodes
+                .iter()
+                .filter(|node| world.is_alive(node));
+            weights = named.filter_map(|node| Some((self.node_ord(node)?, 1))).collect();
+        }
+        weights
+            .into_iter()
+            .map(|(node, weight)| Ingress { node, weight })
+            .collect()
+    }
+
+    fn excluded(&self, world: &World, options: Options) -> Vec<ExcludedNode> {
+        let reason = |node: &EdgeNode| {
+            if options.offline {
+                return node.spec.unschedulable.then_some(Exclusion::Unschedulable);
+            }
+            let agent = node.status.as_ref().and_then(|status| status.agent.as_ref());
+            if !world.is_alive(&node.name_any()) || agent.is_none() {
+                Some(Exclusion::NotReady)
+            } else if node.spec.unschedulable {
+                Some(Exclusion::Unschedulable)
+            } else if !node.spec.taints.is_empty() {
+                Some(Exclusion::Taint)
+            } else {
+                None
+            }
+        };
+        world
+            .nodes
+            .iter()
+            .enumerate()
+            .filter_map(|(index, node)| {
+                Some(ExcludedNode {
+                    node: NodeOrd::from_index(index),
+                    why: reason(node)?,
+                })
+            })
+            .collect()
+    }
+
+    /// What runs now: the serving Placement, otherwise the newest that is not draining.
+    fn previous_of(
+        &self,
+        world: &World,
+        name: &ServiceName,
+        candidates: &[Candidate],
+    ) -> Option<PipelineShape> {
+        let placements = world.placements_of(name);
+        let phase = |placement: &Placement| placement.status.clone().unwrap_or_default().phase;
+        let placement = placements
+            .iter()
+            .rev()
+            .find(|placement| phase(placement) == PlacementPhase::Serving)
+            .or_else(|| {
+                placements
+                    .iter()
+                    .rev()
+                    .find(|placement| phase(placement) != PlacementPhase::Draining)
+            })?;
+        let model = &placement.spec.model;
+        let candidate = candidates.iter().find(|candidate| {
+            let names = &self.models[candidate.model.index()];
+            names.name == model.name && names.variants[candidate.variant.index()] == model.variant
+        })?;
+        let stages = &placement.spec.pipelines.first()?.stages;
+        let shapes = stages.iter().enumerate().map(|(index, stage)| {
+            let activation = (index + 1 < stages.len()).then(|| precision_of(stage.sends));
+            Some(StageShape {
+                node: self.node_ord(&stage.node)?,
+                layers: layers(stage.first_layer, stage.end_layer),
+                activation,
+            })
+        });
+        Some(PipelineShape {
+            candidate: *candidate,
+            stages: shapes.collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Kernels by the digest of the weights that were timed.
+#[derive(Default)]
+struct Kernels {
+    by_digest: BTreeMap<String, KernelOrd>,
+    candidates: BTreeMap<String, Candidate>,
+}
+
+impl Kernels {
+    fn of(&mut self, digest: &str) -> KernelOrd {
+        let next = KernelOrd::from_index(self.by_digest.len());
+        *self.by_digest.entry(digest.to_owned()).or_insert(next)
+    }
+}
+
+struct Nominal {
+    latency: Nanos,
+    price_per_mebibyte: Nanos,
+}
+
+fn link_of(from: NodeOrd, to: NodeOrd, rate: i64, nominal: &Nominal, report: Option<&LinkReport>) -> Link {
+    let declared = u64::try_from(rate).unwrap_or(0);
+    let observed = report
+        .and_then(|report| report.rate_bits_per_second_p10)
+        .and_then(|rate| u64::try_from(rate).ok());
+    let bits = match (observed, report.map(|report| report.rate_provenance)) {
+        (Some(observed), Some(RateProvenance::Measured | RateProvenance::Probed)) => observed,
+        (Some(observed), Some(RateProvenance::LowerBound)) => observed.max(declared),
+        _ => declared,
+    };
+    let round_trip = report.and_then(|report| report.round_trip_microseconds);
+    let latency = round_trip
+        .and_then(|micros| u64::try_from(micros).ok())
+        .map_or(nominal.latency, |micros| Nanos::from_micros(micros / 2));
+    Link {
+        from,
+        to,
+        rate: BytesPerSecond((bits / 8).max(1)),
+        latency,
+        message_overhead: MESSAGE_OVERHEAD,
+        price_per_mebibyte: nominal.price_per_mebibyte,
+    }
+}
+
+fn model_of(model: &Model, kernels: &mut Kernels) -> Option<solver::problem::Model> {
+    let status = model.status.as_ref()?;
+    if status.observed_generation != model.metadata.generation || status.variants.is_empty() {
+        return None;
+    }
+    let architecture = status.architecture.as_ref()?;
+    let (hidden, inner) = (
+        unsigned(architecture.embedding_length),
+        unsigned(architecture.feed_forward_length),
+    );
+    let key_value = unsigned(architecture.key_value_heads) * unsigned(architecture.head_length);
+    let query = unsigned(architecture.heads) * unsigned(architecture.head_length);
+    let variants = status.variants.iter().map(|variant| {
+        let quality = model.spec.variants.iter().find(|spec| spec.name == variant.name);
+        let embedding = positive(variant.embedding_bytes);
+        let separate_head = positive(variant.head_bytes);
+        let head = if separate_head == Bytes::ZERO {
+            embedding
+        } else {
+            separate_head
+        };
+        Variant {
+            kernel: kernels.of(&variant.digest),
+            layer_bytes: (0..architecture.layers.max(0))
+                .map(|layer| {
+                    positive(variant.layer(usize::try_from(layer).expect("a layer is not negative")))
+                })
+                .collect(),
+            embedding_bytes: embedding,
+            head_bytes: head,
+            unsplit_ends_bytes: embedding
+                + separate_head
+                + positive(variant.other_bytes)
+                + positive(variant.vocabulary_bytes),
+            // llama.cpp keeps a repacked copy of Q4_0 beside the mapped file.
+            resident_milli: if variant.quantisation == "Q4_0" {
+                2_000
+            } else {
+                1_000
+            },
+            quality_milli: quality.map_or(1_000, |spec| small(spec.quality_milli)),
+        }
+    });
+    let question = solver::problem::Model {
+        hidden: small(architecture.embedding_length),
+        vocabulary: small(architecture.vocabulary),
+        context_max: small(architecture.context_length),
+        splittable: architecture.splittable,
+        // A key and a value in 16-bit floats.
+        kv_bytes_per_token_and_layer: 2 * 2 * key_value,
+        // Hidden state twice, query, keys, values, and both halves of the gated feed-forward, in 32-bit floats.
+        compute_bytes_per_row: 4 * (2 * hidden + query + 2 * key_value + 2 * inner),
+        // Two operations for each weight of attention and the gated feed-forward.
+        layer_flops_per_row: 2 * (2 * hidden * query + 2 * hidden * key_value + 3 * hidden * inner),
+        variants: variants.collect(),
+    };
+    Some(question)
+}
+
+fn node_of(node: &EdgeNode, trust_domain: TrustDomainOrd, kernels: &Kernels, options: Options) -> Node {
+    let status = node.status.clone().unwrap_or_default();
+    let device = status.devices.first();
+    let limit = node.spec.limits.memory.as_ref().map(crds::Quantity::value);
+    let memory = device.map(|device| device.memory_bytes).or(limit).unwrap_or(0);
+    let cores_milli = device
+        .map(|device| device.cores_milli)
+        .or(node.spec.limits.cores.as_ref().map(crds::Quantity::milli))
+        .unwrap_or(1_000);
+    let mut engine = EngineMemory::llama_cpp_cpu();
+    if let Some(device) = device.filter(|device| device.overhead_bytes > 0) {
+        engine.worker = positive(device.overhead_bytes);
+    }
+    let cores = u64::try_from(cores_milli).unwrap_or(0);
+    Node {
+        memory: positive(memory),
+        reserved: Bytes::ZERO,
+        tier: match node.spec.tier {
+            Tier::Device => solver::problem::Tier::Device,
+            Tier::Server => solver::problem::Tier::Server,
+            Tier::Cloud => solver::problem::Tier::Cloud,
+        },
+        trust_domain,
+        // Benchmarks run at the node's share of cores, so their times need no scaling.
+        compute_share_milli: 1_000,
+        battery: battery_of(node, cores),
+        engine,
+        speeds: device
+            .into_iter()
+            .flat_map(|device| &device.benchmarks)
+            .filter_map(|benchmark| speed_of(benchmark, kernels))
+            .collect(),
+        declared: options.offline.then_some(DeclaredSpeed {
+            flops_per_second: FLOPS_PER_CORE * cores.max(1) / 1000,
+            memory_rate: BytesPerSecond(MEMORY_BYTES_PER_SECOND_PER_CORE * cores.max(1) / 1000),
+        }),
+        message_overhead: device
+            .and_then(|device| device.benchmarks.first())
+            .map_or(Nanos::from_micros(100), |benchmark| {
+                nanos(benchmark.batch_overhead_nanoseconds)
+            }),
+    }
+}
+
+/// The battery in the solver's units: 1 mWh is 3.6 J.
+fn battery_of(node: &EdgeNode, cores_milli: u64) -> Option<Battery> {
+    const MICROJOULES_PER_MILLIWATT_HOUR: u64 = 3_600_000;
+    if node.spec.power.source != PowerSource::Battery {
+        return None;
+    }
+    let declared = node.spec.power.battery.as_ref();
+    let capacity = declared.map(|battery| unsigned(battery.capacity_milliwatt_hours))?;
+    let reading = node.status.as_ref().and_then(|status| status.battery.as_ref());
+    let charge = reading
+        .and_then(|reading| reading.energy_milliwatt_hours)
+        .and_then(|energy| u64::try_from(energy).ok())
+        .unwrap_or(capacity * declared.map_or(100, |battery| unsigned(battery.percent)) / 100);
+    let reserve = capacity * unsigned(node.spec.power.reserve_percent) / 100;
+    Some(Battery {
+        charge: MicroJoules(charge * MICROJOULES_PER_MILLIWATT_HOUR),
+        reserve: MicroJoules(reserve * MICROJOULES_PER_MILLIWATT_HOUR),
+        active_milliwatts: declared.map_or(0, |battery| unsigned(battery.milliwatts_per_core)) * cores_milli
+            / 1000,
+    })
+}
+
+fn speed_of(benchmark: &Benchmark, kernels: &Kernels) -> Option<SpeedTable> {
+    let kernel = *kernels.by_digest.get(&benchmark.model)?;
+    let points = |time: fn(&crds::edge_node::BenchmarkPoint) -> i64| {
+        let points = benchmark.points.iter();
+        points
+            .map(|point| SpeedPoint {
+                rows: small(point.rows),
+                time: nanos(time(point)),
+            })
+            .collect::<Vec<_>>()
+    };
+    Some(SpeedTable {
+        kernel,
+        layer: points(|point| point.layer_nanoseconds),
+        head: points(|point| point.head_nanoseconds),
+        embedding_row: nanos(benchmark.embedding_nanoseconds_per_row),
+    })
+    .filter(|table| !table.layer.is_empty())
+}
+
+/// The EdgeNode where a user's requests enter: the first that is alive of those it may attach to, then its device.
+#[must_use]
+pub fn attachment<'a>(world: &World, user: &'a crds::EdgeUser) -> Option<&'a str> {
+    let nodes = user.spec.attach_nodes.iter().chain(&user.spec.device_node);
+    nodes.map(String::as_str).find(|node| world.is_alive(node))
+}
+
+/// The strictest level of the service and of those who use it.
+#[must_use]
+pub fn privacy_of(world: &World, service: &LLMService, name: &ServiceName) -> PrivacyLevel {
+    let strictness = |level: &PrivacyLevel| match level {
+        PrivacyLevel::Open => 0,
+        PrivacyLevel::TrustedText => 1,
+        PrivacyLevel::TrustedOnly => 2,
+    };
+    let users = world.users.iter().filter(|user| {
+        user.namespace().as_deref() == Some(&name.namespace)
+            && user.spec.demands.iter().any(|demand| demand.service == name.name)
+    });
+    let levels = users
+        .map(|user| user.spec.privacy)
+        .chain([service.spec.privacy.level]);
+    levels.max_by_key(strictness).unwrap_or_default()
+}
+
+/// A precision in the solver's terms.
+#[must_use]
+pub fn precision_of(precision: ActivationPrecision) -> Precision {
+    match precision {
+        ActivationPrecision::F32 => Precision::F32,
+        ActivationPrecision::F16 => Precision::F16,
+        ActivationPrecision::Int8Outliers => Precision::Int8Outliers,
+    }
+}
+
+/// Bytes on the wire: 32, 16 or 8 bits for each value; with outliers, a scale and eight pairs of index and value.
+fn format_of(precision: ActivationPrecision) -> ActivationFormat {
+    match precision {
+        ActivationPrecision::F32 => ActivationFormat::F32,
+        ActivationPrecision::F16 => ActivationFormat {
+            precision: Precision::F16,
+            bits_per_element: 16,
+            bytes_per_row: 0,
+            fidelity_cost: FIDELITY_COST,
+        },
+        ActivationPrecision::Int8Outliers => ActivationFormat {
+            precision: Precision::Int8Outliers,
+            bits_per_element: 8,
+            bytes_per_row: 4 + 8 * 6,
+            fidelity_cost: FIDELITY_COST,
+        },
+    }
+}
+
+/// Modes that the solver searches; the others need parts that are not there yet.
+fn mode_of(mode: InferenceMode) -> Option<Mode> {
+    match mode {
+        InferenceMode::OnDevice => Some(Mode::OnDevice),
+        InferenceMode::OnServer => Some(Mode::OnServer),
+        InferenceMode::Split => Some(Mode::Split),
+        InferenceMode::MultiHop => Some(Mode::MultiHop),
+        InferenceMode::UShaped => Some(Mode::UShaped),
+        InferenceMode::Speculative | InferenceMode::Cascade => None,
+    }
+}
+
+fn layers(first: i32, end: i32) -> LayerRange {
+    LayerRange::new(small(first), small(end))
+}
+
+// The schemas bound these fields from below by zero; a negative one that came another way counts as zero.
+
+fn unsigned(number: i32) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+fn small(number: i32) -> u32 {
+    u32::try_from(number).unwrap_or(0)
+}
+
+fn positive(bytes: i64) -> Bytes {
+    Bytes(u64::try_from(bytes).unwrap_or(0))
+}
+
+fn nanos(nanoseconds: i64) -> Nanos {
+    Nanos(u64::try_from(nanoseconds).unwrap_or(0))
+}
+
+fn milliseconds(number: i32) -> Nanos {
+    Nanos::from_millis(unsigned(number))
+}

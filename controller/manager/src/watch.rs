@@ -1,0 +1,218 @@
+//! Reflectors over every kind that a decision depends on, and one coalesced wake-up for all of them.
+//!
+//! Each watch has a backoff of its own, so that one that fails delays no other.
+
+use std::{
+    collections::BTreeMap,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crds::{EdgeLink, EdgeNode, EdgeUser, LLMService, Model, Placement, RouteTable, Stage};
+use futures::StreamExt as _;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    runtime::{
+        WatchStreamExt as _, reflector,
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::{sync::Notify, task::JoinSet};
+use tracing::warn;
+
+use crate::{
+    liveness::{Liveness, Verdict},
+    world::{Identity, World},
+};
+
+/// Watches are ended by the server after this time and opened again; kube refuses 295 s and more.
+const WATCH_SECONDS: u32 = 290;
+
+/// Where agents keep their Leases, and the control plane its identity.
+pub const SYSTEM_NAMESPACE: &str = "edgeloom-system";
+
+/// Every reflector, and what wakes when one of them changes.
+pub struct Watches {
+    models: Store<Model>,
+    services: Store<LLMService>,
+    users: Store<EdgeUser>,
+    nodes: Store<EdgeNode>,
+    links: Store<EdgeLink>,
+    placements: Store<Placement>,
+    stages: Store<Stage>,
+    route_tables: Store<RouteTable>,
+    leases: Store<Lease>,
+    secrets: Store<Secret>,
+    wake: Arc<Notify>,
+    events: Arc<AtomicU64>,
+    epoch: Instant,
+    liveness: Liveness,
+    /// Dropped with this value, and the watches end with it.
+    _tasks: JoinSet<()>,
+}
+
+impl Watches {
+    /// Opens every watch.
+    #[must_use]
+    pub fn open(client: &Client) -> Self {
+        let (wake, events) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
+        let mut opener = Opener {
+            wake: Arc::clone(&wake),
+            events: Arc::clone(&events),
+            tasks: JoinSet::new(),
+        };
+        let watches = Self {
+            models: opener.open(Api::all(client.clone())),
+            services: opener.open(Api::all(client.clone())),
+            users: opener.open(Api::all(client.clone())),
+            nodes: opener.open(Api::all(client.clone())),
+            links: opener.open(Api::all(client.clone())),
+            placements: opener.open(Api::all(client.clone())),
+            stages: opener.open(Api::all(client.clone())),
+            route_tables: opener.open(Api::all(client.clone())),
+            leases: opener.open(Api::namespaced(client.clone(), SYSTEM_NAMESPACE)),
+            secrets: opener.open(Api::all(client.clone())),
+            wake,
+            events,
+            epoch: Instant::now(),
+            liveness: Liveness::default(),
+            _tasks: JoinSet::new(),
+        };
+        Self {
+            _tasks: opener.tasks,
+            ..watches
+        }
+    }
+
+    /// Waits until every reflector has listed once.
+    ///
+    /// # Errors
+    ///
+    /// When a watch has ended for good, which only happens while the process stops.
+    pub async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
+        self.models.wait_until_ready().await?;
+        self.services.wait_until_ready().await?;
+        self.users.wait_until_ready().await?;
+        self.nodes.wait_until_ready().await?;
+        self.links.wait_until_ready().await?;
+        self.placements.wait_until_ready().await?;
+        self.stages.wait_until_ready().await?;
+        self.route_tables.wait_until_ready().await?;
+        self.leases.wait_until_ready().await?;
+        self.secrets.wait_until_ready().await
+    }
+
+    /// Waits for a change, or for `at_most`.
+    pub async fn changed(&self, at_most: Duration) {
+        // A time-out is as good as a change: the caller looks again either way.
+        let _ = tokio::time::timeout(at_most, self.wake.notified()).await;
+    }
+
+    /// A number that grows with every event; a search that began at another one may be out of date.
+    #[must_use]
+    pub fn events(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.events)
+    }
+
+    /// The Models as they are now.
+    #[must_use]
+    pub fn models(&self) -> Vec<Arc<Model>> {
+        self.models.state()
+    }
+
+    /// The world as the reflectors show it now, and how long until the next Lease expires.
+    #[must_use]
+    pub fn world(&mut self, identity: &Identity) -> (World, Option<Duration>) {
+        let nodes = self.nodes.state();
+        let now = self.epoch.elapsed();
+        let Verdict {
+            lost,
+            cut,
+            next_expiry,
+        } = self.liveness.observe(now, &self.leases.state(), &nodes);
+        let users = self.users.state();
+        let world = World {
+            key_hashes: self.key_hashes(&users, identity),
+            models: self.models.state(),
+            services: self.services.state(),
+            users,
+            nodes,
+            links: self.links.state(),
+            placements: self.placements.state(),
+            stages: self.stages.state(),
+            route_tables: self.route_tables.state(),
+            lost,
+            cut,
+            identity: identity.clone(),
+        };
+        (
+            world.sorted(),
+            next_expiry.map(|expiry| expiry.saturating_sub(now)),
+        )
+    }
+
+    fn key_hashes(&self, users: &[Arc<EdgeUser>], identity: &Identity) -> BTreeMap<(String, String), String> {
+        let mut hashes = BTreeMap::new();
+        for user in users {
+            let (Some(namespace), Some(reference)) = (user.namespace(), &user.spec.api_key_secret) else {
+                continue;
+            };
+            let secret = self
+                .secrets
+                .get(&ObjectRef::new(&reference.name).within(&namespace));
+            let value = secret
+                .as_ref()
+                .and_then(|secret| secret.data.as_ref()?.get(&reference.key));
+            let key = value
+                .and_then(|value| std::str::from_utf8(&value.0).ok())
+                .map(str::trim);
+            if let Some(key) = key.filter(|key| !key.is_empty()) {
+                let hash = crds::api_key::keyed_hash(&identity.key_salt, key);
+                hashes.insert((namespace, user.name_any()), hash);
+            }
+        }
+        hashes
+    }
+}
+
+/// What every watch shares.
+struct Opener {
+    wake: Arc<Notify>,
+    events: Arc<AtomicU64>,
+    tasks: JoinSet<()>,
+}
+
+impl Opener {
+    fn open<K>(&mut self, api: Api<K>) -> Store<K>
+    where
+        K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone,
+    {
+        let (store, writer) = reflector::store();
+        let config = watcher::Config::default()
+            .timeout(WATCH_SECONDS)
+            .streaming_lists();
+        let (wake, events) = (Arc::clone(&self.wake), Arc::clone(&self.events));
+        let kind = K::kind(&K::DynamicType::default()).into_owned();
+        let stream = watcher(api, config).default_backoff().reflect(writer);
+        self.tasks.spawn(async move {
+            let mut stream = std::pin::pin!(stream);
+            while let Some(event) = stream.next().await {
+                if let Err(error) = event {
+                    warn!(kind, %error, "a watch failed and is opened again");
+                    continue;
+                }
+                events.fetch_add(1, Ordering::Relaxed);
+                wake.notify_one();
+            }
+        });
+        store
+    }
+}

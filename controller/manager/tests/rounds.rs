@@ -1,0 +1,519 @@
+//! Rounds of snapshot, solve, plan and lint over a world that answers as agents would, without any API server.
+
+use std::sync::Arc;
+
+use crds::{
+    EdgeLink, EdgeLinkSpec, EdgeNode, EdgeNodeSpec, EdgeNodeStatus, EdgeUser, EdgeUserSpec, LLMService,
+    LLMServiceSpec, Model, ModelSpec, ModelStatus, Placement, PlacementStatus, RouteTable, RouteTableStatus,
+    Stage, StageStatus,
+    edge_node::{AgentInfo, Benchmark, BenchmarkPoint, Device},
+    llm_service::{PrivacyLevel, UpdatePolicy},
+    model::{ModelArchitecture, ModelVariantStatus},
+    placement::PlacementPhase,
+    route_table::{HopPhase, HopStatus},
+    stage::StagePhase,
+};
+use kube::ResourceExt as _;
+use manager::{
+    lint,
+    plan::{Plan, Proposed, Verdict},
+    snapshot::{Options, Snapshot},
+    status,
+    world::{Identity, Loss, ServiceName, World},
+};
+use serde_json::json;
+
+const MIB: i64 = 1 << 20;
+
+/// The shape of SmolLM2-135M at Q4_1.
+fn model() -> Model {
+    let mut model = Model::new(
+        "smol",
+        spec::<ModelSpec>(json!({
+            "variants": [{ "name": "q4-1", "uri": "file:///models/smol.gguf" }],
+        })),
+    );
+    model.metadata.namespace = Some("default".to_owned());
+    model.status = Some(ModelStatus {
+        architecture: Some(ModelArchitecture {
+            name: "llama".to_owned(),
+            layers: 30,
+            embedding_length: 576,
+            feed_forward_length: 1536,
+            heads: 9,
+            key_value_heads: 3,
+            head_length: 64,
+            vocabulary: 49_152,
+            context_length: 8192,
+            splittable: true,
+        }),
+        variants: vec![ModelVariantStatus {
+            name: "q4-1".to_owned(),
+            digest: "sha256:smol".to_owned(),
+            size_bytes: 98_362_432,
+            quantisation: "Q4_1".to_owned(),
+            layer_bytes: vec![2_211_840],
+            embedding_bytes: 30_081_024,
+            ..ModelVariantStatus::default()
+        }],
+        ..ModelStatus::default()
+    });
+    model
+}
+
+fn spec<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
+    serde_json::from_value(value).expect("a spec of the test is valid")
+}
+
+/// A node with so much memory, whose layers take so many microseconds for one row.
+fn node(name: &str, memory_mib: i64, layer_microseconds: i64) -> EdgeNode {
+    let mut node = EdgeNode::new(name, EdgeNodeSpec::default());
+    let point = |rows: i32, factor: i64| BenchmarkPoint {
+        rows,
+        layer_nanoseconds: layer_microseconds * 1000 * factor,
+        head_nanoseconds: layer_microseconds * 4000 * factor,
+    };
+    node.status = Some(EdgeNodeStatus {
+        agent: Some(AgentInfo {
+            peer_address: format!("{name}:4433"),
+            router_url: format!("http://{name}:8080"),
+            public_key: format!("key of {name}"),
+            incarnation: "1".to_owned(),
+            ..AgentInfo::default()
+        }),
+        devices: vec![Device {
+            name: "cpu".to_owned(),
+            memory_bytes: memory_mib * MIB,
+            cores_milli: 1000,
+            overhead_bytes: 12 * MIB,
+            benchmarks: vec![Benchmark {
+                model: "sha256:smol".to_owned(),
+                points: vec![point(1, 1), point(8, 3), point(64, 16), point(512, 110)],
+                ..Benchmark::default()
+            }],
+        }],
+        ..EdgeNodeStatus::default()
+    });
+    node
+}
+
+fn service() -> LLMService {
+    let spec: LLMServiceSpec = spec(json!({ "models": [{ "name": "smol" }], "contextTokens": 1024 }));
+    let mut service = LLMService::new("chat", spec);
+    service.metadata.namespace = Some("default".to_owned());
+    service.metadata.generation = Some(1);
+    service
+}
+
+/// A world and the hand that moves it on.
+struct Scene {
+    world: World,
+}
+
+impl Scene {
+    fn new(nodes: impl IntoIterator<Item = EdgeNode>) -> Self {
+        let world = World {
+            models: vec![Arc::new(model())],
+            services: vec![Arc::new(service())],
+            nodes: nodes.into_iter().map(Arc::new).collect(),
+            identity: Identity {
+                incarnation: "i".to_owned(),
+                key_salt: "s".to_owned(),
+            },
+            ..World::default()
+        };
+        Self {
+            world: world.sorted(),
+        }
+    }
+
+    fn service(&mut self) -> &mut LLMService {
+        Arc::make_mut(&mut self.world.services[0])
+    }
+
+    fn node(&mut self, name: &str) -> &mut EdgeNode {
+        let node = self
+            .world
+            .nodes
+            .iter_mut()
+            .find(|node| node.name_any() == name)
+            .expect("the node exists");
+        Arc::make_mut(node)
+    }
+
+    fn plan(&self) -> Plan<Proposed> {
+        let snapshot = Snapshot::take(&self.world, Options::default());
+        let solution = manager::solve(&snapshot.problem).expect("a snapshot is a valid question");
+        let plan = Plan::propose(&self.world, &snapshot, &solution);
+        assert_eq!(lint::lint(&self.world, &plan), []);
+        plan
+    }
+
+    /// One round as the manager applies it. Returns whether anything was written.
+    fn round(&mut self) -> (Plan<Proposed>, bool) {
+        let plan = self.plan();
+        let before = self.written();
+        let mut placements = vec![];
+        for planned in &plan.placements {
+            let mut placement = planned.existing.as_deref().cloned().unwrap_or_else(|| {
+                let mut placement = Placement::new(&planned.name, planned.spec.clone());
+                placement.metadata.namespace = Some(planned.service.namespace.clone());
+                placement
+            });
+            let known = placement.status.take().unwrap_or_default();
+            placement.status = Some(PlacementStatus {
+                phase: planned.phase,
+                ..known
+            });
+            placements.push(Arc::new(placement));
+        }
+        self.world.placements = placements;
+        let known = std::mem::take(&mut self.world.stages);
+        self.world.stages = plan
+            .stages
+            .iter()
+            .map(|(name, spec)| {
+                let existing = known.iter().find(|stage| stage.name_any() == *name).cloned();
+                existing.unwrap_or_else(|| Arc::new(Stage::new(name, spec.clone())))
+            })
+            .collect();
+        let known = std::mem::take(&mut self.world.route_tables);
+        self.world.route_tables = plan
+            .route_tables
+            .iter()
+            .map(|(name, spec)| {
+                let mut table = RouteTable::new(name, spec.clone());
+                let existing = known.iter().find(|table| table.name_any() == *name);
+                table.status = existing.and_then(|existing| existing.status.clone());
+                Arc::new(table)
+            })
+            .collect();
+        self.world = std::mem::take(&mut self.world).sorted();
+        let changed = before != self.written();
+        (plan, changed)
+    }
+
+    fn written(&self) -> String {
+        format!(
+            "{:?} {:?} {:?}",
+            self.world.placements, self.world.stages, self.world.route_tables
+        )
+    }
+
+    /// Agents load what they are told to and acknowledge their hops; those on lost nodes do nothing.
+    fn agents(&mut self) {
+        let lost = self.world.lost.clone();
+        for stage in &mut self.world.stages {
+            if !lost.contains_key(&stage.spec.node_name) {
+                Arc::make_mut(stage).status = Some(StageStatus {
+                    phase: StagePhase::Ready,
+                    ..StageStatus::default()
+                });
+            }
+        }
+        for table in &mut self.world.route_tables {
+            if lost.contains_key(&table.name_any()) {
+                continue;
+            }
+            let hops = table.spec.hops.iter().map(|hop| HopStatus {
+                pipeline: hop.pipeline.clone(),
+                revision: hop.revision,
+                ordinal: hop.ordinal,
+                phase: if hop.admits {
+                    HopPhase::Ready
+                } else {
+                    HopPhase::Drained
+                },
+                ..HopStatus::default()
+            });
+            let status = RouteTableStatus {
+                hops: hops.collect(),
+                ..RouteTableStatus::default()
+            };
+            Arc::make_mut(table).status = Some(status);
+        }
+    }
+
+    /// Rounds and agents in turn until nothing is written any more.
+    fn settle(&mut self) -> Plan<Proposed> {
+        for _ in 0..12 {
+            let (plan, changed) = self.round();
+            self.agents();
+            if !changed {
+                return plan;
+            }
+        }
+        panic!("twelve rounds did not settle the plan");
+    }
+
+    fn serving(&self) -> Option<String> {
+        let name = ServiceName {
+            namespace: "default".to_owned(),
+            name: "chat".to_owned(),
+        };
+        self.plan()
+            .serving(&name)
+            .map(|placement| manager::plan::decision::pipeline_line(&placement.spec))
+    }
+
+    fn targets(&self) -> usize {
+        self.world
+            .route_tables
+            .iter()
+            .map(|table| table.spec.ingress[0].targets.len())
+            .sum()
+    }
+}
+
+fn name() -> ServiceName {
+    ServiceName {
+        namespace: "default".to_owned(),
+        name: "chat".to_owned(),
+    }
+}
+
+fn condition(world: &World, plan: &Plan<Proposed>, kind: &str) -> (String, String) {
+    let status = status::of_service(world, plan, &world.services[0], k8s_now());
+    let condition = status
+        .conditions
+        .into_iter()
+        .find(|condition| condition.type_ == kind)
+        .expect("a condition");
+    (condition.status, condition.reason)
+}
+
+fn k8s_now() -> manager::world::Now {
+    manager::world::Now::UNIX_EPOCH
+}
+
+#[test]
+fn a_model_that_fits_one_node_is_not_split() {
+    let mut scene = Scene::new([node("a", 400, 900), node("b", 400, 800)]);
+    scene.settle();
+    assert_eq!(scene.serving().as_deref(), Some("b[0, 30)"));
+}
+
+#[test]
+fn a_model_that_fits_no_node_is_split_over_two() {
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800), node("c", 30, 100)]);
+    scene.settle();
+    let serving = scene.serving().expect("a pipeline");
+    assert!(serving.contains("a[") && serving.contains("b["), "{serving}");
+    assert_eq!(scene.targets(), 3, "each router has a target");
+}
+
+#[test]
+fn requests_enter_only_when_every_hop_is_ready() {
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800)]);
+    let (plan, _) = scene.round();
+    assert_eq!(plan.placements[0].phase, PlacementPhase::Proposed);
+    assert_eq!(scene.targets(), 0);
+    let (plan, _) = scene.round();
+    assert_eq!(
+        condition(&scene.world, &plan, "Ready"),
+        ("False".into(), "Loading".into())
+    );
+    assert_eq!(scene.targets(), 0);
+    scene.agents();
+    let (plan, _) = scene.round();
+    assert_eq!(
+        condition(&scene.world, &plan, "Ready"),
+        ("True".into(), "AsDesired".into())
+    );
+    assert_eq!(scene.targets(), 2);
+}
+
+#[test]
+fn a_settled_world_is_left_alone() {
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800)]);
+    scene.settle();
+    for _ in 0..3 {
+        assert!(!scene.round().1);
+        scene.agents();
+    }
+}
+
+#[test]
+fn a_lost_node_is_replaced_and_the_dead_pipeline_drains() {
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800), node("c", 120, 850)]);
+    scene.settle();
+    let before = scene.serving().expect("a pipeline");
+    let lost = before.split('[').next().expect("a node").to_owned();
+    scene.world.lost.insert(lost.clone(), Loss::PeersReport);
+
+    let (plan, _) = scene.round();
+    assert_eq!(
+        condition(&scene.world, &plan, "Ready"),
+        ("False".into(), "StageLost".into())
+    );
+    assert_eq!(scene.targets(), 0, "nothing enters a dead pipeline");
+    scene.agents();
+
+    let plan = scene.settle();
+    let after = scene.serving().expect("a repaired pipeline");
+    assert!(!after.contains(&format!("{lost}[")), "{after}");
+    assert_eq!(plan.placements.len(), 1, "the dead placement is gone");
+    assert_eq!(condition(&scene.world, &plan, "Ready").0, "True");
+    let revision = plan.placements[0].spec.pipelines[0].revision;
+    assert!(
+        revision > 1,
+        "a new wiring has a new revision, so that old frames are refused: {revision}"
+    );
+}
+
+#[test]
+fn a_loss_that_nothing_can_replace_is_told_and_heals_when_the_node_returns() {
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800)]);
+    scene.settle();
+    scene.world.lost.insert("b".to_owned(), Loss::LeaseExpired);
+    let plan = scene.settle();
+    assert!(matches!(plan.services[&name()].verdict, Verdict::Infeasible(..)));
+    assert_eq!(
+        condition(&scene.world, &plan, "Feasible"),
+        ("False".into(), "Infeasible".into())
+    );
+    assert_eq!(scene.serving(), None);
+    scene.world.lost.clear();
+    scene.settle();
+    assert!(scene.serving().is_some());
+}
+
+#[test]
+fn a_better_node_takes_over_without_a_pause() {
+    let mut scene = Scene::new([node("a", 400, 900)]);
+    scene.settle();
+    scene.world.nodes.push(Arc::new(node("b", 400, 100)));
+    let mut seen = vec![];
+    for _ in 0..8 {
+        scene.round();
+        assert!(
+            scene.world.route_tables[0].spec.ingress[0].targets.len() == 1,
+            "a target at every moment"
+        );
+        seen.push(
+            scene.world.route_tables[0].spec.ingress[0].targets[0]
+                .head
+                .clone(),
+        );
+        scene.agents();
+    }
+    assert_eq!((seen[0].as_str(), seen[7].as_str()), ("a", "b"));
+    assert_eq!(scene.world.placements.len(), 1, "the old one has drained");
+}
+
+#[test]
+fn without_memory_for_both_the_update_policy_decides() {
+    for (policy, expected) in [
+        (UpdatePolicy::MakeBeforeBreak, 1024),
+        (UpdatePolicy::AllowPause, 2048),
+    ] {
+        let mut scene = Scene::new([node("a", 260, 900)]);
+        scene.service().spec.update_policy = policy;
+        scene.settle();
+        scene.service().spec.context_tokens = 2048;
+        let plan = scene.settle();
+        assert_eq!(
+            plan.serving(&name())
+                .map(|placement| placement.spec.context_tokens),
+            Some(expected)
+        );
+        assert_eq!(
+            plan.services[&name()].blocked.is_some(),
+            policy == UpdatePolicy::MakeBeforeBreak
+        );
+    }
+}
+
+#[test]
+fn private_text_stays_on_trusted_nodes() {
+    let mut scene = Scene::new([node("fast", 400, 100), node("trusted", 400, 900)]);
+    scene.node("trusted").spec.trust_domain = Some("hospital".to_owned());
+    let privacy = &mut scene.service().spec.privacy;
+    privacy.level = PrivacyLevel::TrustedText;
+    privacy.trust_domains = vec!["hospital".to_owned()];
+    scene.settle();
+    assert_eq!(scene.serving().as_deref(), Some("trusted[0, 30)"));
+}
+
+#[test]
+fn scaling_to_zero_drains_and_scaling_up_serves_again() {
+    let mut scene = Scene::new([node("a", 400, 900)]);
+    scene.settle();
+    scene.service().spec.replicas = 0;
+    let plan = scene.settle();
+    assert!(plan.placements.is_empty() && plan.stages.is_empty());
+    assert_eq!(
+        condition(&scene.world, &plan, "Ready"),
+        ("False".into(), "ScaledToZero".into())
+    );
+    scene.service().spec.replicas = 1;
+    scene.settle();
+    assert!(scene.serving().is_some());
+}
+
+#[test]
+fn a_deleted_service_takes_everything_with_it_once_drained() {
+    let mut scene = Scene::new([node("a", 400, 900)]);
+    scene.settle();
+    scene.world.services.clear();
+    let (plan, _) = scene.round();
+    assert_eq!(plan.placements[0].phase, PlacementPhase::Draining);
+    scene.agents();
+    let plan = scene.settle();
+    assert!(plan.placements.is_empty() && plan.stages.is_empty());
+}
+
+#[test]
+fn an_unready_model_is_waited_for() {
+    let mut scene = Scene::new([node("a", 400, 900)]);
+    Arc::make_mut(&mut scene.world.models[0]).status = None;
+    let plan = scene.settle();
+    assert_eq!(
+        condition(&scene.world, &plan, "Ready"),
+        ("False".into(), "ModelNotReady".into())
+    );
+}
+
+#[test]
+fn a_slow_link_keeps_the_model_in_one_place() {
+    let link = |rate: &str| {
+        let link: EdgeLinkSpec = spec(json!({
+            "from": "a", "to": "b", "rateBitsPerSecond": rate, "latencyMicroseconds": 20_000,
+        }));
+        EdgeLink::new("a-b", link)
+    };
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800), node("c", 400, 2000)]);
+    scene.world.links = vec![Arc::new(link("1M"))];
+    for name in ["a", "b", "c"] {
+        scene.node(name).spec.site = Some(name.to_owned());
+    }
+    scene.settle();
+    assert_eq!(scene.serving().as_deref(), Some("c[0, 30)"));
+}
+
+#[test]
+fn a_key_reaches_routers_as_a_hash_with_the_services_it_opens() {
+    let mut scene = Scene::new([node("a", 400, 900)]);
+    let user: EdgeUserSpec = spec(json!({
+        "pseudonym": "p", "apiKeySecret": { "name": "s" }, "demands": [{ "service": "chat" }],
+    }));
+    let mut user = EdgeUser::new("u", user);
+    user.metadata.namespace = Some("default".to_owned());
+    scene.world.users = vec![Arc::new(user)];
+    let hash = crds::api_key::keyed_hash("s", "secret");
+    scene
+        .world
+        .key_hashes
+        .insert(("default".to_owned(), "u".to_owned()), hash.clone());
+    scene.settle();
+    let keys = &scene.world.route_tables[0].spec.keys;
+    assert_eq!(
+        (keys[0].hash.as_str(), keys[0].services.as_slice()),
+        (hash.as_str(), &["default/chat".to_owned()][..])
+    );
+    assert!(
+        !serde_json::to_string(&scene.world.route_tables[0].spec)
+            .unwrap()
+            .contains("secret\"")
+    );
+}
