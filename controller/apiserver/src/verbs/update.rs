@@ -148,6 +148,10 @@ fn prepare(
             if resource.subresources.status {
                 copy_field(&mut new, old, &["status"]);
             }
+            if resource.group.is_empty() && resource.kind == "Namespace" {
+                // Only `finalize` takes a namespace's own finalizers away.
+                copy_field(&mut new, old, &["spec", "finalizers"]);
+            }
             new
         }
         Part::Status => with_field_of(old, &wanted, &["status"]),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use apiserver::{
-    auth::{Authorizer, UserInfo},
+    auth::Authorizer,
     serve::{Running, ServeConfig, start},
 };
 use axum::{Router, body::Body};
@@ -67,11 +67,6 @@ impl Served {
     /// Asks as the administrator, inside the process.
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         ask(self.running.admin_router(), method, path, body).await
-    }
-
-    /// Asks as `user`, inside the process.
-    pub(crate) async fn ask_as(&self, user: &UserInfo, method: &str, path: &str, body: Value) -> (u16, Value) {
-        ask(self.running.router_for(user.clone()), method, path, body).await
     }
 
     /// Asks for `path` until the answer satisfies.
