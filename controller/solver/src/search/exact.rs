@@ -89,6 +89,11 @@ pub(super) fn prove(
     bounds.sort_unstable();
     let instance = instance.restricted(&kept);
 
+    // Nodes that were critical for one head mostly are for the next.
+    let mut critical = Critical {
+        bits: vec![None; instance.num_nodes()],
+        num: 0,
+    };
     let mut proof: Proof<Complete> = Proof {
         best: None,
         lower_bound: limit,
@@ -103,7 +108,7 @@ pub(super) fn prove(
             proof.lower_bound = proof.lower_bound.min(head_bound);
             break;
         }
-        let of_head = prove_head(&instance, head, head_bound, count, limit, meter);
+        let of_head = prove_head(&instance, head, head_bound, count, limit, &mut critical, meter);
         proof.lower_bound = proof.lower_bound.min(of_head.lower_bound);
         if of_head.best.is_some() {
             proof.best = of_head.best;
@@ -125,6 +130,7 @@ fn prove_head(
     head_bound: u64,
     count: StageCount,
     limit: u64,
+    critical: &mut Critical,
     meter: &mut Meter<'_>,
 ) -> Proof<Complete> {
     let mut lower_bound = head_bound;
@@ -141,10 +147,8 @@ fn prove_head(
             lower_bound,
         };
     }
-    let mut critical: Vec<Option<u8>> = vec![None; instance.num_nodes()];
-    let mut num_critical = 0;
     loop {
-        let visits = Visits::Critical(&critical);
+        let visits = Visits::Critical(&critical.bits);
         let walk = Walk {
             instance,
             completion: &completion,
@@ -175,16 +179,30 @@ fn prove_head(
                 lower_bound,
             };
         }
-        for node in repeated {
-            if num_critical == CRITICAL_MAX {
-                return Proof {
-                    best: None,
-                    lower_bound,
-                };
-            }
-            critical[node] = Some(u8::try_from(num_critical).expect("at most 128 bits"));
-            num_critical += 1;
+        if !repeated.into_iter().all(|node| critical.add(node)) {
+            return Proof {
+                best: None,
+                lower_bound,
+            };
         }
+    }
+}
+
+/// Nodes whose visits labels remember, and their bits.
+struct Critical {
+    bits: Vec<Option<u8>>,
+    num: usize,
+}
+
+impl Critical {
+    /// Makes a node critical; `false` when no bit is left.
+    fn add(&mut self, node: usize) -> bool {
+        if self.num == CRITICAL_MAX {
+            return false;
+        }
+        self.bits[node] = Some(u8::try_from(self.num).expect("at most 128 bits"));
+        self.num += 1;
+        true
     }
 }
 
