@@ -1,7 +1,7 @@
 //! A server that others can reach: TLS, identities, a data directory, a kubeconfig, and an end that loses nothing.
 //!
-//! [`start`] does, in this order: take the data directory, open the store, open the authority, bind, serve, write the
-//! kubeconfig. What a program needs afterwards is in [`Running`].
+//! [`start`] does, in this order: take the data directory, open the store, open the authority, bind, write the kubeconfig,
+//! serve. What a program needs afterwards is in [`Running`].
 //!
 //! | in the data directory | is |
 //! | --- | --- |
@@ -222,7 +222,8 @@ impl Running {
         let _ = self.task.await;
     }
 
-    /// Stops the server and waits until it has: watches end, requests in flight are answered.
+    /// Stops the server and waits until it has: watches end, requests in flight are answered. The store closes when the last
+    /// router of this process is gone, too.
     pub async fn stop(self) {
         self.stop.cancel();
         self.stopped().await;
@@ -280,6 +281,10 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
         kubeconfig::write(path, &kubeconfig::text(&url, authority.certificate_pem(), &admin))?;
     }
 
+    // Last of what can fail: from here on something runs.
+    let stop = stop.child_token();
+    let server = ApiServer::new(store, Options { authorizers, ..Options::default() });
+    let controllers = controllers::start(&server, stop.clone()).await.map_err(Error::Bootstrap)?;
     let gate = Gate::new(tokens.clone(), server.authorizer().clone());
     let router = crate::audit::audited(limits::limited(gate.guard(server.router())));
     let task = tokio::spawn({

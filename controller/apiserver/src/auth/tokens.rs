@@ -146,7 +146,7 @@ impl Tokens {
 
     /// Who holds this token; `None` when it is unknown, forged, meant for others or over.
     pub fn verify(&self, token: &str, now: Timestamp) -> Option<UserInfo> {
-        if token.len() > LONGEST_TOKEN_BYTES {
+        if token.is_empty() || token.len() > LONGEST_TOKEN_BYTES {
             return None;
         }
         if let Some(user) = self.fixed.get(&sha256(token)) {
