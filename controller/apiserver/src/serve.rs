@@ -256,17 +256,6 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
     }
     let tokens = Arc::new(tokens);
 
-    let server = ApiServer::new(
-        store,
-        Options {
-            authorizers,
-            ..Options::default()
-        },
-    );
-    let controllers = controllers::start(&server, stop.child_token())
-        .await
-        .map_err(Error::Bootstrap)?;
-
     let listen_error = |source| Error::Listen {
         address: listen,
         source,
