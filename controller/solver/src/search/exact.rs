@@ -218,3 +218,68 @@ fn repeated_nodes(complete: &Complete) -> Vec<usize> {
     repeated.dedup();
     repeated
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cost::CostModel;
+    use crate::fixtures::{FIRST, Seeded, regional_fleet};
+    use crate::links::LinkIndex;
+    use crate::problem::{Mode, Problem};
+    use crate::search::residual::Residual;
+    use crate::search::{Budget, solve};
+    use crate::units::{Bytes, Nanos, NodeOrd};
+
+    fn tight_problem(seed: u64) -> Problem {
+        let mut random = Seeded::new(seed);
+        let mut problem = regional_fleet(5, 2, 6, seed);
+        for node in &mut problem.nodes {
+            node.memory = Bytes::mebi(620 + 114 * random.between(1, 3));
+        }
+        for link in &mut problem.links {
+            link.rate.0 = random.between(1_000_000, 100_000_000);
+        }
+        let service = &mut problem.services[0];
+        service.modes = vec![Mode::Split, Mode::MultiHop];
+        service.prompt_tokens = 1_024;
+        service.chunk_rows = 64;
+        service.output_tokens = u32::try_from(random.between(1, 60)).expect("few tokens");
+        service.slo_ttft = Some(Nanos::from_millis(random.between(1, 3_000)));
+        service.slo_tpot = Some(Nanos::from_millis(random.between(1, 60)));
+        problem
+    }
+
+    /// On small problems beams find the optimum nearly always, so the proof is also judged without them. What `solve`
+    /// finds is judged by enumeration in the suites.
+    #[test]
+    fn the_proof_finds_the_optimum_without_the_help_of_beams() {
+        let mut feasible = 0;
+        for problem in (1..=200).map(tight_problem) {
+            let links = LinkIndex::new(&problem);
+            let nodes: Vec<NodeOrd> = (0..5).map(NodeOrd).collect();
+            let cost = CostModel::new(&problem, &links, &problem.services[0], FIRST, &[0; 5]);
+            let residual = Residual::new(&problem);
+            let instance = Instance::new(
+                &problem,
+                &links,
+                &problem.services[0],
+                FIRST,
+                &cost,
+                &residual,
+                &nodes,
+            );
+            let mut meter = Meter::new(u64::MAX, &|| false);
+            let completion = Completion::new(&instance, None, &mut meter).expect("no budget");
+            let count = StageCount {
+                min: 2,
+                max: u32::MAX,
+            };
+            let proof = prove(&instance, &completion, count, NEVER, &mut meter);
+            let solution = solve(&problem, &Budget::default()).expect("a meaningful problem");
+            let best = solution.services[0].placed().map(|placed| placed.cost.total().0);
+            assert_eq!(proof.best.map(|best| best.value), best);
+            feasible += usize::from(best.is_some());
+        }
+        assert!(feasible > 100, "{feasible} of 200 problems have an answer");
+    }
+}
