@@ -1,4 +1,4 @@
-//! What a server does by itself, once it runs: collect garbage, empty namespaces, forget old Events, and make what every
+//! What a server does by itself, once it runs: serve what definitions declare, collect garbage, empty namespaces, forget old Events, and make what every
 //! server has.
 //!
 //! Each is a loop over the store's history; none holds state that a restart would lose.
@@ -7,7 +7,7 @@ use std::{future::Future, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{ApiServer, Status, expiry, garbage, namespace};
+use crate::{ApiServer, Status, definitions, expiry, garbage, namespace};
 
 /// Pause before a loop begins anew after a failure of the store.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -20,8 +20,10 @@ pub async fn start(
     server: &ApiServer,
     stop: CancellationToken,
 ) -> Result<impl Future<Output = ()> + Send + use<>, Status> {
+    definitions::load(server).await?;
     namespace::make_initial(server).await?;
     let loops = [
+        tokio::spawn(until(stop.clone(), "definitions", server.clone(), |server| async move { definitions::run(&server).await })),
         tokio::spawn(until(
             stop.clone(),
             "garbage",

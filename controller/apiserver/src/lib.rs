@@ -9,6 +9,7 @@
 mod audit;
 pub mod auth;
 pub mod controllers;
+mod definitions;
 pub mod discovery;
 mod expiry;
 mod garbage;

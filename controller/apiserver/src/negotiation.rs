@@ -9,6 +9,7 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
+use crate::protobuf;
 use crate::status::Status;
 
 /// Bytes that a request body may have: upstream's limit.
@@ -131,6 +132,13 @@ pub fn decode(headers: &HeaderMap, bytes: &Bytes) -> Result<Decoded, Status> {
     match media_type(headers) {
         "" | "application/json" => json(bytes),
         "application/yaml" => yaml(bytes),
+        protobuf::MEDIA_TYPE => match protobuf::decode(bytes) {
+            Ok(value) => Ok(Decoded { value, duplicates: Vec::new() }),
+            Err(error @ protobuf::Error::UnknownKind { .. }) => {
+                Err(Status::new(415, "UnsupportedMediaType", error.to_string()))
+            }
+            Err(error) => Err(Status::bad_request(error.to_string())),
+        },
         _ => Err(Status::unsupported_media_type(READABLE)),
     }
 }

@@ -1,9 +1,12 @@
 //! Objects and lists as a client wants to see them: whole, metadata only, or as a table.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::kinds::Resource;
 use crate::negotiation::Representation;
+use crate::objects;
+use crate::table::{self, IncludeObject};
 use crate::verbs::list::Listed;
 
 /// What a client wants to see.
@@ -11,20 +14,22 @@ use crate::verbs::list::Listed;
 pub struct View {
     /// The shape of answers.
     pub representation: Representation,
+    /// What the rows of a table carry.
+    pub include: IncludeObject,
 }
 
 impl View {
     /// Objects as they are.
-    pub const WHOLE: Self = Self {
-        representation: Representation::Object,
-    };
+    pub const WHOLE: Self = Self { representation: Representation::Object, include: IncludeObject::Metadata };
 
     /// One object. `first` is false for all but the first of a watch, whose tables need no columns again.
-    pub fn object(&self, _: &Resource, object: Value, _: bool) -> Value {
+    pub fn object(&self, resource: &Resource, object: Value, first: bool) -> Value {
         match self.representation {
             Representation::Object => object,
-            Representation::Metadata | Representation::Table => {
-                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+            Representation::Metadata => table::partial_metadata(&object),
+            Representation::Table => {
+                let metadata = json!({"resourceVersion": objects::resource_version(&object)});
+                table::table(resource, std::slice::from_ref(&object), &metadata, self.include, first, Timestamp::now())
             }
         }
     }
@@ -32,9 +37,12 @@ impl View {
     /// A list.
     pub fn list(&self, resource: &Resource, listed: Listed) -> Value {
         let metadata = Value::Object(listed.metadata());
+        if self.representation == Representation::Table {
+            return table::table(resource, &listed.items, &metadata, self.include, true, Timestamp::now());
+        }
         let (api_version, kind) = (resource.api_version(), &resource.list_kind);
         let list = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": Value::Array(listed.items)});
-        list
+        if self.representation == Representation::Metadata { table::partial_metadata_list(&list) } else { list }
     }
 
     /// The object of a bookmark, which says only how far the watch has come.

@@ -14,15 +14,17 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::ApiServer;
-use crate::auth::Caller;
+use crate::auth::{Caller, reviews};
 use crate::negotiation::{self, Decoded, Shape};
 use crate::parameters::{ListOptions, Parameters, WriteOptions};
+use crate::objects;
 use crate::present::View;
-use crate::status::Status;
+use crate::status::{Cause, Status};
+use crate::table::IncludeObject;
 use crate::verbs::delete::{DeleteOptions, Deleted, delete, delete_collection};
 use crate::verbs::patch::Patch;
 use crate::verbs::update::Part;
-use crate::verbs::{Call, Written, create, get, list, patch, scale, update, watch};
+use crate::verbs::{Call, Written, create, get, list, metadata, patch, scale, update, watch};
 use crate::{health, metrics::Asked};
 
 /// Time that a request other than a watch may take: upstream's limit.
@@ -105,9 +107,12 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
     } else {
         Shape::Single
     };
-    let view = View {
-        representation: negotiation::representation(&parts.headers, shape)?,
-    };
+    let include = IncludeObject::parse(parameters.text("includeObject")).ok_or_else(|| {
+        let known = ["None", "Metadata", "Object"].map(str::to_owned);
+        let cause = Cause::not_supported("includeObject", Value::from(parameters.text("includeObject")), &known);
+        Status::invalid_options("TableOptions", vec![cause])
+    })?;
+    let view = View { representation: negotiation::representation(&parts.headers, shape)?, include };
     let call = Call {
         server: server.clone(),
         caller,
@@ -129,6 +134,9 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
         }
         ("scale", verb) if asking.call.resource.subresources.scale.is_some() => {
             asking.scale(verb, body).await?
+        }
+        ("token", "create") if asking.call.resource.subresources.others.iter().any(|other| other.name == "token") => {
+            asking.token(body).await?
         }
         ("finalize", verb) if of_itself => asking.part(Part::Finalize, verb, body).await?,
         _ => return Ok(not_found()),
@@ -155,6 +163,9 @@ impl Asking {
         if resource.namespaced && call.namespace.is_empty() && !matches!(verb, "list" | "watch") {
             return Err(Status::method_not_allowed());
         }
+        if !resource.is_stored() {
+            return self.review(body).await;
+        }
         let only_name = Some(name.as_str()).filter(|name| !name.is_empty());
         match verb {
             "get" => {
@@ -174,7 +185,7 @@ impl Asking {
             "create" => {
                 let options = WriteOptions::of(parameters, "CreateOptions")?;
                 let written = create::create(call, self.decoded(body).await?, options).await?;
-                Ok(self.written(StatusCode::CREATED, written))
+                Ok(self.written(written))
             }
             "update" | "patch" => self.part(Part::Main, verb, body).await,
             "delete" => self.delete(body).await,
@@ -214,7 +225,7 @@ impl Asking {
             }
             _ => return Err(Status::method_not_allowed()),
         };
-        Ok(self.written(StatusCode::OK, written))
+        Ok(self.written(written))
     }
 
     async fn scale(&self, verb: &str, body: Body) -> Result<Response, Status> {
@@ -247,6 +258,25 @@ impl Asking {
         Ok(response)
     }
 
+    /// A question that is answered and not kept.
+    async fn review(&self, body: Body) -> Result<Response, Status> {
+        let mut question = self.decoded(body).await?.value;
+        metadata::check_body(&self.call, &mut question)?;
+        let answer = reviews::answer(&self.call.caller, &self.call.resource.plural, question).await?;
+        Ok(json(StatusCode::CREATED, &answer))
+    }
+
+    /// A token for a ServiceAccount.
+    async fn token(&self, body: Body) -> Result<Response, Status> {
+        let Self { call, name, .. } = self;
+        let (account, _) = call.read(name).await?;
+        let mut request = self.decoded(body).await?.value;
+        request["apiVersion"] = "authentication.k8s.io/v1".into();
+        request["kind"] = "TokenRequest".into();
+        let answer = reviews::request_token(&call.caller, &call.namespace, name, objects::uid(&account), request)?;
+        Ok(json(StatusCode::CREATED, &answer))
+    }
+
     async fn delete(&self, body: Body) -> Result<Response, Status> {
         let Self {
             call,
@@ -258,7 +288,7 @@ impl Asking {
         Ok(match delete(call, name, &options).await? {
             Deleted::Waiting(object) => self.one(StatusCode::OK, object),
             Deleted::Gone(object) => {
-                let uid = crate::objects::uid(&object);
+                let uid = objects::uid(&object);
                 json(
                     StatusCode::OK,
                     &Status::success(&call.group_resource(), name, uid),
@@ -285,7 +315,8 @@ impl Asking {
         json(code, &self.view.object(&self.call.resource, object, true))
     }
 
-    fn written(&self, code: StatusCode, written: Written) -> Response {
+    fn written(&self, written: Written) -> Response {
+        let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
         let mut response = self.one(code, written.object);
         written.warnings.iter().for_each(|text| warn(&mut response, text));
         response

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authorizer, Caller, Chain, Decision, RequestAttributes, UserInfo, refusal};
+use crate::{discovery, openapi};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::routes;
@@ -38,7 +39,7 @@ pub struct ApiServer {
 
 struct Inner {
     store: Arc<dyn Store>,
-    kinds: Kinds,
+    kinds: Arc<Kinds>,
     metrics: Metrics,
     options: Options,
     authorizer: Arc<dyn Authorizer>,
@@ -51,7 +52,7 @@ impl ApiServer {
         let authorizer = Arc::new(Chain::new(options.authorizers.clone()));
         let inner = Inner {
             store,
-            kinds: Kinds::new(),
+            kinds: Arc::new(Kinds::new()),
             metrics: Metrics::new(),
             options,
             authorizer,
@@ -63,7 +64,10 @@ impl ApiServer {
     /// Everything that the server answers, for callers that a gate has let in ([`crate::auth`]). Without a gate every request is
     /// refused with 401.
     pub fn router(&self) -> Router {
-        Router::new().fallback(routes::answer).with_state(self.clone())
+        discovery::routes(self.inner.kinds.clone())
+            .merge(openapi::routes(self.inner.kinds.clone()))
+            .merge(Router::new().fallback(routes::answer).with_state(self.clone()))
+            .layer(middleware::from_fn(refuse_unless_let_in))
     }
 
     /// The router for a client in this process, who is `user` and proves nothing.
@@ -113,6 +117,14 @@ impl ApiServer {
             "major": number(), "minor": number(), "gitVersion": version, "gitCommit": "", "gitTreeState": "", "buildDate": "",
             "goVersion": "", "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         })
+    }
+}
+
+/// Who did not come through a gate is not answered, whatever they ask.
+async fn refuse_unless_let_in(request: Request, next: Next) -> Response {
+    match Caller::of(request.extensions()) {
+        Ok(_) => next.run(request).await,
+        Err(status) => status.into_response(),
     }
 }
 

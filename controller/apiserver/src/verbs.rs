@@ -46,6 +46,8 @@ pub struct Written {
     pub object: Value,
     /// What the client should be told.
     pub warnings: Vec<String>,
+    /// Whether the object is new.
+    pub created: bool,
 }
 
 impl Call {

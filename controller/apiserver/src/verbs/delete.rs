@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Call, list, metadata, update};
+use crate::kinds::definition::CLEANUP_FINALIZER;
 use crate::negotiation::Decoded;
 use crate::objects;
 use crate::parameters::{ListOptions, Parameters, dry_run};
@@ -236,6 +237,15 @@ fn mark(call: &Call, old: &Value, propagation: Option<Propagation>, now: Timesta
             && !finalizers.iter().any(|one| one == wanted)
         {
             finalizers.push(wanted.to_owned());
+        }
+        objects::set_finalizers(&mut marked, finalizers);
+    }
+    let definition = call.resource.plural == "customresourcedefinitions" && call.resource.group == "apiextensions.k8s.io";
+    if definition && !objects::is_terminating(old) {
+        // Keeps it until the controller of definitions has deleted its objects.
+        let mut finalizers: Vec<String> = objects::finalizers(&marked).into_iter().map(str::to_owned).collect();
+        if !finalizers.iter().any(|one| one == CLEANUP_FINALIZER) {
+            finalizers.push(CLEANUP_FINALIZER.to_owned());
         }
         objects::set_finalizers(&mut marked, finalizers);
     }

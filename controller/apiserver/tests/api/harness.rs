@@ -1,68 +1,57 @@
 //! A server in memory that serves `widgets.edge.test`, with namespaces `default` and `other`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use apiserver::auth::UserInfo;
-use apiserver::kinds::{
-    Form, Origin, Resource, STORED_VERBS, ScalePaths, SelectableField, Storage, Subresources,
-};
 use apiserver::store::{Memory, Store};
-use apiserver::{ApiServer, Options};
+use apiserver::{ApiServer, Options, controllers};
 use axum::body::Body;
-use http::{Method, Request};
+use http::Request;
 use http_body_util::BodyExt;
 use kube::api::{ApiResource, DynamicObject};
 use kube::{Api, Client};
 use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tower::ServiceExt;
 
 /// Deadline for what should happen at once.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 
-/// A resource of group `edge.test` without a schema; it has status and scale.
-pub(crate) fn widgets() -> Resource {
-    Resource {
-        group: "edge.test".into(),
-        version: "v1".into(),
-        kind: "Widget".into(),
-        list_kind: "WidgetList".into(),
-        plural: "widgets".into(),
-        singular: "widget".into(),
-        short_names: vec!["wd".into()],
-        categories: Vec::new(),
-        namespaced: true,
-        verbs: STORED_VERBS,
-        subresources: Subresources {
-            status: true,
-            scale: Some(ScalePaths {
-                spec_replicas: ".spec.replicas".into(),
-                status_replicas: ".status.replicas".into(),
-                label_selector: None,
-            }),
-            others: Vec::new(),
+/// The definition of widgets: they take anything, and have status, scale and a selectable field.
+fn definition() -> Value {
+    let anything = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let mut spec = anything.clone();
+    spec["properties"] = json!({"node": {"type": "string"}, "replicas": {"type": "integer"}});
+    let mut status = anything;
+    status["properties"] = json!({"replicas": {"type": "integer"}});
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "widgets.edge.test"},
+        "spec": {
+            "group": "edge.test",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "shortNames": ["wd"]},
+            "versions": [{
+                "name": "v1", "served": true, "storage": true,
+                "subresources": {
+                    "status": {},
+                    "scale": {"specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas"},
+                },
+                "selectableFields": [{"jsonPath": ".spec.node"}],
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": status}}},
+            }],
         },
-        selectable_fields: vec![SelectableField::at("spec.node")],
-        columns: Vec::new(),
-        schema: None,
-        strategic: false,
-        unconditional_update: false,
-        served: true,
-        storage: Storage {
-            group: "edge.test".into(),
-            version: "v1".into(),
-            plural: "widgets".into(),
-            form: Form::SameShape,
-        },
-        deprecation_warning: None,
-        origin: Origin::Definition("widgets.edge.test".into()),
-    }
+    })
 }
 
 /// A server with clients.
 pub(crate) struct Harness {
     pub(crate) server: ApiServer,
     pub(crate) client: Client,
+    /// Stops the controllers when the test ends.
+    _stop: DropGuard,
 }
 
 /// An answer to a plain request.
@@ -82,17 +71,21 @@ impl Harness {
     /// A server over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let server = ApiServer::new(store, Options::default());
-        server
-            .kinds()
-            .serve_definition("widgets.edge.test", vec![widgets()]);
+        let stop = CancellationToken::new();
+        let controllers = controllers::start(&server, stop.child_token()).await.expect("controllers start");
+        tokio::spawn(controllers);
         let client = Client::new(server.in_process_router(UserInfo::loopback()), "default");
-        let harness = Self { server, client };
-        if harness.server.kinds().find("", "v1", "namespaces").is_some() {
-            for name in ["default", "other"] {
-                harness
-                    .send("POST", "/api/v1/namespaces", &json!({"metadata": {"name": name}}))
-                    .await;
-            }
+        let harness = Self { server, client, _stop: stop.drop_guard() };
+        harness.send("POST", "/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await;
+        let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+        let defined = harness.send("POST", definitions, &definition()).await;
+        assert!([201, 409].contains(&defined.code), "{}", defined.body);
+        let deadline = Instant::now() + SOON;
+        let one = format!("{definitions}/widgets.edge.test");
+        let condition = json!({"type": "Established", "status": "True"});
+        while !has_condition(&harness.send("GET", &one, &json!(null)).await.body, &condition) {
+            assert!(Instant::now() < deadline, "widgets are not served");
+            tokio::task::yield_now().await;
         }
         harness
     }
@@ -119,29 +112,24 @@ impl Harness {
 
     /// Sends a text of this media type.
     pub(crate) async fn send_text(&self, media_type: &str, method: &str, path: &str, body: String) -> Answer {
-        let request = Request::builder()
-            .method(method.parse::<Method>().expect("a method"))
-            .uri(path)
-            .header("content-type", media_type)
-            .body(Body::from(body))
-            .expect("a request");
-        let response = self
-            .server
-            .in_process_router(UserInfo::loopback())
-            .oneshot(request)
-            .await
-            .expect("routers do not fail");
+        let request = Request::builder().method(method).uri(path).header("content-type", media_type);
+        self.answer(request.body(Body::from(body)).expect("a request")).await
+    }
+
+    /// Reads with this `Accept` header.
+    pub(crate) async fn get_accepting(&self, path: &str, accept: &str) -> Answer {
+        self.answer(Request::get(path).header("accept", accept).body(Body::empty()).expect("a request")).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Answer {
+        let router = self.server.in_process_router(UserInfo::loopback());
+        let response = router.oneshot(request).await.expect("routers do not fail");
         let code = response.status().as_u16();
-        let warnings = response
-            .headers()
-            .get_all("warning")
-            .iter()
-            .filter_map(|one| one.to_str().ok())
-            .map(str::to_owned)
-            .collect();
+        let warnings = response.headers().get_all("warning").iter();
+        let warnings = warnings.filter_map(|one| one.to_str().ok()).map(str::to_owned).collect();
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
-        let body = serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+        let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
+        let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
         Answer { code, body, warnings }
     }
 
@@ -153,6 +141,11 @@ impl Harness {
         assert_eq!(answer.code, 201, "{}", answer.body);
         answer.body
     }
+}
+
+fn has_condition(object: &Value, condition: &Value) -> bool {
+    let conditions = object["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|one| ["type", "status"].iter().all(|key| one[*key] == condition[*key])))
 }
 
 /// The collection of widgets in `default`.

@@ -2,7 +2,9 @@
 
 mod harness;
 
+mod builtin;
 mod crud;
+mod definitions;
 mod deletions;
 mod lists;
 mod patches;
