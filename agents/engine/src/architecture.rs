@@ -55,6 +55,20 @@ pub(crate) fn refusal(file: &Gguf) -> Result<()> {
             return refuse(format!("it has a tensor {} outside of its layers", tensor.name));
         }
     }
+    for entry in file
+        .entries
+        .iter()
+        .filter(|entry| entry.key.starts_with(&format!("{architecture}.")))
+    {
+        if matches!(entry.value, Value::Array { .. }) {
+            return refuse(format!("its {} differs from layer to layer", entry.key));
+        }
+    }
+    if file.shape("expert_count")?.is_some_and(|experts| experts > 0) {
+        return refuse(
+            "no test shows yet that a split mixture of experts computes the same; it runs unsplit".into(),
+        );
+    }
     for key in REPEATED_AT_EACH_STAGE {
         match file.value(&format!("{architecture}.{key}")) {
             None => {}

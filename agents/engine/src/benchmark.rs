@@ -1,10 +1,9 @@
 //! How fast this machine computes real blocks of a model: the figures that the cost model reads.
 
-use std::path::PathBuf;
+mod run;
 
+pub(crate) use run::run;
 use serde::{Deserialize, Serialize};
-
-use crate::{Error, Result, worker::Device};
 
 /// What the figures depend on. Equal keys, equal figures: a table is cached under its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,15 +22,18 @@ pub struct BenchmarkKey {
     pub share_millicores: u32,
 }
 
-/// Measured times at one number of rows. Medians, in nanoseconds of wall time at the worker's share.
+/// Measured times at one number of rows. The least of several, in nanoseconds of wall time at the worker's
+/// share: what else the machine does only adds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchmarkPoint {
     /// Rows in a batch.
     pub rows: u32,
     /// One layer, for the whole batch.
     pub layer_ns: u64,
-    /// Final norm, head and choice of one token, for one output row.
+    /// Final norm, head and choice of tokens, for [`BenchmarkPoint::outputs`] rows.
     pub head_ns: u64,
+    /// Rows that the head was timed with: all rows of a batch that decodes, one of a prompt's.
+    pub outputs: u32,
     /// Embedding lookup, for the whole batch.
     pub embedding_ns: u64,
 }
@@ -47,9 +49,4 @@ pub struct Benchmark {
     pub batch_overhead_ns: u64,
     /// Bytes per second of a plain copy in memory, read and write counted once.
     pub copy_bytes_per_second: u64,
-}
-
-pub(crate) fn run(device: &mut Device, model_path: PathBuf, model_digest: String) -> Result<Benchmark> {
-    let _ = (device, model_path, model_digest);
-    Err(Error::Stopped)
 }

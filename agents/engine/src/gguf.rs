@@ -229,6 +229,14 @@ impl Header<'_> {
             .map_or(Some(32), |entry| entry.value.as_u32())
             .filter(|alignment| alignment.is_power_of_two())
             .ok_or_else(|| self.error("general.alignment is not a power of two"))?;
+        if entries
+            .iter()
+            .any(|entry| entry.key == "split.count" && entry.value.as_u32() > Some(1))
+        {
+            return Err(self.error(
+                "it is one part of a model in several files; merge them with `llama-gguf-split --merge`",
+            ));
+        }
         let mut tensors = (0..num_tensors)
             .map(|_| self.tensor())
             .collect::<Result<Vec<_>>>()?;
@@ -444,4 +452,93 @@ fn tensor_bytes(kind: u32, dimensions: &[u64]) -> Option<u64> {
     (row % block == 0)
         .then(|| (elements / block).checked_mul(*block_bytes))
         .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Gguf> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        std::fs::write(&path, bytes).unwrap();
+        Gguf::read(&path)
+    }
+
+    fn text(text: &str) -> Vec<u8> {
+        [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+    }
+
+    /// A header with one entry and one tensor of 64 bytes of F32, then `data`.
+    fn file(offset: u64, data: usize) -> Vec<u8> {
+        let mut bytes = [
+            &b"GGUF"[..],
+            &3_u32.to_le_bytes(),
+            &1_u64.to_le_bytes(),
+            &1_u64.to_le_bytes(),
+        ]
+        .concat();
+        bytes.extend(
+            [
+                text("general.architecture"),
+                8_u32.to_le_bytes().to_vec(),
+                text("llama"),
+            ]
+            .concat(),
+        );
+        bytes.extend(
+            [
+                text("blk.0.x"),
+                1_u32.to_le_bytes().to_vec(),
+                16_u64.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
+        bytes.extend([&0_u32.to_le_bytes()[..], &offset.to_le_bytes()].concat());
+        bytes.resize(bytes.len().next_multiple_of(32) + data, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_tensor_is_where_the_header_says() {
+        let gguf = read(&file(32, 96)).unwrap();
+        assert_eq!(gguf.architecture().unwrap(), "llama");
+        let tensor = gguf.tensor("blk.0.x").unwrap();
+        assert_eq!((tensor.bytes, tensor.offset + 64), (64, gguf.file_bytes));
+    }
+
+    #[test]
+    fn a_file_that_ends_early_anywhere_is_an_error_and_not_a_panic() {
+        let whole = file(0, 64);
+        assert!(read(&whole).is_ok());
+        for length in 0..whole.len() {
+            assert!(
+                matches!(read(&whole[..length]), Err(Error::Gguf { .. })),
+                "{length} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn sizes_that_cannot_be_are_errors_and_allocate_nothing() {
+        let mut endless = file(0, 64);
+        endless[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(matches!(read(&endless), Err(Error::Gguf { .. })));
+        let mut long_key = file(0, 64);
+        long_key[24..32].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
+        assert!(matches!(read(&long_key), Err(Error::Gguf { .. })));
+        assert!(matches!(read(&file(u64::MAX - 8, 64)), Err(Error::Gguf { .. })));
+    }
+
+    #[test]
+    fn the_table_of_tensor_types_is_that_of_ggml() {
+        for &(kind, name, block, block_bytes) in KINDS {
+            let (found_name, found_block, found_bytes) = crate::llama::kind(kind);
+            let name_of_ours = name.to_lowercase();
+            assert_eq!(
+                (found_name.to_lowercase(), found_block, found_bytes),
+                (name_of_ours, block, block_bytes)
+            );
+        }
+    }
 }

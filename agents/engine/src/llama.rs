@@ -66,6 +66,12 @@ impl ThreadPool {
     }
 }
 
+impl ThreadPool {
+    pub(crate) fn num_threads(&self) -> u32 {
+        self.threads
+    }
+}
+
 impl Drop for ThreadPool {
     fn drop(&mut self) {
         // SAFETY: made by `ggml_threadpool_new`; contexts that were attached hold an `Arc` of this and are gone.
@@ -352,6 +358,7 @@ impl Capture {
         // output in llama.cpp does. A step of several micro-batches comes here once for each, in order.
         unsafe {
             let bytes = sys::ggml_nbytes(tensor);
+            capture.rows.reserve_exact(bytes / size_of::<f32>());
             capture.rows.resize(start + bytes / size_of::<f32>(), 0.0);
             sys::ggml_backend_tensor_get(tensor, capture.rows[start..].as_mut_ptr().cast(), 0, bytes);
         }
@@ -377,7 +384,10 @@ pub(crate) fn dequantise(kind: u32, bytes: &[u8], floats: &mut [f32]) -> bool {
     let (Some(to_float), Ok(block)) = (traits.to_float, usize::try_from(traits.blck_size)) else {
         return false;
     };
-    if block == 0 || floats.len() % block != 0 || bytes.len() != floats.len() / block * traits.type_size {
+    if block == 0
+        || !floats.len().is_multiple_of(block)
+        || bytes.len() != floats.len() / block * traits.type_size
+    {
         return false;
     }
     let count = i64::try_from(floats.len()).expect("a row of floats fits");
@@ -401,12 +411,26 @@ pub(crate) fn is_repacked(kind: u32, rows: u64) -> bool {
     };
     let neon = dotprod || int8;
     match kind {
-        sys::GGML_TYPE_Q4_0 => (avx2 && rows % 8 == 0) || (neon && rows % 4 == 0),
-        sys::GGML_TYPE_Q4_K => (avx2 || neon) && rows % 8 == 0,
-        sys::GGML_TYPE_Q2_K => avx512 && rows % 8 == 0,
-        sys::GGML_TYPE_Q5_K | sys::GGML_TYPE_Q6_K => neon && rows % 8 == 0,
-        sys::GGML_TYPE_IQ4_NL | sys::GGML_TYPE_MXFP4 => (avx2 && rows % 8 == 0) || (dotprod && rows % 4 == 0),
-        sys::GGML_TYPE_Q8_0 => neon && rows % 4 == 0,
+        sys::GGML_TYPE_Q4_0 => (avx2 && rows.is_multiple_of(8)) || (neon && rows.is_multiple_of(4)),
+        sys::GGML_TYPE_Q4_K => (avx2 || neon) && rows.is_multiple_of(8),
+        sys::GGML_TYPE_Q2_K => avx512 && rows.is_multiple_of(8),
+        sys::GGML_TYPE_Q5_K | sys::GGML_TYPE_Q6_K => neon && rows.is_multiple_of(8),
+        sys::GGML_TYPE_IQ4_NL | sys::GGML_TYPE_MXFP4 => {
+            (avx2 && rows.is_multiple_of(8)) || (dotprod && rows.is_multiple_of(4))
+        }
+        sys::GGML_TYPE_Q8_0 => neon && rows.is_multiple_of(4),
         _ => false,
+    }
+}
+
+/// What ggml says of a tensor type: its name, elements in a block, bytes of a block.
+#[cfg(test)]
+pub(crate) fn kind(kind: u32) -> (String, u64, u64) {
+    assert!(kind < sys::GGML_TYPE_COUNT);
+    // SAFETY: the kind is one of ggml's, whose traits are a static table with static names.
+    unsafe {
+        let traits = &*sys::ggml_get_type_traits(kind);
+        let name = CStr::from_ptr(traits.type_name).to_string_lossy().into_owned();
+        (name, traits.blck_size.cast_unsigned(), traits.type_size as u64)
     }
 }

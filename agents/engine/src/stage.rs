@@ -10,6 +10,7 @@ use std::{ops::Range, path::PathBuf, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use embedding::EmbeddingTable;
 pub(crate) use loaded::{LoadPlan, LoadedStage};
 
 use crate::{Epoch, Memory, Sampling};

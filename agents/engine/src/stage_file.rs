@@ -160,12 +160,11 @@ impl Plan {
     }
 }
 
-/// Name, dimensions, type and data of every tensor of a stage.
-fn tensors_of(
-    model: &Gguf,
-    facts: &ModelFacts,
-    layers: &Range<u32>,
-) -> Result<Vec<(String, Vec<u64>, u32, Source)>> {
+/// Name, dimensions, type and data of a tensor.
+type StageTensor = (String, Vec<u64>, u32, Source);
+
+/// Every tensor of a stage.
+fn tensors_of(model: &Gguf, facts: &ModelFacts, layers: &Range<u32>) -> Result<Vec<StageTensor>> {
     let copy = |name: String, tensor: &Tensor| {
         let place = tensor.offset..tensor.offset + tensor.bytes;
         (name, tensor.dimensions.clone(), tensor.kind, Source::Copy(place))

@@ -24,13 +24,13 @@ use tokio::{
     time::Instant,
 };
 
+pub(crate) use self::process::Device;
 use self::{
     life::Life,
-    protocol::{Reply, Request},
+    protocol::{Description, Reply, Request},
     reservation::Reservation,
     supervisor::{Call, Command, LOAD_DEADLINE, Supervisor},
 };
-pub(crate) use self::{process::Device, system::processor_time};
 use crate::{Batch, BatchOutput, Benchmark, Error, LoadStage, Loaded, Memory, Result, StageId};
 
 /// Requests that may wait for the worker. A device decodes one batch at a time, and whoever has more sessions than this
@@ -208,12 +208,12 @@ impl Worker {
             }
         };
         match reply {
-            Reply::Loaded {
+            Reply::Loaded(Description {
                 roles,
                 embedding_length,
                 vocabulary,
                 took,
-            } => Ok(Loaded {
+            }) => Ok(Loaded {
                 epoch,
                 roles,
                 embedding_length,

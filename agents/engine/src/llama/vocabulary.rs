@@ -88,13 +88,6 @@ impl Vocabulary {
             .is_some_and(|token| unsafe { sys::llama_vocab_is_eog(self.pointer(), token) })
     }
 
-    /// Whether the token is one of control, not of text.
-    pub(crate) fn is_control(&self, token: u32) -> bool {
-        // SAFETY: the token is in the vocabulary.
-        self.checked(token)
-            .is_some_and(|token| unsafe { sys::llama_vocab_is_control(self.pointer(), token) })
-    }
-
     /// The token that begins a sequence, if there is one.
     pub(crate) fn begin_of_sequence(&self) -> Option<u32> {
         // SAFETY: the vocabulary is alive.

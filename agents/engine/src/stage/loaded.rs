@@ -2,8 +2,6 @@
 
 use std::{path::Path, sync::Arc};
 
-use bytes::Bytes;
-
 use super::{
     Batch, BatchOutput, Input, LoadStage, Output, Roles, Row, Sample,
     embedding::{EmbeddingTable, check_token},
@@ -30,7 +28,6 @@ pub(crate) struct LoadedStage {
     facts: ModelFacts,
     pub(crate) roles: Roles,
     rows_max: u32,
-    pub(crate) memory: Memory,
 }
 
 /// What a load request becomes once it is known to be possible.
@@ -99,7 +96,7 @@ impl LoadPlan {
             facts,
             roles,
             stage,
-            memory,
+            memory: _,
         } = self;
         let LoadStage {
             model_digest,
@@ -121,17 +118,16 @@ impl LoadPlan {
             unified: false,
             captured_layer: (!roles.last).then_some(layers.end - layers.start - 1),
         };
-        let context_of_slot = Slots::new(sessions, context);
+        let slots = Slots::new(sessions, context);
         let model = Arc::new(Model::load(&file, progress)?);
         let context = Context::new(model, threads, &shape)?;
         Ok(LoadedStage {
             context,
-            slots: context_of_slot,
+            slots,
             embedding,
             facts,
             roles,
             rows_max,
-            memory,
         })
     }
 }
@@ -150,8 +146,7 @@ impl LoadedStage {
     /// Computes a batch. A refusal changes nothing; after [`Error::Decode`] the sessions that took part are empty.
     pub(crate) fn execute(&mut self, batch: &Batch) -> Result<BatchOutput> {
         let steps = self.check(batch)?;
-        let input = self.input(&batch.input)?;
-        let computed = self.run(batch, &steps, &input);
+        let computed = self.run(batch, &steps);
         if computed.is_err() {
             self.drop_sessions_of(batch);
         } else {
@@ -160,19 +155,18 @@ impl LoadedStage {
         computed
     }
 
-    fn run(&mut self, batch: &Batch, steps: &[Step], input: &StageInput) -> Result<BatchOutput> {
+    fn run(&mut self, batch: &Batch, steps: &[Step]) -> Result<BatchOutput> {
         let mut hidden = vec![
-            0.0;
+            0;
             if self.roles.last {
                 0
             } else {
-                batch.rows.len() * self.row_length()
+                batch.rows.len() * self.row_bytes()
             }
         ];
         let mut samples = vec![None; batch.outputs.len()];
         for step in steps {
-            self.compute(batch, step, input)
-                .map_err(|code| Error::Decode { code })?;
+            self.compute(batch, step)?;
             if self.roles.last {
                 self.sample(batch, step, &mut samples)?;
             } else {
@@ -180,7 +174,7 @@ impl LoadedStage {
             }
         }
         Ok(BatchOutput {
-            hidden: to_bytes(&hidden),
+            hidden: hidden.into(),
             samples: samples.into_iter().flatten().collect(),
             ..BatchOutput::default()
         })
@@ -193,8 +187,8 @@ impl LoadedStage {
         Ok(())
     }
 
-    fn row_length(&self) -> usize {
-        self.facts.embedding_length as usize
+    fn row_bytes(&self) -> usize {
+        self.facts.embedding_length as usize * size_of::<f32>()
     }
 
     /// Everything that llama.cpp would answer by aborting the process, or by computing something else.
@@ -221,7 +215,7 @@ impl LoadedStage {
                     .try_for_each(|&token| check_token(token, self.facts.vocabulary))?;
             }
             (Input::Hidden(bytes), false) => {
-                let expected = num_rows * self.row_length() * size_of::<f32>();
+                let expected = num_rows * self.row_bytes();
                 if bytes.len() != expected {
                     return Err(Error::invalid(
                         "input",
@@ -287,24 +281,8 @@ impl LoadedStage {
         Ok(())
     }
 
-    fn input(&self, input: &Input) -> Result<StageInput> {
-        Ok(match (input, &self.embedding) {
-            (Input::Tokens(tokens), Some(table)) => StageInput::Hidden(table.look_up(tokens)?),
-            (Input::Tokens(tokens), None) => StageInput::Tokens(tokens.clone()),
-            (Input::Hidden(bytes), _) => StageInput::Hidden(
-                bytes
-                    .as_chunks()
-                    .0
-                    .iter()
-                    .map(|chunk| f32::from_le_bytes(*chunk))
-                    .collect(),
-            ),
-        })
-    }
-
     /// One step of llama.cpp.
-    fn compute(&mut self, batch: &Batch, step: &Step, input: &StageInput) -> std::result::Result<(), i32> {
-        let length = self.row_length();
+    fn compute(&mut self, batch: &Batch, step: &Step) -> Result<()> {
         let rows: Vec<StepRow> = step
             .iter()
             .map(|&index| StepRow {
@@ -313,31 +291,47 @@ impl LoadedStage {
                 output: batch.outputs.iter().any(|output| output.row as usize == index),
             })
             .collect();
-        match input {
-            StageInput::Tokens(tokens) => {
+        let computed = match (&batch.input, &self.embedding) {
+            (Input::Tokens(tokens), Some(table)) => {
+                let tokens: Vec<u32> = step.iter().map(|&index| tokens[index]).collect();
+                self.context
+                    .step(StepInput::Hidden(&table.look_up(&tokens)?), &rows)
+            }
+            (Input::Tokens(tokens), None) => {
                 let tokens: Vec<i32> = step.iter().map(|&index| tokens[index].cast_signed()).collect();
                 self.context.step(StepInput::Tokens(&tokens), &rows)
             }
-            StageInput::Hidden(hidden) => {
-                let row = |&index: &usize| &hidden[index * length..(index + 1) * length];
-                let hidden: Vec<f32> = step.iter().flat_map(row).copied().collect();
+            (Input::Hidden(bytes), _) => {
+                let mut hidden = Vec::with_capacity(step.len() * self.facts.embedding_length as usize);
+                for row in step
+                    .iter()
+                    .map(|&index| &bytes[index * self.row_bytes()..][..self.row_bytes()])
+                {
+                    hidden.extend(row.as_chunks().0.iter().map(|chunk| f32::from_le_bytes(*chunk)));
+                }
                 self.context.step(StepInput::Hidden(&hidden), &rows)
             }
-        }
+        };
+        computed.map_err(|code| Error::Decode { code })
     }
 
     /// Puts the hidden states of a step where the batch has their rows.
-    fn collect(&self, step: &Step, hidden: &mut [f32]) -> Result<()> {
-        let length = self.row_length();
+    fn collect(&self, step: &Step, hidden: &mut [u8]) -> Result<()> {
         let captured = self.context.captured();
-        if captured.len() != step.len() * length {
+        if size_of_val(captured) != step.len() * self.row_bytes() {
             return Err(Error::LayerOutput {
                 floats: captured.len(),
                 rows: step.len(),
             });
         }
-        for (&index, row) in step.iter().zip(captured.chunks_exact(length)) {
-            hidden[index * length..(index + 1) * length].copy_from_slice(row);
+        for (&index, row) in step
+            .iter()
+            .zip(captured.chunks_exact(self.facts.embedding_length as usize))
+        {
+            let bytes = &mut hidden[index * self.row_bytes()..][..self.row_bytes()];
+            for (bytes, float) in bytes.as_chunks_mut().0.iter_mut().zip(row) {
+                *bytes = float.to_le_bytes();
+            }
         }
         Ok(())
     }
@@ -372,19 +366,4 @@ impl LoadedStage {
             self.slots.truncate(row.slot, 0).expect("the batch was checked");
         }
     }
-}
-
-/// What goes into llama.cpp, owned.
-enum StageInput {
-    Tokens(Vec<u32>),
-    Hidden(Vec<f32>),
-}
-
-/// Little-endian bytes of hidden states.
-fn to_bytes(hidden: &[f32]) -> Bytes {
-    let mut bytes = vec![0; size_of_val(hidden)];
-    for (bytes, float) in bytes.as_chunks_mut().0.iter_mut().zip(hidden) {
-        *bytes = float.to_le_bytes();
-    }
-    bytes.into()
 }

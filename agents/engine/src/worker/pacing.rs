@@ -20,6 +20,10 @@ impl Pace {
         }
     }
 
+    pub(super) fn share_cores(&self) -> f64 {
+        self.share_cores
+    }
+
     /// How long to wait at `now` before a batch that began at `began` and used `cpu` may be answered.
     pub(super) fn wait(&mut self, began: Instant, cpu: Duration, now: Instant) -> Duration {
         let begin = self.paid_until.map_or(began, |paid| paid.max(began));

@@ -17,7 +17,7 @@ use std::{
 use super::{
     Epoch,
     pacing::Pace,
-    protocol::{Reply, Request, receive, send},
+    protocol::{Description, Reply, Request, receive, send},
     system,
 };
 use crate::{
@@ -31,6 +31,7 @@ const REQUESTS_WAITING: usize = 1;
 
 /// Serves the agent until the socket closes.
 pub(super) fn main() -> ExitCode {
+    system::give_back_freed_memory();
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -112,12 +113,8 @@ impl Device {
     fn answer(&mut self, request: Request, progress: &mut dyn FnMut(f32)) -> Result<Reply> {
         match request {
             Request::Begin { .. } => Err(Error::invalid("request", "Begin", "it is the first one only")),
-            Request::Load(stage) => self.load(stage, progress),
-            Request::Unload(id) => self
-                .stages
-                .remove(&id)
-                .ok_or_else(|| no_such(&id))
-                .map(|_| Reply::Done),
+            Request::Load(stage) => self.load(stage, progress).map(Reply::Loaded),
+            Request::Unload(id) => self.unload(&id).map(|()| Reply::Done),
             Request::Execute(batch) => self.execute(&batch).map(Reply::Output),
             Request::Truncate {
                 epoch,
@@ -125,8 +122,7 @@ impl Device {
                 slot,
                 keep_positions,
             } => self
-                .stage(epoch, &stage)?
-                .truncate(slot, keep_positions)
+                .truncate(epoch, &stage, slot, keep_positions)
                 .map(|()| Reply::Done),
             Request::Benchmark {
                 model_path,
@@ -135,7 +131,7 @@ impl Device {
         }
     }
 
-    fn load(&mut self, stage: LoadStage, progress: &mut dyn FnMut(f32)) -> Result<Reply> {
+    pub(crate) fn load(&mut self, stage: LoadStage, progress: &mut dyn FnMut(f32)) -> Result<Description> {
         let began = Instant::now();
         let id = stage.id.clone();
         if self.stages.contains_key(&id) {
@@ -144,17 +140,43 @@ impl Device {
             });
         }
         let loaded = LoadPlan::of(stage)?.load(&self.cache_dir, Arc::clone(&self.threads), progress)?;
-        let reply = Reply::Loaded {
+        let description = Description {
             roles: loaded.roles,
             embedding_length: loaded.embedding_length(),
             vocabulary: loaded.vocabulary(),
             took: began.elapsed(),
         };
         self.stages.insert(id, loaded);
-        Ok(reply)
+        Ok(description)
     }
 
-    fn execute(&mut self, batch: &Batch) -> Result<BatchOutput> {
+    pub(crate) fn unload(&mut self, id: &StageId) -> Result<()> {
+        self.stages.remove(id).ok_or_else(|| no_such(id)).map(drop)
+    }
+
+    pub(crate) fn truncate(
+        &mut self,
+        epoch: Epoch,
+        stage: &StageId,
+        slot: u32,
+        keep_positions: u32,
+    ) -> Result<()> {
+        self.stage(epoch, stage)?.truncate(slot, keep_positions)
+    }
+
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub(crate) fn num_threads(&self) -> u32 {
+        self.threads.num_threads()
+    }
+
+    pub(crate) fn share_cores(&self) -> Option<f64> {
+        self.pace.as_ref().map(Pace::share_cores)
+    }
+
+    pub(crate) fn execute(&mut self, batch: &Batch) -> Result<BatchOutput> {
         let (began, cpu_before) = (Instant::now(), system::processor_time());
         let mut output = self.stage(batch.epoch, &batch.stage)?.execute(batch)?;
         output.cpu = system::processor_time().saturating_sub(cpu_before);

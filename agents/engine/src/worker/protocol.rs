@@ -59,15 +59,19 @@ pub(super) enum Request {
 pub(super) enum Reply {
     Done,
     Progress(f32),
-    Loaded {
-        roles: Roles,
-        embedding_length: u32,
-        vocabulary: u32,
-        took: Duration,
-    },
+    Loaded(Description),
     Output(BatchOutput),
     Benchmark(Benchmark),
     Failed(Error),
+}
+
+/// A stage that was loaded.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Description {
+    pub(super) roles: Roles,
+    pub(super) embedding_length: u32,
+    pub(super) vocabulary: u32,
+    pub(super) took: Duration,
 }
 
 /// A message whose hidden states travel behind it.

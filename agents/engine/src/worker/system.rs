@@ -1,11 +1,11 @@
-//! Three facts about processes that the system is asked for.
+//! What only the system can say about a process, or do to it.
 
 #![allow(unsafe_code)]
 
 use std::{fs, time::Duration};
 
 /// Processor time that this process has used, all threads.
-pub(crate) fn processor_time() -> Duration {
+pub(super) fn processor_time() -> Duration {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -18,6 +18,17 @@ pub(crate) fn processor_time() -> Duration {
         u64::try_from(time.tv_sec).expect(positive),
         u32::try_from(time.tv_nsec).expect(positive),
     )
+}
+
+/// Makes the allocator give every large buffer back to the system when it is freed. Otherwise glibc keeps ever larger ones
+/// for itself, and what the process holds depends on the history of its batches; no memory model could foresee that.
+pub(super) fn give_back_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets two numbers of the allocator; called before other threads allocate.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 10);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 256 << 10);
+    }
 }
 
 /// Ends this process at once, whatever its other threads are doing. Destructors of llama.cpp must not run beside them.

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{CString, c_char, c_void},
+    ffi::{CStr, CString, c_char, c_void},
     os::unix::ffi::OsStrExt,
     path::Path,
     ptr,
@@ -130,6 +130,64 @@ impl Drop for Reference {
             sys::llama_free(self.context);
             sys::llama_model_free(self.model);
         }
+    }
+}
+
+/// Writes the first `layers` of a model with a head of its own (the embedding table's rows in another order) and with
+/// frequency factors for its rotary positions, as Llama 3 models have them.
+pub(crate) fn write_untied_variant(model: &Path, target: &Path, layers: u32) {
+    let [source_name, target_name] =
+        [model, target].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap());
+    // SAFETY: plain use of ggml's interface; every pointer it returns is checked or used while its context lives.
+    unsafe {
+        let mut tensors: *mut sys::ggml_context = ptr::null_mut();
+        let parameters = sys::gguf_init_params {
+            no_alloc: false,
+            ctx: &raw mut tensors,
+        };
+        let source = sys::gguf_init_from_file(source_name.as_ptr(), parameters);
+        assert!(!source.is_null());
+        let output = sys::gguf_init_empty();
+        sys::gguf_set_kv(output, source);
+        sys::gguf_set_val_u32(output, c"llama.block_count".as_ptr(), layers);
+        let own = sys::ggml_init(sys::ggml_init_params {
+            mem_size: 64 << 20,
+            mem_buffer: ptr::null_mut(),
+            no_alloc: false,
+        });
+        let factors = sys::ggml_new_tensor_1d(own, sys::GGML_TYPE_F32, 32);
+        for index in 0..32_u8 {
+            *(*factors).data.cast::<f32>().add(usize::from(index)) = 1.0 + f32::from(index) / 8.0;
+        }
+        sys::ggml_set_name(factors, c"rope_freqs.weight".as_ptr());
+        sys::gguf_add_tensor(output, factors);
+        let embedding = sys::ggml_get_tensor(tensors, c"token_embd.weight".as_ptr());
+        let [width, rows] = [(*embedding).ne[0], (*embedding).ne[1]];
+        let head = sys::ggml_new_tensor_2d(own, (*embedding).type_, width, rows);
+        let row_bytes = (*embedding).nb[1];
+        for row in 0..usize::try_from(rows).unwrap() {
+            let other = usize::try_from(rows).unwrap() - 1 - row;
+            let from = (*embedding).data.cast::<u8>().add(other * row_bytes);
+            ptr::copy_nonoverlapping(from, (*head).data.cast::<u8>().add(row * row_bytes), row_bytes);
+        }
+        sys::ggml_set_name(head, c"output.weight".as_ptr());
+        sys::gguf_add_tensor(output, head);
+        for index in 0..sys::gguf_get_n_tensors(source) {
+            let name = sys::gguf_get_tensor_name(source, index);
+            let text = CStr::from_ptr(name).to_str().unwrap();
+            let layer = text
+                .strip_prefix("blk.")
+                .and_then(|rest| rest.split('.').next())
+                .map(|layer| layer.parse::<u32>());
+            if layer.is_none_or(|layer| layer.unwrap() < layers) {
+                sys::gguf_add_tensor(output, sys::ggml_get_tensor(tensors, name));
+            }
+        }
+        assert!(sys::gguf_write_to_file(output, target_name.as_ptr(), false));
+        sys::gguf_free(output);
+        sys::gguf_free(source);
+        sys::ggml_free(own);
+        sys::ggml_free(tensors);
     }
 }
 

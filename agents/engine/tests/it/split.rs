@@ -1,10 +1,10 @@
 //! A split model says what the unsplit one says: greedy tokens are equal for equal batch shapes, threads and build.
 
-use engine::{LoadStage, Worker};
+use engine::{LoadStage, Worker, WorkerConfig};
 
 use crate::{
-    reference::{Reference, best},
-    support::{NUM_LAYERS, Pipeline, config, greedy, model_path, rows, stage},
+    reference::{Reference, best, write_untied_variant},
+    support::{NUM_LAYERS, Pipeline, config, greedy, model_path, rows, scratch, stage},
 };
 
 const QUESTIONS: [&str; 3] = [
@@ -135,4 +135,31 @@ async fn two_sessions_interleaved_equal_the_unsplit_model() {
         }
         assert_eq!(found, expected, "step {step}");
     }
+}
+
+#[tokio::test]
+async fn a_model_with_a_head_of_its_own_and_rotary_factors_equals_its_unsplit_self() {
+    let folder = scratch();
+    let path = folder.path().join("variant.gguf");
+    write_untied_variant(&model_path(), &path, 6);
+    let mut reference = Reference::load(&path, 256, 1, 256);
+    let prompt = prompts(&reference).remove(0);
+    let expected = reference.generate(&prompt, 256, TOKENS);
+    let mut plain = Reference::load(&model_path(), 256, 1, 256);
+    assert_ne!(
+        plain.generate(&prompt, 256, TOKENS),
+        expected,
+        "the variant is another model"
+    );
+    let config = WorkerConfig {
+        cache_dir: folder.path().into(),
+        ..config()
+    };
+    let like = LoadStage {
+        model_path: path,
+        model_digest: "variant".into(),
+        ..stage(0..6)
+    };
+    let pipeline = Pipeline::load(Worker::start(config).await.unwrap(), &[2, 5], &like).await;
+    assert_eq!(pipeline.generate(0, &prompt, 256, TOKENS).await, expected);
 }
