@@ -62,7 +62,7 @@ pub struct Resource {
     pub subresources: Subresources,
     /// Fields that `fieldSelector` may name, besides `metadata.name` and `metadata.namespace`.
     pub selectable_fields: Vec<SelectableField>,
-    /// Columns of `kubectl get`, after NAME. Empty means AGE only.
+    /// Columns of `kubectl get`. NAME stands before them, unless they have it themselves. Empty means AGE only.
     pub columns: Vec<Column>,
     /// Schema for pruning, defaults and validation; `None` for kinds that are kept as they come.
     pub schema: Option<Arc<Schema>>,

@@ -609,8 +609,13 @@ fn a_new_namespace_is_active_and_stays_until_it_is_empty() {
     let mut namespace = json!({
         "apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "edge", "labels": null}, "spec": {}, "status": {},
     });
-    namespaces.admit(Operation::Create, &mut namespace, None, FieldValidation::Strict).unwrap();
-    assert_eq!(namespace["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "edge"}));
+    namespaces
+        .admit(Operation::Create, &mut namespace, None, FieldValidation::Strict)
+        .unwrap();
+    assert_eq!(
+        namespace["metadata"]["labels"],
+        json!({"kubernetes.io/metadata.name": "edge"})
+    );
     assert_eq!(namespace["spec"], json!({"finalizers": ["kubernetes"]}));
     assert_eq!(namespace["status"], json!({"phase": "Active"}));
 }

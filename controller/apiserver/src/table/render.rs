@@ -49,9 +49,15 @@ pub fn table(
     } else {
         resource.columns.iter().collect()
     };
+    // Events are read by time, not by name: a resource that has a Name column of its own has none put before it.
+    let name = name_column();
+    let columns: Vec<&Column> = if columns.iter().any(|column| column.name == name.name) {
+        columns
+    } else {
+        std::iter::once(&name).chain(columns).collect()
+    };
     let definitions = if with_columns {
-        let own = columns.iter().map(|column| column.definition());
-        Value::Array(std::iter::once(name_definition()).chain(own).collect())
+        columns.iter().map(|column| column.definition()).collect()
     } else {
         Value::Null
     };
@@ -109,11 +115,12 @@ pub(super) fn age(object: &Value, now: Timestamp) -> Value {
     Value::from(created.map_or_else(|| "<unknown>".to_owned(), |created| duration::since(created, now)))
 }
 
-fn name_definition() -> Value {
-    json!({
-        "name": "Name", "type": "string", "format": "name", "priority": 0,
-        "description": "Name must be unique within a namespace.",
-    })
+fn name_column() -> Column {
+    let name = |object: &Value, _| object["metadata"]["name"].clone();
+    Column {
+        format: "name".to_owned(),
+        ..Column::computed("Name", "Name must be unique within a namespace.", name)
+    }
 }
 
 /// Of a single object's metadata, only what a list's has.
@@ -126,10 +133,7 @@ fn table_metadata(metadata: &Value) -> Value {
 }
 
 fn row(columns: &[&Column], object: &Value, include: IncludeObject, now: Timestamp) -> Value {
-    let name = object["metadata"]["name"].clone();
-    let cells: Vec<Value> = std::iter::once(name)
-        .chain(columns.iter().map(|column| column.cell(object, now)))
-        .collect();
+    let cells: Vec<Value> = columns.iter().map(|column| column.cell(object, now)).collect();
     let object = match include {
         IncludeObject::None => Value::Null,
         IncludeObject::Metadata => partial_metadata(object),
