@@ -1,0 +1,333 @@
+//! Times models on this node before anybody asks for them: the controller places nothing on a node that has no figures.
+//! Each variant that lies on this disk is timed once; the table is kept, and stands in EdgeNode status.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use crds::{
+    ConditionType, Model,
+    condition::state,
+    edge_node::{Benchmark, BenchmarkPoint, Device},
+};
+use engine::{BenchmarkKey, Worker};
+use futures::StreamExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Client,
+    runtime::watcher::{self, Event},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+
+use crate::{
+    execute::fetch::{Source, file_name, local_path},
+    keep,
+    run::ENGINE_VERSION,
+    watch::{begin, heard},
+};
+
+/// The longest pause of the watch of Models: new models are rare.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// The pause after a model could not be timed.
+const PAUSE: Duration = Duration::from_secs(10);
+/// How often that is tried before the model is left until it is heard of again.
+const ATTEMPTS: usize = 3;
+/// Variants that may wait to be timed; the newest are then not timed until the next list.
+const QUEUE_LENGTH: usize = 256;
+
+/// The figures of this node's device, shared by who measures and who reports.
+#[derive(Clone, Debug)]
+pub(crate) struct Benchmarks(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    device: Device,
+    table: Mutex<BTreeMap<String, Benchmark>>,
+}
+
+impl Benchmarks {
+    pub(crate) fn new(device: Device) -> Self {
+        Self(Arc::new(Inner {
+            device,
+            table: Mutex::default(),
+        }))
+    }
+
+    /// The device, without figures.
+    pub(crate) fn device(&self) -> Device {
+        self.0.device.clone()
+    }
+
+    /// Figures by model, as EdgeNode status shows them.
+    pub(crate) fn report(&self) -> Vec<Benchmark> {
+        let table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.values().cloned().collect()
+    }
+
+    fn has(&self, digest: &str) -> bool {
+        let table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.contains_key(digest)
+    }
+
+    fn put(&self, benchmark: Benchmark) {
+        let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.insert(benchmark.model.clone(), benchmark);
+    }
+}
+
+/// A table as it is kept on disk.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    /// What the device was when it was timed; another share makes other figures.
+    cores_milli: i64,
+    measured_at: i64,
+    benchmark: engine::Benchmark,
+}
+
+/// Who times models.
+pub(crate) struct Timekeeper {
+    pub(crate) client: Client,
+    pub(crate) worker: Worker,
+    pub(crate) data_dir: PathBuf,
+    /// Locked while a model is timed.
+    pub(crate) lock: PathBuf,
+    pub(crate) benchmarks: Benchmarks,
+    /// Told when there are new figures.
+    pub(crate) news: watch::Sender<()>,
+}
+
+impl Timekeeper {
+    /// Watches Models, and times each variant that lies on this disk, one after the other, for ever.
+    pub(crate) async fn run(self) {
+        let (found, waiting) = mpsc::channel(QUEUE_LENGTH);
+        tokio::join!(watch_models(self.client.clone(), found), self.time_all(waiting));
+    }
+
+    async fn time_all(&self, mut waiting: mpsc::Receiver<Source>) {
+        while let Some(source) = waiting.recv().await {
+            for _attempt in 0..ATTEMPTS {
+                if self.time(&source).await {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Whether there are figures now, or can be none.
+    async fn time(&self, source: &Source) -> bool {
+        if self.benchmarks.has(&source.digest) {
+            return true;
+        }
+        let Some(path) = local_path(source, &self.data_dir) else {
+            tracing::debug!(
+                digest = source.digest,
+                "the model is not on this disk, and is not timed"
+            );
+            return true;
+        };
+        let (kept, cores_milli) = (self.kept_at(&source.digest), self.benchmarks.device().cores_milli);
+        let fits =
+            |kept: &Kept| kept.cores_milli == cores_milli && kept.benchmark.key.engine == ENGINE_VERSION;
+        if let Some(kept) = read(&kept).filter(fits) {
+            self.publish(source, &kept);
+            return true;
+        }
+        match self.measure(source, path).await {
+            Ok(benchmark) => {
+                let fresh = Kept {
+                    cores_milli,
+                    measured_at: Timestamp::now().as_second(),
+                    benchmark,
+                };
+                if let Err(error) = write(&kept, &fresh) {
+                    tracing::warn!(
+                        error = crate::execute::chain(&error),
+                        "figures are not kept on disk"
+                    );
+                }
+                self.publish(source, &fresh);
+                true
+            }
+            Err(error) => {
+                let hopeless = error.is_refusal();
+                tracing::warn!(digest = source.digest, %error, hopeless, "the model cannot be timed");
+                hopeless
+            }
+        }
+    }
+
+    async fn measure(&self, source: &Source, path: PathBuf) -> engine::Result<engine::Benchmark> {
+        let lock_path = self.lock.clone();
+        let locked = tokio::task::spawn_blocking(move || {
+            let file = fs::OpenOptions::new()
+                .create(true)
+                .write(true)
+                .truncate(false)
+                .open(&lock_path)?;
+            file.lock()?;
+            Ok::<_, std::io::Error>(file)
+        });
+        // Unlocked when it is closed.
+        let _lock = match locked.await {
+            Ok(Ok(file)) => Some(file),
+            Ok(Err(error)) => {
+                tracing::warn!(path = %self.lock.display(), %error, "agents of this machine may time at once");
+                None
+            }
+            Err(_) => None,
+        };
+        tracing::info!(digest = source.digest, "timing the model on this node");
+        self.worker.benchmark(path, source.digest.clone()).await
+    }
+
+    fn publish(&self, source: &Source, kept: &Kept) {
+        let benchmark = to_kind(&source.digest, kept);
+        tracing::info!(
+            digest = source.digest,
+            points = benchmark.points.len(),
+            "the model's figures are known"
+        );
+        self.benchmarks.put(benchmark);
+        self.news.send_replace(());
+    }
+
+    fn kept_at(&self, digest: &str) -> PathBuf {
+        self.data_dir
+            .join("benchmarks")
+            .join(format!("{}.json", file_name(digest)))
+    }
+}
+
+/// Finds what can be timed. What finds no room in the queue comes again with the next list.
+async fn watch_models(client: Client, found: mpsc::Sender<Source>) {
+    let mut models = begin(Api::<Model>::all(client), watcher::Config::default(), BACKOFF_MAX);
+    while let Some(event) = models.next().await {
+        if let Some(Event::Apply(model) | Event::InitApply(model)) = heard(event, "Model") {
+            for source in sources(&model) {
+                if found.try_send(source).is_err() {
+                    tracing::debug!("too many models wait to be timed");
+                }
+            }
+        }
+    }
+}
+
+/// The variants of a model that was inspected.
+fn sources(model: &Model) -> Vec<Source> {
+    let Some(status) = &model.status else {
+        return vec![];
+    };
+    if state(&status.conditions, ConditionType::Ready) != Some(true) {
+        return vec![];
+    }
+    let variants = status.variants.iter().filter_map(|inspected| {
+        let variant = model
+            .spec
+            .variants
+            .iter()
+            .find(|variant| variant.name == inspected.name)?;
+        Some(Source {
+            digest: inspected.digest.clone(),
+            uri: variant.uri.clone(),
+            sha256: variant.sha256.clone(),
+        })
+    });
+    variants.collect()
+}
+
+fn read(path: &Path) -> Option<Kept> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn write(path: &Path, kept: &Kept) -> Result<(), keep::Error> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(|source| keep::Error::File {
+            path: folder.to_owned(),
+            source,
+        })?;
+    }
+    let bytes = serde_json::to_vec(kept).expect("plain values are JSON");
+    keep::replace(path, &bytes)
+}
+
+/// The engine's figures as the kinds write them.
+fn to_kind(digest: &str, kept: &Kept) -> Benchmark {
+    let Kept {
+        benchmark,
+        measured_at,
+        ..
+    } = kept;
+    let BenchmarkKey {
+        engine, quantisation, ..
+    } = &benchmark.key;
+    let nanoseconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let points = benchmark.points.iter().map(|point| BenchmarkPoint {
+        rows: i32::try_from(point.rows).unwrap_or(i32::MAX),
+        layer_nanoseconds: nanoseconds(point.layer_ns),
+        // The engine times one output; the kinds say the time of as many outputs as rows.
+        head_nanoseconds: nanoseconds(point.head_ns.saturating_mul(point.rows.into())),
+    });
+    let largest = benchmark.points.last();
+    Benchmark {
+        model: digest.to_owned(),
+        quantisation: quantisation.clone(),
+        engine_version: engine.clone(),
+        points: points.collect(),
+        embedding_nanoseconds_per_row: largest.map_or(0, |point| {
+            nanoseconds(point.embedding_ns / u64::from(point.rows.max(1)))
+        }),
+        batch_overhead_nanoseconds: nanoseconds(benchmark.batch_overhead_ns),
+        observed_time: Timestamp::from_second(*measured_at).ok().map(Time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_engines_figures_become_the_kinds_figures() {
+        let kept = Kept {
+            cores_milli: 500,
+            measured_at: 1_000,
+            benchmark: engine::Benchmark {
+                key: BenchmarkKey {
+                    engine: "e".to_owned(),
+                    processor: "p".to_owned(),
+                    quantisation: "Q4_1".to_owned(),
+                    shape: "s".to_owned(),
+                    threads: 1,
+                    share_millicores: 500,
+                },
+                points: vec![
+                    engine::BenchmarkPoint {
+                        rows: 1,
+                        layer_ns: 10,
+                        head_ns: 30,
+                        embedding_ns: 2,
+                    },
+                    engine::BenchmarkPoint {
+                        rows: 4,
+                        layer_ns: 20,
+                        head_ns: 30,
+                        embedding_ns: 8,
+                    },
+                ],
+                batch_overhead_ns: 7,
+                copy_bytes_per_second: 1,
+            },
+        };
+        let figures = to_kind("sha256:1", &kept);
+        assert_eq!(figures.points[1].head_nanoseconds, 120);
+        assert_eq!(figures.embedding_nanoseconds_per_row, 2);
+        assert_eq!(figures.batch_overhead_nanoseconds, 7);
+    }
+}

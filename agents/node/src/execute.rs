@@ -1,0 +1,197 @@
+//! Does what [`crate::reconcile`] says, one step at a time in tasks of their own, and remembers what became of it.
+
+pub(crate) mod fetch;
+mod verify;
+
+use std::{sync::Arc, time::Instant};
+
+use crds::{StageSpec, condition::Reason};
+use engine::{LoadStage, StageId, Text};
+use k8s_openapi::jiff::Timestamp;
+
+use self::fetch::Source;
+use crate::{
+    agent::Core,
+    desired::Desired,
+    reconcile::Step,
+    session::seats::{LoadedStage, Seats},
+};
+
+/// Begins a step. What takes long goes on in the background and touches the core when it is done.
+pub(crate) fn begin(core: &Arc<Core>, desired: &Desired, step: Step) {
+    let spec_of = |name: &str| {
+        desired
+            .stages
+            .get(name)
+            .and_then(|stage| stage.spec.as_ref().ok())
+    };
+    match step {
+        Step::Fetch { stage } => {
+            if let Some(spec) = spec_of(&stage) {
+                fetch_weights(core, spec);
+            }
+        }
+        Step::Load { stage } => {
+            if let Some(spec) = spec_of(&stage) {
+                load(core, &stage, spec);
+            }
+        }
+        Step::Unload { stage } => unload(core, &stage),
+        Step::AwaitMemory {
+            stage,
+            needed_bytes,
+            free_bytes,
+        } => {
+            let message = format!("it needs {needed_bytes} bytes, and {free_bytes} are free");
+            core.stages.wait(&stage, Reason::MemoryNotFree, message);
+        }
+        Step::Refuse { stage, reason } => core.stages.refuse(&stage, Reason::InvalidSpec, reason),
+    }
+}
+
+fn fetch_weights(core: &Arc<Core>, spec: &StageSpec) {
+    let source = Source {
+        digest: spec.model.digest.clone(),
+        uri: spec.model.uri.clone(),
+        sha256: spec.model.sha256.clone(),
+    };
+    let progress = core.files.fetching(&source.digest);
+    let core = Arc::clone(core);
+    tokio::task::spawn_blocking(move || {
+        let begun = Instant::now();
+        match fetch::fetch(&source, &core.data_dir, &progress) {
+            Ok(file) => {
+                core.metrics.fetched_bytes.inc_by(file.fetched_bytes);
+                tracing::info!(
+                    digest = source.digest,
+                    bytes = file.bytes,
+                    fetched_bytes = file.fetched_bytes,
+                    took_ms = begun.elapsed().as_millis() as u64,
+                    "weights are on disk"
+                );
+                let bytes = i64::try_from(file.bytes).unwrap_or(i64::MAX);
+                core.files.here(&source.digest, file.path, bytes);
+            }
+            Err(error) => {
+                let message = chain(&error);
+                tracing::warn!(
+                    digest = source.digest,
+                    error = message,
+                    "weights cannot be fetched"
+                );
+                core.files.failed(&source.digest, message, Instant::now());
+            }
+        }
+        core.touch();
+    });
+}
+
+fn load(core: &Arc<Core>, name: &str, spec: &StageSpec) {
+    let Some(path) = core.files.path(&spec.model.digest) else {
+        return;
+    };
+    core.stages.loading(name, spec.memory.total_bytes);
+    let (core, name, spec) = (Arc::clone(core), name.to_owned(), spec.clone());
+    tokio::spawn(async move {
+        match load_now(&core, &name, spec, path).await {
+            Ok(stage) => {
+                tracing::info!(
+                    stage = name,
+                    layers = stage.layers(),
+                    epoch = stage.loaded.epoch.0,
+                    took_ms = stage.loaded.took.as_millis() as u64,
+                    "stage loaded"
+                );
+                core.metrics.stage_loads.inc();
+                core.stages.loaded(&name, Arc::new(stage), Timestamp::now());
+            }
+            Err(error) => {
+                tracing::warn!(stage = name, %error, "stage not loaded");
+                let reason = match error {
+                    engine::Error::Memory { .. } => Reason::MemoryNotFree,
+                    engine::Error::SplitUnsupported { .. } => Reason::SplitUnsupported,
+                    engine::Error::Gguf { .. } => Reason::InvalidFormat,
+                    engine::Error::Restarting { .. } => Reason::WorkerRestarting,
+                    _ => Reason::LoadFailed,
+                };
+                core.stages
+                    .failed(&name, reason, error.to_string(), Instant::now());
+            }
+        }
+        core.touch();
+    });
+}
+
+async fn load_now(
+    core: &Core,
+    name: &str,
+    spec: StageSpec,
+    model_path: std::path::PathBuf,
+) -> engine::Result<LoadedStage> {
+    let id = StageId(name.to_owned());
+    let text = if spec.is_head() {
+        let path = model_path.clone();
+        let text = tokio::task::spawn_blocking(move || Text::load(&path)).await;
+        let text = text.map_err(|error| engine::Error::Text {
+            reason: format!("reading the vocabulary failed: {error}"),
+        })?;
+        Some(Arc::new(text?))
+    } else {
+        None
+    };
+    let request = LoadStage {
+        id: id.clone(),
+        model_path,
+        model_digest: spec.model.digest.clone(),
+        layers: spec.first_layer.unsigned_abs()..spec.end_layer.unsigned_abs(),
+        context: spec.context_tokens.unsigned_abs(),
+        sessions: spec.sessions.unsigned_abs(),
+        rows_max: spec.batch_rows.unsigned_abs(),
+    };
+    let loaded = match core.worker.load(request.clone(), |_| {}).await {
+        // Left over from an agent's task that was told to stop in the middle.
+        Err(engine::Error::StageExists { .. }) => {
+            core.worker.unload(&id).await?;
+            core.worker.load(request, |_| {}).await?
+        }
+        other => other?,
+    };
+    let seats = Seats::new(spec.sessions.unsigned_abs(), core.releases.clone());
+    Ok(LoadedStage {
+        id,
+        spec,
+        loaded,
+        text,
+        seats,
+    })
+}
+
+fn unload(core: &Arc<Core>, name: &str) {
+    let Some(stage) = core.stages.unloading(name) else {
+        return;
+    };
+    let (core, name) = (Arc::clone(core), name.to_owned());
+    tokio::spawn(async move {
+        match core.worker.unload(&stage.id).await {
+            Ok(()) | Err(engine::Error::NoSuchStage { .. }) => {
+                tracing::info!(stage = name, "stage unloaded");
+            }
+            // The worker is gone, and with it the stage's memory.
+            Err(error) => tracing::warn!(stage = name, %error, "stage not unloaded in order"),
+        }
+        core.stages.unloaded(&name);
+        core.touch();
+    });
+}
+
+/// An error with all its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

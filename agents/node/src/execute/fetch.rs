@@ -1,0 +1,329 @@
+//! Brings weights to this node's disk: a `file://` is used where it lies, `http(s)://` and `hf://` are fetched into the
+//! agent's folder, resumed where a fetch broke off, and verified. Blocking; it runs beside the agent's own tasks.
+
+use std::{
+    env, fs, io,
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicI64, Ordering},
+    time::Duration,
+};
+
+use super::verify::verify;
+
+/// Bytes that are read and written at once.
+const CHUNK_BYTES: usize = 256 << 10;
+/// How long a server may take to accept a connection, and to begin its answer.
+const CONNECT_WITHIN: Duration = Duration::from_secs(15);
+/// How long a whole body may take: 100 GB at 10 Mbit/s.
+const BODY_WITHIN: Duration = Duration::from_secs(24 * 3600);
+/// Where `hf://` leads when `HF_ENDPOINT` names no mirror.
+const HF_ENDPOINT: &str = "https://huggingface.co";
+
+/// Which weights, and where from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// What identifies them.
+    pub(crate) digest: String,
+    /// Where they are.
+    pub(crate) uri: String,
+    /// The SHA-256 of the file, lowercase hex.
+    pub(crate) sha256: Option<String>,
+}
+
+/// Weights on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// Its size.
+    pub(crate) bytes: u64,
+    /// What of it came over the network just now.
+    pub(crate) fetched_bytes: u64,
+}
+
+/// Why weights are not on disk.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// Not a URI that this agent can follow.
+    #[error("uri `{uri}`: {wrong}")]
+    Uri {
+        /// What it was.
+        uri: String,
+        /// What is wrong with it, and what would be right.
+        wrong: &'static str,
+    },
+    /// The file cannot be read or written.
+    #[error("{path}")]
+    File {
+        /// The file concerned.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No room on the disk. What was fetched so far stays, and is resumed.
+    #[error(
+        "the disk is full: {path} holds {fetched} of {total} bytes; free some room, the rest is then fetched"
+    )]
+    DiskFull {
+        /// The file that is being fetched.
+        path: PathBuf,
+        /// What of it is there.
+        fetched: u64,
+        /// Its size, 0 if the server does not say.
+        total: u64,
+    },
+    /// The server cannot be asked, or answers with an error.
+    #[error("{url}")]
+    Http {
+        /// What was asked for.
+        url: String,
+        /// What the client said; boxed, since it is large.
+        source: Box<ureq::Error>,
+    },
+    /// The server ended the body early.
+    #[error("{url} ended after {got} of {expected} bytes")]
+    Short {
+        /// What was asked for.
+        url: String,
+        /// Bytes that arrived.
+        got: u64,
+        /// Bytes that were announced.
+        expected: u64,
+    },
+    /// Another file than the one that was meant.
+    #[error("{path} has SHA-256 {found}, the Model says {expected}")]
+    Digest {
+        /// The file, which was removed if it had been fetched.
+        path: PathBuf,
+        /// What it has.
+        found: String,
+        /// What was asked for.
+        expected: String,
+    },
+}
+
+/// Brings the weights to disk, or finds them there. `progress` counts bytes that are there.
+pub(crate) fn fetch(source: &Source, data_dir: &Path, progress: &AtomicI64) -> Result<Fetched, Error> {
+    if let Some(path) = source.uri.strip_prefix("file://") {
+        return in_place(source, Path::new(path), data_dir);
+    }
+    let url = url_of(&source.uri, env::var("HF_ENDPOINT").ok().as_deref())?;
+    let folder = data_dir.join("models");
+    fs::create_dir_all(&folder).map_err(|error| file_error(&folder, error))?;
+    let path = folder.join(format!("{}.gguf", file_name(&source.digest)));
+    if path.exists() {
+        return in_place(source, &path, data_dir);
+    }
+    let part = path.with_extension("part");
+    let fetched_bytes = download(&url, &part, progress)?;
+    if let Some(expected) = &source.sha256 {
+        let verdict = verify(&part, expected, data_dir).map_err(|error| file_error(&part, error))?;
+        if let Err(found) = verdict {
+            // Resuming it would never make it right.
+            fs::remove_file(&part).map_err(|error| file_error(&part, error))?;
+            return Err(Error::Digest {
+                path: part,
+                found,
+                expected: expected.clone(),
+            });
+        }
+    }
+    fs::rename(&part, &path).map_err(|error| file_error(&path, error))?;
+    let bytes = length_of(&path)?;
+    Ok(Fetched {
+        path,
+        bytes,
+        fetched_bytes,
+    })
+}
+
+/// Where the weights are or would be on this disk, if they can be had without the network.
+pub(crate) fn local_path(source: &Source, data_dir: &Path) -> Option<PathBuf> {
+    let path = match source.uri.strip_prefix("file://") {
+        Some(path) => PathBuf::from(path),
+        None => data_dir
+            .join("models")
+            .join(format!("{}.gguf", file_name(&source.digest))),
+    };
+    path.exists().then_some(path)
+}
+
+fn in_place(source: &Source, path: &Path, data_dir: &Path) -> Result<Fetched, Error> {
+    let bytes = length_of(path)?;
+    if let Some(expected) = &source.sha256 {
+        let verdict = verify(path, expected, data_dir).map_err(|error| file_error(path, error))?;
+        if let Err(found) = verdict {
+            return Err(Error::Digest {
+                path: path.to_owned(),
+                found,
+                expected: expected.clone(),
+            });
+        }
+    }
+    Ok(Fetched {
+        path: path.to_owned(),
+        bytes,
+        fetched_bytes: 0,
+    })
+}
+
+/// The address that a URI stands for.
+fn url_of(uri: &str, hf_endpoint: Option<&str>) -> Result<String, Error> {
+    let wrong = |wrong| Error::Uri {
+        uri: uri.to_owned(),
+        wrong,
+    };
+    if uri.starts_with("https://") || uri.starts_with("http://") {
+        return Ok(uri.to_owned());
+    }
+    if uri.starts_with("oci://") {
+        return Err(wrong(
+            "images are not supported yet; use https://, hf:// or file://",
+        ));
+    }
+    let Some(path) = uri.strip_prefix("hf://") else {
+        return Err(wrong("use file://, https:// or hf://"));
+    };
+    let mut parts = path.splitn(3, '/');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(owner), Some(repository), Some(file))
+            if ![owner, repository, file].iter().any(|part| part.is_empty()) =>
+        {
+            let endpoint = hf_endpoint.unwrap_or(HF_ENDPOINT).trim_end_matches('/');
+            Ok(format!("{endpoint}/{owner}/{repository}/resolve/main/{file}"))
+        }
+        _ => Err(wrong("hf://OWNER/REPOSITORY/FILE is right")),
+    }
+}
+
+/// A digest as a file's name.
+pub(crate) fn file_name(digest: &str) -> String {
+    digest
+        .chars()
+        .map(|character| {
+            if character.is_ascii_alphanumeric() {
+                character
+            } else {
+                '-'
+            }
+        })
+        .collect()
+}
+
+/// Appends to `part` what is missing; returns the bytes that came.
+fn download(url: &str, part: &Path, progress: &AtomicI64) -> Result<u64, Error> {
+    let there = fs::metadata(part).map_or(0, |metadata| metadata.len());
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_connect(Some(CONNECT_WITHIN))
+        .timeout_recv_response(Some(CONNECT_WITHIN))
+        .timeout_recv_body(Some(BODY_WITHIN))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let http = |source: ureq::Error| Error::Http {
+        url: url.to_owned(),
+        source: Box::new(source),
+    };
+    let mut request = agent.get(url);
+    if there > 0 {
+        request = request.header("Range", format!("bytes={there}-"));
+    }
+    let response = request.call().map_err(http)?;
+    let status = response.status().as_u16();
+    // 416 to a range that begins at the end: all of it is there already.
+    if status == 416 && there > 0 {
+        return Ok(0);
+    }
+    if !matches!(status, 200 | 206) {
+        return Err(http(ureq::Error::StatusCode(status)));
+    }
+    let resumed = status == 206;
+    let announced = response
+        .headers()
+        .get("content-length")
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let begun = if resumed { there } else { 0 };
+    let mut file = fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .append(resumed)
+        .truncate(!resumed)
+        .open(part)
+        .map_err(|error| file_error(part, error))?;
+    let mut body = response.into_body().into_reader();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut got = 0;
+    loop {
+        progress.store(i64::try_from(begun + got).unwrap_or(i64::MAX), Ordering::Relaxed);
+        let bytes = body
+            .read(&mut chunk)
+            .map_err(|error| http(ureq::Error::Io(error)))?;
+        if bytes == 0 {
+            break;
+        }
+        file.write_all(&chunk[..bytes])
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull {
+                    path: part.to_owned(),
+                    fetched: begun + got,
+                    total: announced.map_or(0, |announced| begun + announced),
+                },
+                _ => file_error(part, error),
+            })?;
+        got += bytes as u64;
+    }
+    file.sync_all().map_err(|error| file_error(part, error))?;
+    match announced {
+        Some(expected) if expected != got => Err(Error::Short {
+            url: url.to_owned(),
+            got,
+            expected,
+        }),
+        _ => Ok(got),
+    }
+}
+
+fn length_of(path: &Path) -> Result<u64, Error> {
+    fs::metadata(path)
+        .map(|metadata| metadata.len())
+        .map_err(|error| file_error(path, error))
+}
+
+fn file_error(path: &Path, source: io::Error) -> Error {
+    Error::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_uri_leads_to_its_address_or_says_what_would_be_right() {
+        let hf = "hf://owner/repository/folder/file.gguf";
+        assert_eq!(
+            url_of(hf, None).unwrap(),
+            "https://huggingface.co/owner/repository/resolve/main/folder/file.gguf"
+        );
+        assert_eq!(
+            url_of(hf, Some("http://mirror:8080/")).unwrap(),
+            "http://mirror:8080/owner/repository/resolve/main/folder/file.gguf"
+        );
+        for (uri, part) in [
+            ("oci://registry/model", "not supported yet"),
+            ("hf://owner", "hf://OWNER"),
+            ("ftp://x", "use file://"),
+        ] {
+            let error = url_of(uri, None).unwrap_err().to_string();
+            assert!(error.contains(part) && error.contains(uri), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_digest_makes_a_safe_file_name() {
+        assert_eq!(file_name("sha256:ab/../c"), "sha256-ab----c");
+    }
+}

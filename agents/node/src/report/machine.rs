@@ -1,0 +1,109 @@
+//! The machine as EdgeNode status shows it: what telemetry read, held still within its dead bands.
+
+use std::time::Instant;
+
+use crds::{
+    EdgeNodeSpec,
+    edge_node::{BatteryReading, Device, PowerSource, Provenance},
+};
+use telemetry::{BatteryProfile, NodeMetrics, Profile, Reading, ReadingBands, Source};
+use tokio::sync::watch;
+
+/// Seconds in an hour: milliwatt hours times this are millijoules.
+const SECONDS_PER_HOUR: f64 = 3600.0;
+
+/// The reading that was told last, and what decides when another is news.
+pub(crate) struct Reported {
+    readings: watch::Receiver<Reading>,
+    bands: ReadingBands,
+    metrics: NodeMetrics,
+    told: Reading,
+}
+
+impl Reported {
+    pub(crate) fn new(readings: watch::Receiver<Reading>, metrics: NodeMetrics) -> Self {
+        let told = readings.borrow().clone();
+        Self {
+            readings,
+            bands: ReadingBands::default(),
+            metrics,
+            told,
+        }
+    }
+
+    /// Takes the newest reading, and keeps it if it is news; says whether it is.
+    pub(super) fn look(&mut self) -> bool {
+        let reading = self.readings.borrow_and_update().clone();
+        self.metrics.show(&reading);
+        let news = self.bands.report(&reading, Instant::now());
+        if news {
+            self.told = reading;
+        }
+        news
+    }
+
+    pub(super) fn battery(&self) -> Option<BatteryReading> {
+        let fact = self.told.battery?;
+        Some(BatteryReading {
+            percent: (fact.value.ratio * 100.0).round() as i32,
+            energy_milliwatt_hours: Some(
+                (fact.value.energy_joules * 1000.0 / SECONDS_PER_HOUR).round() as i64
+            ),
+            charging: fact.value.discharge_watts < 0.0,
+            provenance: match fact.source {
+                Source::Measured => Provenance::Measured,
+                Source::Declared => Provenance::Declared,
+            },
+        })
+    }
+
+    pub(super) fn temperature_millicelsius(&self) -> Option<i32> {
+        self.told
+            .temperature_celsius
+            .map(|fact| (fact.value * 1000.0).round() as i32)
+    }
+}
+
+/// What telemetry is told of an EdgeNode.
+pub(crate) fn profile(spec: &EdgeNodeSpec, emulated: bool) -> Profile {
+    let watts = |milliwatts: i32| f64::from(milliwatts) / 1000.0;
+    let battery = spec.power.battery.as_ref();
+    let battery = battery.filter(|_| spec.power.source == PowerSource::Battery);
+    Profile {
+        emulated,
+        memory_bytes: memory_limit(spec),
+        cores: core_limit(spec),
+        battery: battery.map(|battery| BatteryProfile {
+            capacity_joules: watts(battery.capacity_milliwatt_hours) * SECONDS_PER_HOUR,
+            initial_ratio: f64::from(battery.percent) / 100.0,
+            idle_watts: watts(battery.idle_milliwatts),
+            joules_per_cpu_second: watts(battery.milliwatts_per_core),
+        }),
+        temperature_celsius: None,
+    }
+}
+
+/// The declared limit of memory, bytes.
+pub(crate) fn memory_limit(spec: &EdgeNodeSpec) -> Option<u64> {
+    let limit = spec.limits.memory.as_ref()?.value();
+    u64::try_from(limit).ok()
+}
+
+/// The declared share of processors, cores.
+pub(crate) fn core_limit(spec: &EdgeNodeSpec) -> Option<f64> {
+    let limit = spec.limits.cores.as_ref()?.milli();
+    Some(limit as f64 / 1000.0)
+}
+
+/// The processor as a device for stages. `overhead_bytes` is what the engine's process holds beside them.
+pub(crate) fn device(reading: &Reading, overhead_bytes: u64) -> Device {
+    let memory = reading.memory.map_or(0, |fact| fact.value.total_bytes);
+    let cores = reading.processor.map_or(0.0, |fact| fact.value.cores);
+    Device {
+        name: "cpu".to_owned(),
+        memory_bytes: i64::try_from(memory).unwrap_or(i64::MAX),
+        cores_milli: (cores * 1000.0).round() as i64,
+        overhead_bytes: i64::try_from(overhead_bytes).unwrap_or(i64::MAX),
+        benchmarks: vec![],
+    }
+}

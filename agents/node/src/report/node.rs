@@ -1,0 +1,95 @@
+//! The EdgeNode: agent, devices, battery, weights on disk, peers that were lost. Its conditions are shared with the
+//! controller, which writes `Reachable`; so a write of theirs names the version that it was read from.
+
+use std::{collections::BTreeMap, time::SystemTime};
+
+use crds::{
+    ConditionType, EdgeNode, EdgeNodeStatus,
+    condition::{Reason, set},
+    edge_node::{Device, LostPeer},
+};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use kube::{Api, ResourceExt};
+use transport::PeerState;
+
+use super::{Reporter, overtaken};
+
+impl Reporter {
+    pub(super) async fn report_node(&mut self, now: Timestamp) -> kube::Result<()> {
+        let long_silence_or_news = self.machine.look();
+        let Some(node) = self.seen.lock().node.clone() else {
+            return Ok(());
+        };
+        let held = node.status.clone().unwrap_or_default();
+        let mut status = self.node_status(&node, &held, now);
+        // The time alone is no news, except after the longest silence.
+        if status == held && !long_silence_or_news {
+            return Ok(());
+        }
+        status.observed_time = Some(Time(now));
+        let api: Api<EdgeNode> = Api::all(self.client.clone());
+        let version = node.resource_version();
+        let name = node.name_any();
+        match self.write(&api, &name, &held, &status, version.as_deref()).await {
+            Ok(Some(written)) => {
+                self.seen.lock().node = Some(written);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(error) if overtaken(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn node_status(&self, node: &EdgeNode, held: &EdgeNodeStatus, now: Timestamp) -> EdgeNodeStatus {
+        let mut conditions = held.conditions.clone();
+        let (ready, reason, message) = match self.core.worker.epoch() {
+            Ok(_) => (true, Reason::AsDesired, String::new()),
+            Err(error) => (false, Reason::WorkerRestarting, error.to_string()),
+        };
+        let generation = node.metadata.generation;
+        set(
+            &mut conditions,
+            ConditionType::Ready,
+            Some(ready),
+            reason,
+            message,
+            generation,
+            now,
+        );
+        EdgeNodeStatus {
+            observed_generation: generation,
+            conditions,
+            agent: Some(self.info.clone()),
+            devices: vec![Device {
+                benchmarks: self.benchmarks.report(),
+                ..self.benchmarks.device()
+            }],
+            battery: self.machine.battery(),
+            temperature_millicelsius: self.machine.temperature_millicelsius(),
+            models: self.core.files.held(),
+            lost_peers: lost_peers(&self.core.endpoint.peer_states().borrow()),
+            observed_time: held.observed_time.clone(),
+        }
+    }
+}
+
+/// Peers whose connection died and has not come back.
+fn lost_peers(states: &BTreeMap<String, PeerState>) -> Vec<LostPeer> {
+    let lost = |(node, state): (&String, &PeerState)| match state {
+        PeerState::Lost { since, .. } => Some(LostPeer {
+            node: node.clone(),
+            // The connection does not tell which start of the peer's agent it was.
+            incarnation: None,
+            since: Time(whole_seconds(*since)),
+        }),
+        PeerState::Waiting { .. } | PeerState::Connected { .. } => None,
+    };
+    states.iter().filter_map(lost).collect()
+}
+
+fn whole_seconds(time: SystemTime) -> Timestamp {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let seconds = i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX);
+    Timestamp::from_second(seconds).unwrap_or_default()
+}

@@ -1,0 +1,235 @@
+//! An agent from its start to its end: identity, own EdgeNode, engine, connections, router; then watching, reconciling
+//! and reporting until it is told to stop.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use crds::edge_node::AgentInfo;
+use futures::future::BoxFuture;
+use prometheus::Registry;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agent::{Agent, Parts},
+    benchmark::{Benchmarks, Timekeeper},
+    config::Config,
+    join::join,
+    keep, lease,
+    report::{self, Reporter},
+    watch::{Seen, Watches},
+};
+
+/// How often telemetry reads the machine.
+const READ_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+/// The engine as all stages of a pipeline must have it, in the words of its benchmarks.
+pub(crate) const ENGINE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " llama-cpp-sys-2 0.1.161");
+/// What this agent can do beyond its version.
+const FEATURES: [&str; 2] = ["gguf", "layer-ranges"];
+
+/// Why an agent could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The agent's folder cannot be used.
+    #[error("folder {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no key pair.
+    #[error("the agent's identity")]
+    Identity(#[from] transport::identity::Error),
+    /// The engine's worker does not start.
+    #[error("the engine's worker")]
+    Worker(#[from] engine::Error),
+    /// The connections to peers cannot be set up.
+    #[error("the connections to peers")]
+    Endpoint(#[from] transport::endpoint::Error),
+    /// The router's address cannot be listened at.
+    #[error("listening at {address} for HTTP")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Two metrics have one name.
+    #[error("registering metrics")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Runs an agent until `stop` fires, and then lets running answers finish.
+///
+/// # Errors
+///
+/// When it cannot start. What goes wrong later is told in statuses, metrics and logs, and tried again.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
+    // An error says that the process has chosen one already.
+    let _chosen = rustls::crypto::ring::default_provider().install_default();
+    let Some(started) = stop.run_until_cancelled(start(config)).await else {
+        return Ok(());
+    };
+    let Started {
+        agent,
+        serve,
+        drain,
+        mut tasks,
+    } = started?;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        // None of them ends by itself.
+        _ = tasks.join_next() => tracing::error!("a task of the agent has ended; stopping"),
+    }
+    tracing::info!("stopping");
+    drain.cancel();
+    if serve.await.is_err() {
+        tracing::error!("the router has panicked");
+    }
+    tasks.shutdown().await;
+    agent.stop().await;
+    Ok(())
+}
+
+/// A running agent, and what ends it.
+struct Started {
+    agent: Agent,
+    serve: tokio::task::JoinHandle<()>,
+    drain: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+async fn start(config: Config) -> Result<Started, Error> {
+    let folder = |source| Error::Folder {
+        path: config.data_dir.clone(),
+        source,
+    };
+    std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
+    let identity = transport::Identity::load_or_make(&config.data_dir.join("identity"))?;
+    let kept = keep::read(&config.data_dir).unwrap_or_else(|error| {
+        tracing::warn!(error = crate::execute::chain(&error), "what was kept is not used");
+        None
+    });
+    let kept = kept.unwrap_or_default();
+    let node = join(&config, kept.node.clone()).await;
+
+    let readings = telemetry::Telemetry::start(report::profile(&node.spec, config.emulated), READ_EVERY);
+    let worker = engine::Worker::start(engine::WorkerConfig {
+        program: config.worker_program.clone(),
+        arguments: config.worker_arguments.clone(),
+        memory_limit_bytes: report::memory_limit(&node.spec),
+        compute_share_cores: report::core_limit(&node.spec),
+        threads: None,
+        cache_dir: config.data_dir.join("stage-files"),
+    })
+    .await?;
+    let overhead_bytes = worker.held_memory()?.reserved_bytes;
+    let device = report::device(&readings.borrow(), overhead_bytes);
+
+    let public_key = identity.public_key().to_string();
+    let endpoint = transport::Endpoint::bind(transport::Config {
+        emulation: config.emulation.clone(),
+        ..transport::Config::new(config.listen_quic, identity)
+    })?;
+    let listen = |source| Error::Listen {
+        address: config.listen_http,
+        source,
+    };
+    let listener = TcpListener::bind(config.listen_http).await.map_err(listen)?;
+    let http = listener.local_addr().map_err(listen)?;
+    let quic = endpoint.local_address().unwrap_or(config.listen_quic);
+    let info = AgentInfo {
+        peer_address: config.advertise_quic.clone().unwrap_or_else(|| quic.to_string()),
+        router_url: format!(
+            "http://{}",
+            config.advertise_http.clone().unwrap_or_else(|| http.to_string())
+        ),
+        public_key,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        engine_version: ENGINE_VERSION.to_owned(),
+        incarnation: format!("{:016x}", rand::random::<u64>()),
+        features: FEATURES.map(str::to_owned).to_vec(),
+    };
+
+    let registry = Registry::new();
+    let node_metrics = telemetry::NodeMetrics::register(&registry)?;
+    let link_metrics = telemetry::LinkMetrics::register(&registry)?;
+    let agent = Agent::start(Parts {
+        node: config.node_name.clone(),
+        worker: worker.clone(),
+        endpoint,
+        data_dir: config.data_dir.clone(),
+        memory_bytes: device.memory_bytes - device.overhead_bytes,
+        registry: registry.clone(),
+    })?;
+    // What was told before is served at once; the control plane may be away for long.
+    agent.apply(kept);
+    let routes = router::routes(agent.backend(), config.router.clone(), &registry)?;
+    let drain = CancellationToken::new();
+    let serve = tokio::spawn(router::serve(
+        listener,
+        routes,
+        drain.clone(),
+        config.drain_timeout,
+    ));
+    tracing::info!(
+        node = config.node_name,
+        http = %http,
+        quic = %quic,
+        memory_bytes = device.memory_bytes,
+        cores_milli = device.cores_milli,
+        incarnation = info.incarnation,
+        "agent runs"
+    );
+
+    let (news, news_heard) = watch::channel(());
+    let seen = Seen::default();
+    let benchmarks = Benchmarks::new(device);
+    let reporter = Reporter::new(
+        config.client.clone(),
+        Arc::clone(agent.core()),
+        seen.clone(),
+        info.clone(),
+        report::Reported::new(readings, node_metrics),
+        benchmarks.clone(),
+        link_metrics,
+    );
+    let watches = Watches::new(
+        config.client.clone(),
+        config.node_name.clone(),
+        config.data_dir.clone(),
+        agent.clone(),
+        seen,
+        news.clone(),
+    );
+    let timekeeper = Timekeeper {
+        client: config.client.clone(),
+        worker,
+        data_dir: config.data_dir.clone(),
+        lock: config.benchmark_lock.clone(),
+        benchmarks,
+        news,
+    };
+    let renewing = lease::keep_renewing(
+        config.client.clone(),
+        config.lease_namespace.clone(),
+        config.node_name.clone(),
+        info.incarnation,
+    );
+    let mut tasks = JoinSet::new();
+    let timing: BoxFuture<'static, ()> = if config.benchmark {
+        Box::pin(timekeeper.run())
+    } else {
+        Box::pin(std::future::pending())
+    };
+    tasks.spawn(timing);
+    tasks.spawn(watches.run());
+    tasks.spawn(reporter.run(news_heard));
+    tasks.spawn(renewing);
+    Ok(Started {
+        agent,
+        serve,
+        drain,
+        tasks,
+    })
+}

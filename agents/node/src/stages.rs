@@ -1,0 +1,302 @@
+//! The stages of this node and how far each is: what reconcile compares with, sessions look up, and report tells.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crds::{
+    condition::Reason,
+    stage::{StagePhase, StageStatus},
+};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::{
+    reconcile::{ActualPhase, ActualStage},
+    session::seats::LoadedStage,
+};
+
+/// The first pause before a stage that could not be loaded is tried again; doubled at each failure.
+const RETRY_MIN: Duration = Duration::from_secs(2);
+/// The longest pause.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// All stages that this node knows of, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Stages(Mutex<BTreeMap<String, Record>>);
+
+/// One stage.
+#[derive(Debug, Default)]
+struct Record {
+    state: State,
+    /// Loads since the agent started, those by a worker that was started again included.
+    loads: i32,
+    failures: u32,
+    reserved_bytes: i64,
+    ready_since: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+enum State {
+    /// Known, and not begun.
+    #[default]
+    Known,
+    /// Not begun, for a reason.
+    Waiting(Reason, String),
+    Loading,
+    Ready(Arc<LoadedStage>),
+    Unloading,
+    Failed {
+        reason: Reason,
+        message: String,
+        retry_at: Option<Instant>,
+    },
+}
+
+/// How a stage stands, for its status.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Standing {
+    pub(crate) phase: StagePhase,
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+    pub(crate) loads: i32,
+    pub(crate) held_bytes: Option<i64>,
+    pub(crate) ready_since: Option<Timestamp>,
+}
+
+impl Stages {
+    /// The stage, if sessions may sit on it; otherwise why not.
+    pub(crate) fn ready(&self, name: &str) -> Result<Arc<LoadedStage>, String> {
+        match self.lock().get(name).map(|record| &record.state) {
+            Some(State::Ready(stage)) => Ok(Arc::clone(stage)),
+            Some(State::Loading) => Err("it is being loaded".to_owned()),
+            Some(State::Unloading) => Err("it is being freed".to_owned()),
+            Some(State::Waiting(_, message) | State::Failed { message, .. }) => Err(message.clone()),
+            Some(State::Known) => Err("its weights are not on this node yet".to_owned()),
+            None => Err("it is not of this node".to_owned()),
+        }
+    }
+
+    /// The stages in memory.
+    pub(crate) fn all_ready(&self) -> Vec<Arc<LoadedStage>> {
+        let ready = |record: &Record| match &record.state {
+            State::Ready(stage) => Some(Arc::clone(stage)),
+            _ => None,
+        };
+        self.lock().values().filter_map(ready).collect()
+    }
+
+    /// What reconcile is told. A failed stage whose pause is over is not there, so that it is tried again.
+    pub(crate) fn actual(&self, now: Instant) -> BTreeMap<String, ActualStage> {
+        let stage = |(name, record): (&String, &Record)| {
+            let (phase, sessions) = match &record.state {
+                State::Known | State::Waiting(..) => return None,
+                State::Failed {
+                    retry_at: Some(at), ..
+                } if *at <= now => return None,
+                State::Failed { .. } => (ActualPhase::Failed, 0),
+                State::Loading => (ActualPhase::Loading, 0),
+                State::Ready(stage) => (ActualPhase::Ready, stage.seats.taken()),
+                State::Unloading => (ActualPhase::Unloading, 0),
+            };
+            let stage = ActualStage {
+                phase,
+                reserved_bytes: record.reserved_bytes,
+                sessions,
+            };
+            Some((name.clone(), stage))
+        };
+        self.lock().iter().filter_map(stage).collect()
+    }
+
+    /// When the next failed stage may be tried again.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
+        let retry = |record: &Record| match record.state {
+            State::Failed { retry_at, .. } => retry_at,
+            _ => None,
+        };
+        self.lock().values().filter_map(retry).min()
+    }
+
+    /// How a stage stands.
+    pub(crate) fn standing(&self, name: &str) -> Option<Standing> {
+        self.lock().get(name).map(Record::standing)
+    }
+
+    /// Remembers these stages, and forgets those that are neither wanted nor here.
+    pub(crate) fn know<'a>(&self, wanted: impl Iterator<Item = &'a String>) {
+        let wanted: std::collections::BTreeSet<_> = wanted.collect();
+        let mut records = self.lock();
+        records.retain(|name, record| {
+            wanted.contains(name)
+                || matches!(record.state, State::Loading | State::Ready(_) | State::Unloading)
+        });
+        for name in wanted {
+            records.entry(name.clone()).or_default();
+        }
+    }
+
+    /// The stage has to wait.
+    pub(crate) fn wait(&self, name: &str, reason: Reason, message: String) {
+        self.set(name, |record| record.state = State::Waiting(reason, message));
+    }
+
+    /// The stage will never be loaded as it is.
+    pub(crate) fn refuse(&self, name: &str, reason: Reason, message: String) {
+        self.set(name, |record| {
+            record.state = State::Failed {
+                reason,
+                message,
+                retry_at: None,
+            };
+        });
+    }
+
+    /// The worker begins to load it.
+    pub(crate) fn loading(&self, name: &str, reserved_bytes: i64) {
+        self.set(name, |record| {
+            record.state = State::Loading;
+            record.reserved_bytes = reserved_bytes;
+        });
+    }
+
+    /// It is in memory.
+    pub(crate) fn loaded(&self, name: &str, stage: Arc<LoadedStage>, now: Timestamp) {
+        self.set(name, |record| {
+            record.state = State::Ready(stage);
+            record.loads += 1;
+            record.failures = 0;
+            record.ready_since = Some(now);
+        });
+    }
+
+    /// It could not be loaded; it is tried again after a pause.
+    pub(crate) fn failed(&self, name: &str, reason: Reason, message: String, now: Instant) {
+        self.set(name, |record| {
+            let pause = RETRY_MIN
+                .saturating_mul(1 << record.failures.min(16))
+                .min(RETRY_MAX);
+            record.failures += 1;
+            record.state = State::Failed {
+                reason,
+                message,
+                retry_at: Some(now + pause),
+            };
+        });
+    }
+
+    /// The worker begins to free it, unless a session has just sat down.
+    pub(crate) fn unloading(&self, name: &str) -> Option<Arc<LoadedStage>> {
+        let mut records = self.lock();
+        let record = records.get_mut(name)?;
+        let State::Ready(stage) = &record.state else {
+            return None;
+        };
+        let stage = Arc::clone(stage);
+        if !stage.seats.close_if_empty() {
+            return None;
+        }
+        record.state = State::Unloading;
+        Some(stage)
+    }
+
+    /// It is gone.
+    pub(crate) fn unloaded(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
+    /// The worker was started again and has loaded its stages again.
+    pub(crate) fn reloaded(&self, now: Timestamp) -> usize {
+        let mut reloaded = 0;
+        for record in self.lock().values_mut() {
+            if matches!(record.state, State::Ready(_)) {
+                record.loads += 1;
+                record.ready_since = Some(now);
+                reloaded += 1;
+            }
+        }
+        reloaded
+    }
+
+    fn set(&self, name: &str, change: impl FnOnce(&mut Record)) {
+        change(self.lock().entry(name.to_owned()).or_default());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Record>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Record {
+    fn standing(&self) -> Standing {
+        let (phase, reason, message) = match &self.state {
+            State::Known => (StagePhase::Pending, Reason::NotObservedYet, ""),
+            State::Waiting(reason, message) => (StagePhase::Pending, *reason, message.as_str()),
+            State::Loading => (StagePhase::Loading, Reason::Loading, "the worker loads it"),
+            State::Ready(_) => (StagePhase::Ready, Reason::AsDesired, ""),
+            State::Unloading => (StagePhase::Pending, Reason::Loading, "it is being freed"),
+            State::Failed { reason, message, .. } => (StagePhase::Failed, *reason, message.as_str()),
+        };
+        let held_bytes = match &self.state {
+            State::Ready(stage) => i64::try_from(stage.loaded.memory.total_bytes()).ok(),
+            _ => None,
+        };
+        Standing {
+            phase,
+            reason,
+            message: message.to_owned(),
+            loads: self.loads,
+            held_bytes,
+            ready_since: self.ready_since.filter(|_| phase == StagePhase::Ready),
+        }
+    }
+}
+
+/// The status of a stage that stands so. `fetched_bytes` is given while its weights are on their way.
+pub(crate) fn status_of(
+    standing: Standing,
+    previous: &StageStatus,
+    generation: i64,
+    epoch: Option<String>,
+    fetched_bytes: Option<i64>,
+    now: Timestamp,
+) -> StageStatus {
+    let ready = standing.phase == StagePhase::Ready;
+    let mut conditions = previous.conditions.clone();
+    // A worker between two lives holds nothing, and has every stage in memory again when it is back.
+    let (phase, reason, message) = match (&epoch, fetched_bytes) {
+        (None, _) if ready => (
+            StagePhase::Loading,
+            Reason::WorkerRestarting,
+            "the engine's worker is being started again".to_owned(),
+        ),
+        (_, Some(_)) if standing.phase == StagePhase::Pending => (
+            StagePhase::Fetching,
+            Reason::Loading,
+            "the weights are being fetched".to_owned(),
+        ),
+        _ => (standing.phase, standing.reason, standing.message),
+    };
+    crds::condition::set(
+        &mut conditions,
+        crds::ConditionType::Ready,
+        Some(phase == StagePhase::Ready),
+        reason,
+        message,
+        Some(generation),
+        now,
+    );
+    StageStatus {
+        observed_generation: Some(generation),
+        phase,
+        conditions,
+        epoch: epoch.filter(|_| ready),
+        loads: standing.loads,
+        fetched_bytes: fetched_bytes.filter(|_| phase == StagePhase::Fetching),
+        held_bytes: standing.held_bytes,
+        ready_time: standing
+            .ready_since
+            .map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
+    }
+}
