@@ -1,1 +1,5 @@
 //! A whole cluster in one process, and helpers that drive real programs.
+
+pub mod agents;
+pub mod control_plane;
+pub mod wait;

@@ -41,6 +41,30 @@ const MESSAGE_OVERHEAD: Nanos = Nanos::from_micros(150);
 /// What a lossy activation format has to save per request before it is chosen over the exact one.
 const FIDELITY_COST: Nanos = Nanos::from_millis(5);
 
+/// What llama.cpp holds beside weights and cache, as the engine's own tests measured it on whole models and ranges of 1
+/// to 30 layers; a suite over both rooms holds this copy to the engine's prediction.
+mod engine {
+    use solver::units::Bytes;
+
+    /// Each layer's part of graph and model.
+    pub(super) const LAYER: Bytes = Bytes(36 << 10);
+    /// Graph, scheduler, model and context, and pages of code.
+    pub(super) const STAGE: Bytes = Bytes((2_160 + 1_600) << 10);
+    /// The attention mask: half a float for each row and cell.
+    pub(super) const MASK_BYTES_PER_ROW_AND_CELL: u64 = 2;
+    /// An entry of a vocabulary without texts, which the last stage of a split has.
+    pub(super) const NAMELESS_TOKEN: Bytes = Bytes(46);
+    /// An entry of a whole model's vocabulary, with its merge.
+    pub(super) const TOKEN: Bytes = Bytes(205 + 145);
+
+    /// Gate, up and their product beside five rows of hidden state; hidden states on their way, of which the solver
+    /// counts two copies of six and a quarter itself; activations quantised for the multiplication.
+    pub(super) const fn bytes_per_row(hidden: u64, inner: u64) -> u64 {
+        let widest = if inner > hidden { inner } else { hidden };
+        4 * (3 * inner + 5 * hidden + 8) + 17 * hidden + widest * 9 / 8
+    }
+}
+
 /// The question, and the names behind its ordinals.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
@@ -479,11 +503,11 @@ fn model_of(model: &Model, kernels: &mut Kernels) -> Option<solver::problem::Mod
                 })
                 .collect(),
             embedding_bytes: embedding,
-            head_bytes: head,
+            head_bytes: head + engine::NAMELESS_TOKEN.times(unsigned(architecture.vocabulary)),
             unsplit_ends_bytes: embedding
                 + separate_head
                 + positive(variant.other_bytes)
-                + positive(variant.vocabulary_bytes),
+                + engine::TOKEN.times(unsigned(architecture.vocabulary)),
             // llama.cpp keeps a repacked copy of Q4_0 beside the mapped file.
             resident_milli: if variant.quantisation == "Q4_0" {
                 2_000
@@ -500,8 +524,7 @@ fn model_of(model: &Model, kernels: &mut Kernels) -> Option<solver::problem::Mod
         splittable: architecture.splittable,
         // A key and a value in 16-bit floats.
         kv_bytes_per_token_and_layer: 2 * 2 * key_value,
-        // Hidden state twice, query, keys, values, and both halves of the gated feed-forward, in 32-bit floats.
-        compute_bytes_per_row: 4 * (2 * hidden + query + 2 * key_value + 2 * inner),
+        compute_bytes_per_row: engine::bytes_per_row(hidden, inner),
         // Two operations for each weight of attention and the gated feed-forward.
         layer_flops_per_row: 2 * (2 * hidden * query + 2 * hidden * key_value + 3 * hidden * inner),
         variants: variants.collect(),
@@ -518,7 +541,11 @@ fn node_of(node: &EdgeNode, trust_domain: TrustDomainOrd, kernels: &Kernels, opt
         .map(|device| device.cores_milli)
         .or(node.spec.limits.cores.as_ref().map(crds::Quantity::milli))
         .unwrap_or(1_000);
-    let mut engine = EngineMemory::llama_cpp_cpu();
+    let mut engine = EngineMemory {
+        stage: engine::STAGE,
+        bytes_per_row_and_cell: engine::MASK_BYTES_PER_ROW_AND_CELL,
+        ..EngineMemory::llama_cpp_cpu()
+    };
     if let Some(device) = device.filter(|device| device.overhead_bytes > 0) {
         engine.worker = positive(device.overhead_bytes);
     }

@@ -1,0 +1,48 @@
+# Everything there is to run. `make help` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO := cargo
+EDGELOOM_CACHE ?= $(HOME)/.cache/edgeloom
+export EDGELOOM_CACHE
+
+.PHONY: help demo test check bench generate clean model programs system-packages
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: system-packages model ## sets everything up, runs three agents and answers a chat request
+	$(CARGO) build --workspace --bins
+	tests/programs/demo.sh
+
+test: system-packages programs ## every test, after fetching what they need
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace
+
+check: system-packages ## what must be clean before a commit: formatting, lints, documentation, generated files
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	$(MAKE) generate
+	git diff --exit-code -- charts
+
+bench: system-packages model ## the benchmarks, with their figures on the terminal
+	$(CARGO) bench --workspace --benches
+
+generate: ## rewrites what is generated and committed: the CRD YAML in charts/
+	$(CARGO) run --quiet -p crds --bin crds -- charts/edgeloom/crds
+
+model: ## fetches the model that tests and demo run
+	@python3 tests/programs/model.py
+
+programs: model ## fetches what the tests drive: the model, kubectl, the openai package
+	@tests/programs/kubectl.sh
+	@tests/programs/python.sh
+
+clean: ## removes what was built
+	$(CARGO) clean
+
+system-packages:
+	@tests/programs/system-packages.sh
