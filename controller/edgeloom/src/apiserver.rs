@@ -14,26 +14,26 @@ use tokio_util::sync::CancellationToken;
 
 /// Serves the Kubernetes API over a data directory, until Ctrl-C.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Address to listen on; port 0 takes a free one, which is printed and stands in the kubeconfig
     #[arg(long, default_value = "127.0.0.1:6443", env = "EDGELOOM_LISTEN")]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Directory that everything is kept in; made if it is not there
     #[arg(long, value_name = "DIR", env = "EDGELOOM_DATA")]
-    pub data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Where the administrator's kubeconfig is written (mode 0600) [default: DIR/kubeconfig]
     #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// A further hostname or address under which clients reach the server; may be given several times
     #[arg(long = "name", value_name = "HOST")]
-    pub names: Vec<String>,
+    pub(crate) names: Vec<String>,
 }
 
 /// Serves until Ctrl-C or SIGTERM.
 ///
 /// # Errors
 /// When the server cannot start, for instance because another one has the directory or the port.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let Args { listen, data, kubeconfig, names } = args;
     let mut interrupted = signal(SignalKind::interrupt()).context("failed to listen for Ctrl-C")?;
     let mut terminated = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;

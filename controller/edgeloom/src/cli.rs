@@ -1,0 +1,139 @@
+//! The command line: which program runs, and how its end becomes an exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{agent, apiserver, chat, control_plane, controller, explain, logging, output, solve, up, version};
+
+/// Serves large language models on the edge: a Kubernetes-style control plane that splits models over nodes and links,
+/// and agents that run them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "edgeloom",
+    version,
+    propagate_version = true,
+    after_help = "Begin with `edgeloom up -f examples/01-first-thread`, or `make demo`.\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 a service cannot be placed (solve)."
+)]
+struct Cli {
+    /// How log lines look. What is logged is chosen with RUST_LOG, such as RUST_LOG=debug.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: logging::Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a control plane and agents on this machine, until Ctrl-C.
+    Up(up::Arguments),
+    /// Asks a service, and prints the answer as it comes.
+    Chat(chat::Arguments),
+    /// Explains why a service is placed as it is, and what it costs.
+    Explain(explain::Arguments),
+    /// Decides about manifests offline, and explains it or prints the Placements.
+    Solve(solve::Arguments),
+    /// Runs the controller against any Kubernetes API.
+    Controller(controller::Arguments),
+    /// Runs the embedded Kubernetes-compatible API server alone.
+    Apiserver(apiserver::Args),
+    /// Runs the agent of one node.
+    Agent(agent::Arguments),
+    /// Prints the version.
+    Version,
+    /// What `up` runs as its control plane.
+    #[command(hide = true)]
+    ControlPlane(control_plane::Arguments),
+    /// What an agent runs for each device.
+    #[command(hide = true)]
+    EngineWorker,
+}
+
+/// What logs say when RUST_LOG is not set: programs that serve tell what they decide; commands that answer, what is wrong.
+const SERVING: &str = "info";
+const ANSWERING: &str = "warn";
+
+/// Runs the command of the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { log_format, command } = Cli::parse();
+    let filter = match &command {
+        Command::Up(_) | Command::Chat(_) | Command::Explain(_) | Command::Solve(_) | Command::Version => ANSWERING,
+        _ => SERVING,
+    };
+    logging::begin(log_format, filter);
+    // The worker is a process without a runtime, and without anything that it does not need.
+    if let Command::EngineWorker = command {
+        return agent::engine_worker();
+    }
+    match run(command, log_format) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command, log_format: logging::Format) -> anyhow::Result<ExitCode> {
+    // Fails only if somebody installed one before, and then there is one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Up(arguments) => runtime.block_on(up::run(&arguments, log_format)),
+        Command::Chat(arguments) => chat::run(&arguments, &runtime).map(done),
+        Command::Explain(arguments) => runtime.block_on(explain::run(&arguments)).map(done),
+        Command::Solve(arguments) => solve::run(&arguments),
+        Command::Controller(arguments) => runtime.block_on(controller::run(arguments)).map(done),
+        Command::Apiserver(arguments) => runtime.block_on(apiserver::run(arguments)).map(done),
+        Command::Agent(arguments) => runtime.block_on(agent::run(arguments)).map(done),
+        Command::ControlPlane(arguments) => runtime.block_on(control_plane::run(arguments)).map(done),
+        Command::Version => {
+            output::print(&version::text())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::EngineWorker => unreachable!("the worker runs before there is a runtime"),
+    }
+}
+
+/// An error with all that caused it, each cause once: sources that repeat what was said already are left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_that_is_shown_says_what_it_does() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_is_one_chain_without_repetition() {
+        let error = anyhow::anyhow!("no such file").context("cannot read x: no such file").context("cannot start");
+        assert_eq!(chain(&error), "cannot start: cannot read x: no such file");
+    }
+}

@@ -1,0 +1,296 @@
+//! An explanation in words and tables.
+
+use std::fmt::Write as _;
+
+use crds::{
+    InferenceMode, PlacementSpec,
+    placement::{Alternative, Pipeline, Prediction},
+};
+
+use super::{Figures, Report, Table};
+
+/// The whole explanation of a service.
+pub(crate) fn text(report: &Report) -> String {
+    let Report { service, state, why, placement, next, observed, objective, impossible } = report;
+    let mut text = format!("LLMService {service}: {state}\n");
+    for sentence in why.lines() {
+        let _ = writeln!(text, "  {sentence}");
+    }
+    if let Some(placement) = placement {
+        write_placement(&mut text, placement, *observed, *objective);
+    }
+    if let Some(next) = next {
+        let _ = writeln!(text, "\nPlacement {next} is being made ready to take over.");
+    }
+    if !impossible.is_empty() {
+        text.push_str("\nWhat was tried:\n");
+        write_alternatives(&mut text, impossible);
+    }
+    text
+}
+
+fn write_placement(
+    text: &mut String,
+    placement: &PlacementSpec,
+    observed: Option<Figures>,
+    objective: (Option<i32>, Option<i32>),
+) {
+    let model = &placement.model;
+    let _ = writeln!(
+        text,
+        "\nModel {} {} ({}), {} layers; {} sessions of {} tokens are reserved.",
+        model.name, model.variant, model.quantisation, model.layers, placement.sessions, placement.context_tokens
+    );
+    for pipeline in &placement.pipelines {
+        let _ = writeln!(
+            text,
+            "\nPipeline {}, revision {}: {}",
+            pipeline.name,
+            pipeline.revision,
+            mode_in_words(pipeline.mode)
+        );
+        write_stages(text, pipeline);
+        write_figures(text, &pipeline.predicted, observed, objective);
+    }
+    let why = &placement.explanation;
+    text.push('\n');
+    if !why.binding.is_empty() {
+        let _ = writeln!(text, "Limited by:  {}", why.binding);
+    }
+    let _ = writeln!(
+        text,
+        "Objective:   {} for a typical request; none can be below {} (gap {} %)",
+        milliseconds(why.objective_microseconds),
+        milliseconds(why.lower_bound_microseconds),
+        fixed(why.gap_parts_per_million, 10_000, 2),
+    );
+    if !why.alternatives.is_empty() {
+        text.push_str("\nAlternatives:\n");
+        write_alternatives(text, &why.alternatives);
+    }
+}
+
+fn write_stages(text: &mut String, pipeline: &Pipeline) {
+    let mut table = Table::new([
+        "NODE", "DEVICE", "LAYERS", "WEIGHTS", "KV CACHE", "BUFFERS", "MEMORY", "PROMPT", "TOKEN", "HOP TO", "PROMPT",
+        "TOKEN",
+    ]);
+    for (ordinal, stage) in pipeline.stages.iter().enumerate() {
+        let behind = pipeline.stages.get(ordinal + 1);
+        let hop_to = match behind {
+            Some(behind) => format!("{} ({:?})", behind.node, stage.sends),
+            None if pipeline.stages.len() > 1 => format!("{} (token)", pipeline.stages[0].node),
+            None => "-".to_owned(),
+        };
+        let hop = |microseconds| if hop_to == "-" { "-".to_owned() } else { milliseconds(microseconds) };
+        table.row([
+            stage.node.clone(),
+            stage.device.clone(),
+            format!("[{},{})", stage.first_layer, stage.end_layer),
+            mebibytes(stage.memory.weights_bytes),
+            mebibytes(stage.memory.key_value_bytes),
+            mebibytes(stage.memory.compute_bytes),
+            mebibytes(stage.memory.total_bytes),
+            milliseconds(stage.cost.prefill_microseconds),
+            milliseconds(stage.cost.decode_microseconds),
+            hop_to.clone(),
+            hop(stage.cost.hop_prefill_microseconds),
+            hop(stage.cost.hop_decode_microseconds),
+        ]);
+    }
+    text.push_str(&table.print());
+}
+
+fn write_figures(
+    text: &mut String,
+    predicted: &Prediction,
+    observed: Option<Figures>,
+    objective: (Option<i32>, Option<i32>),
+) {
+    let mut table = Table::new(["", "TIME TO FIRST TOKEN", "TIME PER TOKEN", ""]);
+    let energy = match predicted.battery_microjoules_per_token {
+        0 => String::new(),
+        energy => format!("{} J of battery a token", fixed(energy, 1_000_000, 3)),
+    };
+    table.row([
+        "predicted".to_owned(),
+        milliseconds(predicted.time_to_first_token_microseconds),
+        milliseconds(predicted.time_per_output_token_microseconds),
+        energy,
+    ]);
+    if let Some(observed) = observed {
+        table.row([
+            "observed".to_owned(),
+            milliseconds(observed.time_to_first_token_microseconds),
+            milliseconds(observed.time_per_output_token_microseconds),
+            format!("median of {} requests", observed.requests),
+        ]);
+    }
+    if objective != (None, None) {
+        let limit = |milliseconds: Option<i32>| milliseconds.map_or("-".to_owned(), |limit| format!("{limit} ms"));
+        table.row(["objective".to_owned(), limit(objective.0), limit(objective.1), String::new()]);
+    }
+    text.push('\n');
+    text.push_str(&table.print());
+}
+
+fn write_alternatives(text: &mut String, alternatives: &[Alternative]) {
+    let mut table = Table::new(["MODE", "PIPELINE", "FIRST TOKEN", "TOKEN", "WHY NOT"]);
+    for alternative in alternatives {
+        let figure = |of: fn(&Prediction) -> i64| {
+            alternative.predicted.as_ref().map_or("-".to_owned(), |predicted| milliseconds(of(predicted)))
+        };
+        table.row([
+            format!("{:?}", alternative.mode),
+            if alternative.pipeline.is_empty() { "-".to_owned() } else { alternative.pipeline.clone() },
+            figure(|predicted| predicted.time_to_first_token_microseconds),
+            figure(|predicted| predicted.time_per_output_token_microseconds),
+            alternative.why_not.clone(),
+        ]);
+    }
+    text.push_str(&table.print());
+}
+
+fn mode_in_words(mode: InferenceMode) -> &'static str {
+    match mode {
+        InferenceMode::OnDevice => "whole, on a device",
+        InferenceMode::OnServer => "whole, on a server",
+        InferenceMode::Split => "split over two nodes",
+        InferenceMode::UShaped => "first and last layers on the user's device, the rest elsewhere",
+        InferenceMode::MultiHop => "split over three nodes or more",
+        InferenceMode::Speculative => "drafted by a small model, verified by a large one",
+        InferenceMode::Cascade => "a small model first, a large one where it does not suffice",
+    }
+}
+
+/// Microseconds as milliseconds, such as `12.3 ms`.
+pub(crate) fn milliseconds(microseconds: i64) -> String {
+    format!("{} ms", fixed(microseconds, 1_000, if microseconds < 100_000 { 1 } else { 0 }))
+}
+
+/// Bytes as mebibytes, such as `94.1 MiB`.
+pub(crate) fn mebibytes(bytes: i64) -> String {
+    format!("{} MiB", fixed(bytes, 1 << 20, 1))
+}
+
+/// `number / unit` with so many digits behind the point.
+fn fixed(number: i64, unit: i64, digits: usize) -> String {
+    format!("{:.digits$}", number as f64 / unit as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use crds::placement::{ChosenModel, Explanation, PipelineStage, StageCost, StageMemory};
+
+    use super::*;
+
+    fn stage(node: &str, layers: (i32, i32)) -> PipelineStage {
+        PipelineStage {
+            node: node.to_owned(),
+            device: "cpu".to_owned(),
+            first_layer: layers.0,
+            end_layer: layers.1,
+            memory: StageMemory { weights_bytes: 56 << 20, key_value_bytes: 22 << 20, compute_bytes: 2 << 20, total_bytes: 80 << 20 },
+            cost: StageCost {
+                prefill_microseconds: 250_000,
+                decode_microseconds: 9_500,
+                hop_prefill_microseconds: 5_600,
+                hop_decode_microseconds: 5_100,
+            },
+            ..PipelineStage::default()
+        }
+    }
+
+    fn split() -> PlacementSpec {
+        let prediction = |first, token| Prediction {
+            time_to_first_token_microseconds: first,
+            time_per_output_token_microseconds: token,
+            battery_microjoules_per_token: 21_000,
+        };
+        PlacementSpec {
+            service: "chat".to_owned(),
+            model: ChosenModel {
+                name: "smollm2".to_owned(),
+                variant: "q4-1".to_owned(),
+                quantisation: "Q4_1".to_owned(),
+                layers: 30,
+                ..ChosenModel::default()
+            },
+            context_tokens: 1024,
+            sessions: 2,
+            pipelines: vec![Pipeline {
+                name: "default/chat/0".to_owned(),
+                revision: 1,
+                mode: InferenceMode::Split,
+                stages: vec![stage("laptop", (0, 12)), stage("robot", (12, 30))],
+                predicted: prediction(521_000, 29_200),
+                ..Pipeline::default()
+            }],
+            explanation: Explanation {
+                summary: "no node holds the whole model".to_owned(),
+                binding: "the memory of robot".to_owned(),
+                objective_microseconds: 4_200_000,
+                lower_bound_microseconds: 4_200_000,
+                gap_parts_per_million: 0,
+                alternatives: vec![Alternative {
+                    mode: InferenceMode::OnDevice,
+                    why_not: "laptop lacks 60 MiB".to_owned(),
+                    ..Alternative::default()
+                }],
+            },
+        }
+    }
+
+    #[test]
+    fn a_split_shows_stages_hops_figures_and_what_lost() {
+        let report = Report {
+            service: "default/chat".to_owned(),
+            state: "Ready".to_owned(),
+            why: "no node holds the whole model".to_owned(),
+            placement: Some(split()),
+            observed: Some(Figures {
+                time_to_first_token_microseconds: 530_000,
+                time_per_output_token_microseconds: 30_000,
+                requests: 7,
+            }),
+            objective: (Some(2000), None),
+            ..Report::default()
+        };
+        let expected = "\
+LLMService default/chat: Ready
+  no node holds the whole model
+
+Model smollm2 q4-1 (Q4_1), 30 layers; 2 sessions of 1024 tokens are reserved.
+
+Pipeline default/chat/0, revision 1: split over two nodes
+  NODE    DEVICE  LAYERS   WEIGHTS   KV CACHE  BUFFERS  MEMORY    PROMPT  TOKEN   HOP TO          PROMPT  TOKEN
+  laptop  cpu     [0,12)   56.0 MiB  22.0 MiB  2.0 MiB  80.0 MiB  250 ms  9.5 ms  robot (F32)     5.6 ms  5.1 ms
+  robot   cpu     [12,30)  56.0 MiB  22.0 MiB  2.0 MiB  80.0 MiB  250 ms  9.5 ms  laptop (token)  5.6 ms  5.1 ms
+
+             TIME TO FIRST TOKEN  TIME PER TOKEN
+  predicted  521 ms               29.2 ms         0.021 J of battery a token
+  observed   530 ms               30.0 ms         median of 7 requests
+  objective  2000 ms              -
+
+Limited by:  the memory of robot
+Objective:   4200 ms for a typical request; none can be below 4200 ms (gap 0.00 %)
+
+Alternatives:
+  MODE      PIPELINE  FIRST TOKEN  TOKEN  WHY NOT
+  OnDevice  -         -            -      laptop lacks 60 MiB
+";
+        assert_eq!(text(&report), expected);
+    }
+
+    #[test]
+    fn a_service_that_cannot_be_placed_shows_the_reasons_alone() {
+        let report = Report {
+            service: "default/chat".to_owned(),
+            state: "Infeasible".to_owned(),
+            why: "laptop: 60 MiB short\nrobot: not reachable".to_owned(),
+            ..Report::default()
+        };
+        let expected = "LLMService default/chat: Infeasible\n  laptop: 60 MiB short\n  robot: not reachable\n";
+        assert_eq!(text(&report), expected);
+    }
+}

@@ -1,0 +1,7 @@
+//! The `edgeloom` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    edgeloom::main()
+}
