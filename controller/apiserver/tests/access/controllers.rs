@@ -51,7 +51,13 @@ async fn an_object_that_still_has_an_owner_only_loses_the_reference_to_the_dead_
     let served = Served::new().await;
     let dies = make(&served, "dies", &[], &[]).await;
     let lives = make(&served, "lives", &[], &[]).await;
-    make(&served, "child", &[("dies", &dies, true), ("lives", &lives, true)], &[]).await;
+    make(
+        &served,
+        "child",
+        &[("dies", &dies, true), ("lives", &lives, true)],
+        &[],
+    )
+    .await;
     delete(&served, "dies", "Background").await;
     let only_the_living = |_: u16, child: &Value| {
         let owners = child["metadata"]["ownerReferences"].as_array().unwrap();
@@ -64,7 +70,13 @@ async fn an_object_that_still_has_an_owner_only_loses_the_reference_to_the_dead_
 async fn an_owner_of_the_same_name_but_another_uid_is_no_owner() {
     let served = Served::new().await;
     make(&served, "owner", &[], &[]).await;
-    make(&served, "child", &[("owner", "00000000-0000-0000-0000-000000000000", false)], &[]).await;
+    make(
+        &served,
+        "child",
+        &[("owner", "00000000-0000-0000-0000-000000000000", false)],
+        &[],
+    )
+    .await;
     served.until_gone(&at("child")).await;
 }
 
@@ -75,9 +87,23 @@ async fn in_the_foreground_the_owner_waits_for_its_dependents() {
     make(&served, "child", &[("root", &root, true)], &["edge.test/hold"]).await;
     let waiting = delete(&served, "root", "Foreground").await;
     assert_eq!(waiting["metadata"]["finalizers"], json!(["foregroundDeletion"]));
-    served.until(&at("child"), |_, child| !child["metadata"]["deletionTimestamp"].is_null()).await;
-    assert_eq!(served.ask("GET", &at("root"), Value::Null).await.0, 200, "the child still holds it");
-    let (code, _) = served.ask("PATCH", &at("child"), json!({ "metadata": { "finalizers": null } })).await;
+    served
+        .until(&at("child"), |_, child| {
+            !child["metadata"]["deletionTimestamp"].is_null()
+        })
+        .await;
+    assert_eq!(
+        served.ask("GET", &at("root"), Value::Null).await.0,
+        200,
+        "the child still holds it"
+    );
+    let (code, _) = served
+        .ask(
+            "PATCH",
+            &at("child"),
+            json!({ "metadata": { "finalizers": null } }),
+        )
+        .await;
     assert_eq!(code, 200);
     served.until_gone(&at("child")).await;
     served.until_gone(&at("root")).await;
@@ -91,7 +117,13 @@ async fn two_that_own_each_other_do_not_wait_for_ever() {
     let owner = json!([{
         "apiVersion": "v1", "kind": "ConfigMap", "name": "second", "uid": second, "blockOwnerDeletion": true,
     }]);
-    served.ask("PATCH", &at("first"), json!({ "metadata": { "ownerReferences": owner } })).await;
+    served
+        .ask(
+            "PATCH",
+            &at("first"),
+            json!({ "metadata": { "ownerReferences": owner } }),
+        )
+        .await;
     delete(&served, "first", "Foreground").await;
     served.until_gone(&at("first")).await;
     served.until_gone(&at("second")).await;
@@ -118,20 +150,39 @@ async fn a_deleted_namespace_is_emptied_before_it_goes() {
     assert_eq!(made["spec"]["finalizers"], json!(["kubernetes"]));
     for (name, finalizers) in [("held", json!(["edge.test/hold"])), ("free", json!([]))] {
         let body = json!({ "metadata": { "name": name, "finalizers": finalizers } });
-        served.ask("POST", "/api/v1/namespaces/space/configmaps", body).await;
+        served
+            .ask("POST", "/api/v1/namespaces/space/configmaps", body)
+            .await;
     }
-    served.ask("DELETE", "/api/v1/namespaces/space", Value::Null).await;
-    served.until_gone("/api/v1/namespaces/space/configmaps/free").await;
+    served
+        .ask("DELETE", "/api/v1/namespaces/space", Value::Null)
+        .await;
+    served
+        .until_gone("/api/v1/namespaces/space/configmaps/free")
+        .await;
     let told = |_: u16, space: &Value| {
-        let conditions = space["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let conditions = space["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         space["status"]["phase"] == "Terminating"
-            && conditions.iter().any(|one| one["message"].as_str().unwrap().contains("edge.test/hold in 1"))
+            && conditions
+                .iter()
+                .any(|one| one["message"].as_str().unwrap().contains("edge.test/hold in 1"))
     };
     served.until("/api/v1/namespaces/space", told).await;
     let body = json!({ "metadata": { "name": "late" } });
-    assert_eq!(served.ask("POST", "/api/v1/namespaces/space/configmaps", body).await.0, 403);
+    assert_eq!(
+        served
+            .ask("POST", "/api/v1/namespaces/space/configmaps", body)
+            .await
+            .0,
+        403
+    );
     let release = json!({ "metadata": { "finalizers": null } });
-    served.ask("PATCH", "/api/v1/namespaces/space/configmaps/held", release).await;
+    served
+        .ask("PATCH", "/api/v1/namespaces/space/configmaps/held", release)
+        .await;
     served.until_gone("/api/v1/namespaces/space").await;
 }
 
@@ -139,7 +190,9 @@ async fn a_deleted_namespace_is_emptied_before_it_goes() {
 async fn the_initial_namespaces_exist_and_stay() {
     let served = Served::new().await;
     for name in apiserver::namespace::INITIAL {
-        let (code, body) = served.ask("DELETE", &format!("/api/v1/namespaces/{name}"), Value::Null).await;
+        let (code, body) = served
+            .ask("DELETE", &format!("/api/v1/namespaces/{name}"), Value::Null)
+            .await;
         assert_eq!((code, &body["reason"]), (403, &json!("Forbidden")), "{name}");
     }
 }

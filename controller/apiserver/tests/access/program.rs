@@ -20,7 +20,12 @@ fn path() -> &'static Path {
     PATH.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/programs/kubectl.sh");
         let output = std::process::Command::new(&script).output().unwrap();
-        assert!(output.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}: {}",
+            script.display(),
+            String::from_utf8_lossy(&output.stderr)
+        );
         PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
     })
 }
@@ -41,7 +46,10 @@ pub(crate) struct Said {
 
 impl Kubectl {
     pub(crate) fn new(kubeconfig: impl Into<PathBuf>) -> Self {
-        Self { kubeconfig: kubeconfig.into(), cache: tempfile::tempdir().unwrap() }
+        Self {
+            kubeconfig: kubeconfig.into(),
+            cache: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn command(&self, line: &str) -> Command {
@@ -73,7 +81,11 @@ impl Kubectl {
         .await
         .unwrap_or_else(|_| panic!("kubectl {line} does not end"));
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said { ok: output.status.success(), out: text(output.stdout), err: text(output.stderr) }
+        Said {
+            ok: output.status.success(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 
     /// Calls kubectl, which has to succeed; gives back what it printed.
@@ -126,7 +138,9 @@ impl Ongoing {
                 }
             }
         };
-        tokio::time::timeout(SOON, found).await.unwrap_or_else(|_| panic!("kubectl never said {text:?}"))
+        tokio::time::timeout(SOON, found)
+            .await
+            .unwrap_or_else(|_| panic!("kubectl never said {text:?}"))
     }
 }
 

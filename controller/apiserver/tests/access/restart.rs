@@ -20,11 +20,7 @@ use kube::{
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    kubectl,
-    program::Kubectl,
-    served::SOON,
-};
+use crate::{kubectl, program::Kubectl, served::SOON};
 
 /// Set for the child, to its data directory.
 const CHILD_DATA: &str = "APISERVER_RESTART_TEST_DATA";
@@ -34,11 +30,21 @@ const CHILD_ADDRESS: &str = "APISERVER_RESTART_TEST_ADDRESS";
 /// Not a test by itself: the server of the test below.
 #[test]
 fn serve_until_killed() {
-    let (Ok(data), Ok(address)) = (std::env::var(CHILD_DATA), std::env::var(CHILD_ADDRESS)) else { return };
+    let (Ok(data), Ok(address)) = (std::env::var(CHILD_DATA), std::env::var(CHILD_ADDRESS)) else {
+        return;
+    };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let kubeconfig = Some(Path::new(&data).join("kubeconfig"));
-        let config = ServeConfig { listen: address.parse().unwrap(), kubeconfig, ..ServeConfig::new(&data) };
-        start(config, CancellationToken::new()).await.unwrap().stopped().await;
+        let config = ServeConfig {
+            listen: address.parse().unwrap(),
+            kubeconfig,
+            ..ServeConfig::new(&data)
+        };
+        start(config, CancellationToken::new())
+            .await
+            .unwrap()
+            .stopped()
+            .await;
     });
 }
 
@@ -61,7 +67,9 @@ async fn spawn(data: &Path, address: SocketAddr, kubectl: &Kubectl) -> Child {
 
 async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .unwrap();
     Client::try_from(config).unwrap()
 }
 
@@ -75,7 +83,10 @@ async fn a_killed_server_comes_back_with_everything_and_watches_resume() {
     let data = folder.path().join("data");
     let kubeconfig = data.join("kubeconfig");
     // A free port, so that the kubeconfig still points at the server after its restart.
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let kubectl = Kubectl::new(&kubeconfig);
 
     let mut server = spawn(&data, address, &kubectl).await;
@@ -99,7 +110,10 @@ async fn a_killed_server_comes_back_with_everything_and_watches_resume() {
     tokio::pin!(events);
     maps.create(&PostParams::default(), &map("after")).await.unwrap();
     for expected in ["unseen", "after"] {
-        let event = tokio::time::timeout(SOON, events.try_next()).await.unwrap().unwrap();
+        let event = tokio::time::timeout(SOON, events.try_next())
+            .await
+            .unwrap()
+            .unwrap();
         match event {
             Some(WatchEvent::Added(map)) => assert_eq!(map.metadata.name.as_deref(), Some(expected)),
             other => panic!("{other:?} instead of {expected}"),

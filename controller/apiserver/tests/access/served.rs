@@ -50,7 +50,11 @@ impl Served {
             ..ServeConfig::new(folder.path().join("data"))
         };
         let running = start(config, stop.clone()).await.unwrap();
-        Self { running, folder, stop }
+        Self {
+            running,
+            folder,
+            stop,
+        }
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
@@ -60,7 +64,9 @@ impl Served {
     /// A kubeconfig with which kubectl is `user` in `group`.
     pub(crate) fn kubeconfig_of(&self, user: &str, group: &str) -> PathBuf {
         let path = self.folder.path().join(user.replace(':', "-"));
-        self.running.write_kubeconfig(&path, user, group, Duration::from_secs(3600)).unwrap();
+        self.running
+            .write_kubeconfig(&path, user, group, Duration::from_secs(3600))
+            .unwrap();
         path
     }
 
@@ -89,12 +95,27 @@ impl Served {
 }
 
 async fn ask(router: Router, method: &str, path: &str, body: Value) -> (u16, Value) {
-    let media_type = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-    let text = if body.is_null() { String::new() } else { body.to_string() };
-    let request = Request::builder().method(method).uri(path).header("content-type", media_type);
-    let response = router.oneshot(request.body(Body::from(text)).unwrap()).await.unwrap();
+    let media_type = if method == "PATCH" {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
+    let text = if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    };
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", media_type);
+    let response = router
+        .oneshot(request.body(Body::from(text)).unwrap())
+        .await
+        .unwrap();
     let code = response.status().as_u16();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
+    let body = serde_json::from_slice(&bytes)
+        .unwrap_or_else(|_| String::from_utf8_lossy(&bytes).into_owned().into());
     (code, body)
 }
