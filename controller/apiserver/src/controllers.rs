@@ -1,5 +1,5 @@
-//! What a server does by itself, once it runs: serve what definitions declare, collect garbage, empty namespaces, forget old Events, and make what every
-//! server has.
+//! What a server does by itself, once it runs: serve what definitions declare, collect garbage, empty namespaces, forget old
+//! Events, and make what every server has.
 //!
 //! Each is a loop over the store's history; none holds state that a restart would lose.
 
@@ -23,7 +23,12 @@ pub async fn start(
     definitions::load(server).await?;
     namespace::make_initial(server).await?;
     let loops = [
-        tokio::spawn(until(stop.clone(), "definitions", server.clone(), |server| async move { definitions::run(&server).await })),
+        tokio::spawn(until(
+            stop.clone(),
+            "definitions",
+            server.clone(),
+            |server| async move { definitions::run(&server).await },
+        )),
         tokio::spawn(until(
             stop.clone(),
             "garbage",

@@ -26,7 +26,15 @@ use crate::verbs::{Call, list};
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Verbs of a kind whose definition is being deleted.
-const VERBS_WHILE_TERMINATING: &[&str] = &["delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS_WHILE_TERMINATING: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 /// Objects of a deleted definition that are deleted at once.
 const DELETION_BATCH: usize = 500;
@@ -39,7 +47,10 @@ const DELETION_BATCH: usize = 500;
 pub(crate) async fn load(server: &ApiServer) -> Result<(), Status> {
     let mut definitions = Definitions::new(server)?;
     let (all, _) = definitions.read_all().await?;
-    for one in all.iter().filter(|one| conditions::names_accepted(&one["status"])) {
+    for one in all
+        .iter()
+        .filter(|one| conditions::names_accepted(&one["status"]))
+    {
         definitions.serve(one);
     }
     Ok(())
@@ -64,14 +75,30 @@ struct Definitions {
 
 impl Definitions {
     fn new(server: &ApiServer) -> Result<Self, Status> {
-        let found = server.kinds().find("apiextensions.k8s.io", "v1", "customresourcedefinitions");
-        let resource = found.ok_or_else(|| Status::internal("this server does not serve CustomResourceDefinitions"))?;
-        Ok(Self { server: server.clone(), resource, served: BTreeMap::new(), again: BTreeMap::new() })
+        let found = server
+            .kinds()
+            .find("apiextensions.k8s.io", "v1", "customresourcedefinitions");
+        let resource =
+            found.ok_or_else(|| Status::internal("this server does not serve CustomResourceDefinitions"))?;
+        Ok(Self {
+            server: server.clone(),
+            resource,
+            served: BTreeMap::new(),
+            again: BTreeMap::new(),
+        })
     }
 
     async fn read_all(&self) -> Result<(Vec<Value>, u64), Status> {
-        let page = self.server.store().list(&self.prefix(), Range::default()).await.map_err(storage::refusal)?;
-        let decoded = page.entries.iter().map(|entry| storage::decode(&self.resource, entry));
+        let page = self
+            .server
+            .store()
+            .list(&self.prefix(), Range::default())
+            .await
+            .map_err(storage::refusal)?;
+        let decoded = page
+            .entries
+            .iter()
+            .map(|entry| storage::decode(&self.resource, entry));
         Ok((decoded.collect::<Result<_, _>>()?, page.revision))
     }
 
@@ -91,7 +118,12 @@ impl Definitions {
         for one in all {
             self.reconcile(one).await;
         }
-        let mut events = self.server.store().watch(&self.prefix(), revision).await.map_err(storage::refusal)?;
+        let mut events = self
+            .server
+            .store()
+            .watch(&self.prefix(), revision)
+            .await
+            .map_err(storage::refusal)?;
         loop {
             self.take_next(events.as_mut()).await?;
         }
@@ -112,7 +144,11 @@ impl Definitions {
             }
         };
         for event in batch.map_err(storage::refusal)? {
-            let name = event.key.strip_prefix(&self.prefix()).unwrap_or_default().to_owned();
+            let name = event
+                .key
+                .strip_prefix(&self.prefix())
+                .unwrap_or_default()
+                .to_owned();
             self.again.remove(&name);
             match &event.value {
                 Some(bytes) => {
@@ -127,7 +163,11 @@ impl Definitions {
 
     /// Does what the definition asks for; what fails is tried again.
     async fn reconcile(&mut self, one: Value) {
-        let outcome = if objects::is_terminating(&one) { self.clean_up(&one).await } else { self.establish(&one).await };
+        let outcome = if objects::is_terminating(&one) {
+            self.clean_up(&one).await
+        } else {
+            self.establish(&one).await
+        };
         match outcome {
             Ok(true) => {}
             Ok(false) => drop(self.again.insert(objects::name(&one).to_owned(), one)),
@@ -161,9 +201,12 @@ impl Definitions {
         if conditions::names_accepted(&one["status"]) {
             self.serve(one);
         }
-        self.write_status(one, conditions::terminate(&one["status"], Timestamp::now())).await?;
+        self.write_status(one, conditions::terminate(&one["status"], Timestamp::now()))
+            .await?;
         let resources = self.server.kinds().all();
-        let stored = resources.into_iter().find(|resource| resource.origin == Origin::Definition(name.to_owned()));
+        let stored = resources
+            .into_iter()
+            .find(|resource| resource.origin == Origin::Definition(name.to_owned()));
         if let Some(resource) = stored
             && !self.delete_all(resource).await?
         {
@@ -172,7 +215,11 @@ impl Definitions {
         let call = Call::internal(&self.server, self.resource.clone(), "");
         change_object(&call, name, own_change(Part::Main), |old| {
             let mut new = old.clone();
-            let kept = objects::finalizers(old).into_iter().filter(|one| *one != CLEANUP_FINALIZER).map(str::to_owned).collect();
+            let kept = objects::finalizers(old)
+                .into_iter()
+                .filter(|one| *one != CLEANUP_FINALIZER)
+                .map(str::to_owned)
+                .collect();
             objects::set_finalizers(&mut new, kept);
             Ok(new)
         })
@@ -183,7 +230,15 @@ impl Definitions {
     /// Deletes objects of a resource in all namespaces; true when none is left.
     async fn delete_all(&self, resource: Arc<Resource>) -> Result<bool, Status> {
         let call = Call::internal(&self.server, resource.clone(), "");
-        let listed = list::list(&call, &ListOptions { limit: Some(DELETION_BATCH), ..ListOptions::default() }, None).await?;
+        let listed = list::list(
+            &call,
+            &ListOptions {
+                limit: Some(DELETION_BATCH),
+                ..ListOptions::default()
+            },
+            None,
+        )
+        .await?;
         let mut left = listed.continue_token.is_some();
         for object in listed.items {
             let call = Call::internal(&self.server, resource.clone(), objects::namespace(&object));
@@ -199,15 +254,26 @@ impl Definitions {
 
     fn serve(&mut self, one: &Value) {
         let name = objects::name(one).to_owned();
-        let state = (objects::uid(one).to_owned(), objects::generation(one), objects::is_terminating(one));
+        let state = (
+            objects::uid(one).to_owned(),
+            objects::generation(one),
+            objects::is_terminating(one),
+        );
         if self.served.get(&name) == Some(&state) {
             return;
         }
         let mut resources = definition::resources(one);
         if state.2 {
-            resources.iter_mut().for_each(|resource| resource.verbs = VERBS_WHILE_TERMINATING);
+            resources
+                .iter_mut()
+                .for_each(|resource| resource.verbs = VERBS_WHILE_TERMINATING);
         }
-        tracing::info!(definition = name, versions = resources.len(), terminating = state.2, "kind is served");
+        tracing::info!(
+            definition = name,
+            versions = resources.len(),
+            terminating = state.2,
+            "kind is served"
+        );
         self.server.kinds().serve_definition(&name, resources);
         self.served.insert(name, state);
     }
@@ -237,5 +303,9 @@ impl Definitions {
 
 /// A change by the server itself: its patch text is empty, since there are no client's words to be quoted back.
 fn own_change(part: Part) -> Change<'static> {
-    Change { part, options: WriteOptions::default(), patch: Some("") }
+    Change {
+        part,
+        options: WriteOptions::default(),
+        patch: Some(""),
+    }
 }

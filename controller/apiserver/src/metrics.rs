@@ -93,13 +93,9 @@ impl Metrics {
             .inc();
     }
 
-    /// Notes the newest revision.
-    pub fn set_revision(&self, revision: u64) {
+    /// All counters in the text format; `revision` is that of the newest write.
+    pub fn exposition(&self, revision: u64) -> Response {
         self.revision.set(i64::try_from(revision).unwrap_or(i64::MAX));
-    }
-
-    /// All counters in the text format.
-    pub fn exposition(&self) -> Response {
         let mut text = Vec::new();
         match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
             Ok(()) => (

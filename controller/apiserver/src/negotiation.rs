@@ -133,7 +133,10 @@ pub fn decode(headers: &HeaderMap, bytes: &Bytes) -> Result<Decoded, Status> {
         "" | "application/json" => json(bytes),
         "application/yaml" => yaml(bytes),
         protobuf::MEDIA_TYPE => match protobuf::decode(bytes) {
-            Ok(value) => Ok(Decoded { value, duplicates: Vec::new() }),
+            Ok(value) => Ok(Decoded {
+                value,
+                duplicates: Vec::new(),
+            }),
             Err(error @ protobuf::Error::UnknownKind { .. }) => {
                 Err(Status::new(415, "UnsupportedMediaType", error.to_string()))
             }

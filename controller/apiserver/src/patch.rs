@@ -6,6 +6,8 @@ pub mod strategic;
 
 use serde_json::Value;
 
+use self::strategic::Strategies;
+
 /// Why a patch could not be applied. Texts are upstream's where clients show them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -39,12 +41,12 @@ impl Format {
         }
     }
 
-    /// Applies the patch to the document.
-    pub fn apply(self, document: &Value, patch: &Value) -> Result<Value, Error> {
+    /// Applies the patch to the document; `strategies` says how a strategic patch merges lists.
+    pub fn apply(self, document: &Value, patch: &Value, strategies: Strategies<'_>) -> Result<Value, Error> {
         match self {
             Self::Json => json::apply(document, patch),
             Self::Merge => merge::apply(document, patch),
-            Self::Strategic => strategic::apply(document, patch),
+            Self::Strategic => strategic::apply(document, patch, strategies),
         }
     }
 }

@@ -20,7 +20,10 @@ pub struct View {
 
 impl View {
     /// Objects as they are.
-    pub const WHOLE: Self = Self { representation: Representation::Object, include: IncludeObject::Metadata };
+    pub const WHOLE: Self = Self {
+        representation: Representation::Object,
+        include: IncludeObject::Metadata,
+    };
 
     /// One object. `first` is false for all but the first of a watch, whose tables need no columns again.
     pub fn object(&self, resource: &Resource, object: Value, first: bool) -> Value {
@@ -29,7 +32,14 @@ impl View {
             Representation::Metadata => table::partial_metadata(&object),
             Representation::Table => {
                 let metadata = json!({"resourceVersion": objects::resource_version(&object)});
-                table::table(resource, std::slice::from_ref(&object), &metadata, self.include, first, Timestamp::now())
+                table::table(
+                    resource,
+                    std::slice::from_ref(&object),
+                    &metadata,
+                    self.include,
+                    first,
+                    Timestamp::now(),
+                )
             }
         }
     }
@@ -38,11 +48,22 @@ impl View {
     pub fn list(&self, resource: &Resource, listed: Listed) -> Value {
         let metadata = Value::Object(listed.metadata());
         if self.representation == Representation::Table {
-            return table::table(resource, &listed.items, &metadata, self.include, true, Timestamp::now());
+            return table::table(
+                resource,
+                &listed.items,
+                &metadata,
+                self.include,
+                true,
+                Timestamp::now(),
+            );
         }
         let (api_version, kind) = (resource.api_version(), &resource.list_kind);
         let list = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": Value::Array(listed.items)});
-        if self.representation == Representation::Metadata { table::partial_metadata_list(&list) } else { list }
+        if self.representation == Representation::Metadata {
+            table::partial_metadata_list(&list)
+        } else {
+            list
+        }
     }
 
     /// The object of a bookmark, which says only how far the watch has come.

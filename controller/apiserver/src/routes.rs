@@ -16,10 +16,11 @@ use serde_json::Value;
 use crate::ApiServer;
 use crate::auth::{Caller, reviews};
 use crate::negotiation::{self, Decoded, Shape};
-use crate::parameters::{ListOptions, Parameters, WriteOptions};
 use crate::objects;
+use crate::parameters::{ListOptions, Parameters, WriteOptions};
 use crate::present::View;
 use crate::status::{Cause, Status};
+use crate::storage;
 use crate::table::IncludeObject;
 use crate::verbs::delete::{DeleteOptions, Deleted, delete, delete_collection};
 use crate::verbs::patch::Patch;
@@ -46,20 +47,23 @@ pub async fn answer(State(server): State<ApiServer>, request: Request) -> Respon
             }
         }
     } else {
-        document(&server, &request)
+        document(&server, request).await
     };
     asked.end(response.status());
     response
 }
 
 /// Paths that are no resource.
-fn document(server: &ApiServer, request: &Request) -> Response {
+async fn document(server: &ApiServer, request: Request) -> Response {
     let path = request.uri().path().trim_matches('/');
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     match first {
         "version" if rest.is_empty() => axum::Json(server.version()).into_response(),
         "healthz" | "livez" | "readyz" => health::answer(server, first, rest, request.uri()),
-        "metrics" if rest.is_empty() => server.metrics().exposition(),
+        "metrics" if rest.is_empty() => match server.store().revision().await {
+            Ok(revision) => server.metrics().exposition(revision),
+            Err(error) => storage::refusal(error).into_response(),
+        },
         _ => not_found(),
     }
 }
@@ -109,10 +113,17 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
     };
     let include = IncludeObject::parse(parameters.text("includeObject")).ok_or_else(|| {
         let known = ["None", "Metadata", "Object"].map(str::to_owned);
-        let cause = Cause::not_supported("includeObject", Value::from(parameters.text("includeObject")), &known);
+        let cause = Cause::not_supported(
+            "includeObject",
+            Value::from(parameters.text("includeObject")),
+            &known,
+        );
         Status::invalid_options("TableOptions", vec![cause])
     })?;
-    let view = View { representation: negotiation::representation(&parts.headers, shape)?, include };
+    let view = View {
+        representation: negotiation::representation(&parts.headers, shape)?,
+        include,
+    };
     let call = Call {
         server: server.clone(),
         caller,
@@ -135,7 +146,15 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
         ("scale", verb) if asking.call.resource.subresources.scale.is_some() => {
             asking.scale(verb, body).await?
         }
-        ("token", "create") if asking.call.resource.subresources.others.iter().any(|other| other.name == "token") => {
+        ("token", "create")
+            if asking
+                .call
+                .resource
+                .subresources
+                .others
+                .iter()
+                .any(|other| other.name == "token") =>
+        {
             asking.token(body).await?
         }
         ("finalize", verb) if of_itself => asking.part(Part::Finalize, verb, body).await?,
@@ -273,7 +292,13 @@ impl Asking {
         let mut request = self.decoded(body).await?.value;
         request["apiVersion"] = "authentication.k8s.io/v1".into();
         request["kind"] = "TokenRequest".into();
-        let answer = reviews::request_token(&call.caller, &call.namespace, name, objects::uid(&account), request)?;
+        let answer = reviews::request_token(
+            &call.caller,
+            &call.namespace,
+            name,
+            objects::uid(&account),
+            request,
+        )?;
         Ok(json(StatusCode::CREATED, &answer))
     }
 
@@ -316,7 +341,11 @@ impl Asking {
     }
 
     fn written(&self, written: Written) -> Response {
-        let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+        let code = if written.created {
+            StatusCode::CREATED
+        } else {
+            StatusCode::OK
+        };
         let mut response = self.one(code, written.object);
         written.warnings.iter().for_each(|text| warn(&mut response, text));
         response

@@ -40,7 +40,7 @@ fn killing_the_process_loses_no_acknowledged_write_and_reuses_no_revision() {
             .expect("the test starts itself");
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
         let mut of_this_round = 0;
-        let mut read = |line: &str, acknowledged: &mut BTreeMap<u64, String>| {
+        let read = |line: &str, acknowledged: &mut BTreeMap<u64, String>| {
             let Some((revision, key)) = line.strip_prefix("ack ").and_then(|line| line.split_once(' '))
             else {
                 return 0;

@@ -1,33 +1,16 @@
 //! Strategic merge patch, for built-in kinds only: a merge patch in which some lists merge too, and directives say what a merge
 //! cannot.
 //!
-//! Which lists merge is written in Kubernetes' Go types; for the few kinds served here it is the table [`MERGING_LISTS`]. Other lists
-//! are replaced. Directives: `$patch` (`replace`, `delete`, `merge`), `$retainKeys`, `$deleteFromPrimitiveList/F`,
-//! `$setElementOrder/F`.
+//! Which lists merge is data of a kind ([`ListStrategy`]). Directives: `$patch` (`replace`, `delete`, `merge`), `$retainKeys`,
+//! `$deleteFromPrimitiveList/F`, `$setElementOrder/F`.
 
 use serde_json::{Map, Value};
 
 use super::Error;
+use crate::kinds::strategic::ListStrategy;
 
-/// How the elements of a list are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Identity {
-    /// By this field of each element.
-    Field(&'static str),
-    /// By their value.
-    Value,
-}
-
-/// The lists that merge, by their path from the object's root.
-const MERGING_LISTS: &[(&[&str], Identity)] = &[
-    (&["metadata", "ownerReferences"], Identity::Field("uid")),
-    (&["metadata", "finalizers"], Identity::Value),
-    (&["secrets"], Identity::Field("name")),
-    (&["imagePullSecrets"], Identity::Field("name")),
-    (&["spec", "ports"], Identity::Field("port")),
-    (&["status", "conditions"], Identity::Field("type")),
-    (&["status", "addresses"], Identity::Field("type")),
-];
+/// How the list at a path such as `metadata.finalizers` is merged.
+pub type Strategies<'a> = &'a dyn Fn(&str) -> ListStrategy;
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -35,19 +18,45 @@ const DELETE_FROM_LIST: &str = "$deleteFromPrimitiveList/";
 const ELEMENT_ORDER: &str = "$setElementOrder/";
 
 /// Applies a strategic merge patch, which has to be an object.
-pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
+pub fn apply(document: &Value, patch: &Value, strategies: Strategies<'_>) -> Result<Value, Error> {
     let (Value::Object(document), Value::Object(patch)) = (document, patch) else {
         return Err(Error::Malformed(
             "a strategic merge patch must be a JSON object".to_owned(),
         ));
     };
-    let merged = merge_objects(document, patch, &mut Vec::new())?;
+    let merged = merge_objects(
+        document,
+        patch,
+        &mut Place {
+            strategies,
+            path: Vec::new(),
+        },
+    )?;
     Ok(Value::Object(merged))
 }
 
 type Object = Map<String, Value>;
 
-fn merge_objects(current: &Object, patch: &Object, path: &mut Vec<String>) -> Result<Object, Error> {
+/// Where in the object a merge is.
+struct Place<'a> {
+    strategies: Strategies<'a>,
+    path: Vec<String>,
+}
+
+impl Place<'_> {
+    fn below<T>(&mut self, field: &str, merge: impl FnOnce(&mut Self) -> T) -> T {
+        self.path.push(field.to_owned());
+        let result = merge(self);
+        self.path.pop();
+        result
+    }
+
+    fn strategy(&self) -> ListStrategy {
+        (self.strategies)(&self.path.join("."))
+    }
+}
+
+fn merge_objects(current: &Object, patch: &Object, place: &mut Place<'_>) -> Result<Object, Error> {
     match directive(patch)? {
         Some("replace") => return Ok(without_directives(patch)),
         Some("delete") => return Ok(Object::new()),
@@ -67,40 +76,45 @@ fn merge_objects(current: &Object, patch: &Object, path: &mut Vec<String>) -> Re
                 list.retain(|element| !gone.contains(element));
             }
         } else if !key.starts_with('$') {
-            path.push(key.clone());
-            let result = merge_field(&mut merged, key, value, path);
-            path.pop();
-            result?;
+            place.below(key, |place| merge_field(&mut merged, key, value, place))?;
         }
     }
     for (key, order) in patch {
         if let Some(field) = key.strip_prefix(ELEMENT_ORDER) {
             let order = order.as_array().ok_or_else(|| malformed(key, "a list"))?;
-            path.push(field.to_owned());
-            let identity = identity_at(path).unwrap_or(Identity::Value);
-            path.pop();
+            let strategy = place.below(field, |place| place.strategy());
             if let Some(Value::Array(list)) = merged.get_mut(field) {
-                let place = |element: &Value| {
-                    order
-                        .iter()
-                        .position(|other| identify(other, identity) == identify(element, identity))
-                };
-                // Elements that the order does not name keep their places behind those it names.
-                list.sort_by_key(|element| place(element).unwrap_or(usize::MAX));
+                set_order(list, order, strategy);
             }
         }
     }
     Ok(merged)
 }
 
-fn merge_field(merged: &mut Object, key: &str, value: &Value, path: &mut Vec<String>) -> Result<(), Error> {
+/// Sorts a list as `order` has it; elements that it does not name keep their order behind those it names.
+fn set_order(list: &mut [Value], order: &[Value], strategy: ListStrategy) {
+    fn identify(element: &Value, strategy: ListStrategy) -> Option<&Value> {
+        match strategy {
+            ListStrategy::MergeByKey(field) => element.get(field),
+            ListStrategy::MergeScalars | ListStrategy::Replace => Some(element),
+        }
+    }
+    list.sort_by_key(|element| {
+        let named = order
+            .iter()
+            .position(|other| identify(other, strategy) == identify(element, strategy));
+        named.unwrap_or(usize::MAX)
+    });
+}
+
+fn merge_field(merged: &mut Object, key: &str, value: &Value, place: &mut Place<'_>) -> Result<(), Error> {
     match (merged.get(key), value) {
         (_, Value::Null) => {
             merged.shift_remove(key);
         }
         (Some(Value::Object(current)), Value::Object(patch)) => {
             let delete = directive(patch)? == Some("delete");
-            let result = merge_objects(current, patch, path)?;
+            let result = merge_objects(current, patch, place)?;
             if delete {
                 merged.shift_remove(key)
             } else {
@@ -109,7 +123,7 @@ fn merge_field(merged: &mut Object, key: &str, value: &Value, path: &mut Vec<Str
         }
         (_, Value::Object(patch)) => {
             if directive(patch)? != Some("delete") {
-                let result = merge_objects(&Object::new(), patch, path)?;
+                let result = merge_objects(&Object::new(), patch, place)?;
                 merged.insert(key.to_owned(), Value::Object(result));
             }
         }
@@ -118,10 +132,10 @@ fn merge_field(merged: &mut Object, key: &str, value: &Value, path: &mut Vec<Str
                 .and_then(Value::as_array)
                 .map(Vec::as_slice)
                 .unwrap_or_default();
-            let list = match identity_at(path) {
-                Some(Identity::Value) => merge_sets(current, patch),
-                Some(Identity::Field(field)) => merge_lists(current, patch, field, path)?,
-                None => patch.clone(),
+            let list = match place.strategy() {
+                ListStrategy::MergeScalars => merge_sets(current, patch),
+                ListStrategy::MergeByKey(field) => merge_lists(current, patch, field, place)?,
+                ListStrategy::Replace => patch.clone(),
             };
             merged.insert(key.to_owned(), Value::Array(list));
         }
@@ -146,7 +160,7 @@ fn merge_lists(
     current: &[Value],
     patch: &[Value],
     field: &str,
-    path: &mut Vec<String>,
+    place: &mut Place<'_>,
 ) -> Result<Vec<Value>, Error> {
     if patch.iter().any(|element| {
         element
@@ -160,38 +174,24 @@ fn merge_lists(
     for element in patch {
         let patch = element
             .as_object()
-            .ok_or_else(|| malformed(&path.join("."), "a list of objects"))?;
+            .ok_or_else(|| malformed(&place.path.join("."), "a list of objects"))?;
         let identity = patch.get(field).ok_or_else(|| {
             Error::Malformed(format!(
                 "map: {element} does not contain declared merge key: {field}"
             ))
         })?;
-        let place = merged.iter().position(|one| one.get(field) == Some(identity));
-        match (place, directive(patch)? == Some("delete")) {
-            (Some(place), true) => drop(merged.remove(place)),
+        let found = merged.iter().position(|one| one.get(field) == Some(identity));
+        match (found, directive(patch)? == Some("delete")) {
+            (Some(found), true) => drop(merged.remove(found)),
             (None, true) => {}
-            (Some(place), false) => {
-                let current = merged[place].as_object().cloned().unwrap_or_default();
-                merged[place] = Value::Object(merge_objects(&current, patch, path)?);
+            (Some(found), false) => {
+                let current = merged[found].as_object().cloned().unwrap_or_default();
+                merged[found] = Value::Object(merge_objects(&current, patch, place)?);
             }
-            (None, false) => merged.push(Value::Object(merge_objects(&Object::new(), patch, path)?)),
+            (None, false) => merged.push(Value::Object(merge_objects(&Object::new(), patch, place)?)),
         }
     }
     Ok(merged)
-}
-
-fn identity_at(path: &[String]) -> Option<Identity> {
-    MERGING_LISTS
-        .iter()
-        .find(|(at, _)| *at == path)
-        .map(|(_, identity)| *identity)
-}
-
-fn identify(element: &Value, identity: Identity) -> Option<&Value> {
-    match identity {
-        Identity::Field(field) => element.get(field),
-        Identity::Value => Some(element),
-    }
 }
 
 fn directive(patch: &Object) -> Result<Option<&str>, Error> {
@@ -221,8 +221,21 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn of_service_account(path: &str) -> ListStrategy {
+        match path {
+            "metadata.ownerReferences" => ListStrategy::MergeByKey("uid"),
+            "metadata.finalizers" => ListStrategy::MergeScalars,
+            "secrets" => ListStrategy::MergeByKey("name"),
+            _ => ListStrategy::Replace,
+        }
+    }
+
     fn check(document: Value, patch: Value, expected: Value) {
-        assert_eq!(apply(&document, &patch), Ok(expected), "{document} with {patch}");
+        assert_eq!(
+            apply(&document, &patch, &of_service_account),
+            Ok(expected),
+            "{document} with {patch}"
+        );
     }
 
     #[test]
@@ -289,7 +302,7 @@ mod tests {
 
     #[test]
     fn an_element_without_its_key_is_malformed() {
-        let patched = apply(&json!({}), &json!({"secrets": [{"x": 1}]}));
+        let patched = apply(&json!({}), &json!({"secrets": [{"x": 1}]}), &of_service_account);
         assert!(matches!(patched, Err(Error::Malformed(_))));
     }
 }

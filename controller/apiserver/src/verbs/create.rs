@@ -56,7 +56,11 @@ pub async fn create(call: &Call, body: Decoded, options: WriteOptions) -> Result
             Err(status) => return Err(status),
             Ok(()) => {
                 warnings.extend(admitted);
-                return Ok(Written { object: candidate, warnings, created: true });
+                return Ok(Written {
+                    object: candidate,
+                    warnings,
+                    created: true,
+                });
             }
         }
     }

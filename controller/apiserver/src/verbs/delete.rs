@@ -240,10 +240,14 @@ fn mark(call: &Call, old: &Value, propagation: Option<Propagation>, now: Timesta
         }
         objects::set_finalizers(&mut marked, finalizers);
     }
-    let definition = call.resource.plural == "customresourcedefinitions" && call.resource.group == "apiextensions.k8s.io";
+    let definition =
+        call.resource.plural == "customresourcedefinitions" && call.resource.group == "apiextensions.k8s.io";
     if definition && !objects::is_terminating(old) {
         // Keeps it until the controller of definitions has deleted its objects.
-        let mut finalizers: Vec<String> = objects::finalizers(&marked).into_iter().map(str::to_owned).collect();
+        let mut finalizers: Vec<String> = objects::finalizers(&marked)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         if !finalizers.iter().any(|one| one == CLEANUP_FINALIZER) {
             finalizers.push(CLEANUP_FINALIZER.to_owned());
         }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::update::{Change, Part, change_object};
 use super::{Call, Written, metadata};
+use crate::kinds::Resource;
 use crate::negotiation;
 use crate::objects;
 use crate::parameters::WriteOptions;
@@ -70,9 +71,9 @@ impl Patch {
     ///
     /// # Errors
     /// 400 for what is no patch, 422 for one that does not fit the document.
-    pub fn apply(&self, document: &Value) -> Result<Value, Status> {
+    pub fn apply(&self, resource: &Resource, document: &Value) -> Result<Value, Status> {
         self.format
-            .apply(document, &self.value)
+            .apply(document, &self.value, &|path| resource.list_strategy(path))
             .map_err(|error| match error {
                 Error::Malformed(why) => Status::bad_request(why),
                 Error::Unprocessable(why) => {
@@ -104,7 +105,7 @@ pub async fn patch(
         patch: Some(&patch.text),
     };
     change_object(call, name, change, |old| {
-        let mut wanted = patch.apply(old)?;
+        let mut wanted = patch.apply(&call.resource, old)?;
         let found = objects::name(&wanted);
         if found != name {
             let why = format!("the name of the object ({found}) does not match the name on the URL ({name})");

@@ -73,7 +73,7 @@ pub async fn patch(call: &Call, name: &str, patch: &Patch, options: WriteOptions
         options,
         patch: Some(""),
     };
-    apply(call, name, change, |scale| patch.apply(scale)).await
+    apply(call, name, change, |scale| patch.apply(&call.resource, scale)).await
 }
 
 async fn apply(

@@ -58,10 +58,24 @@ pub async fn update(
         let why = format!("the name of the object ({found}) does not match the name on the URL ({name})");
         return Err(Status::bad_request(why));
     }
-    let change = Change { part, options, patch: None };
+    let change = Change {
+        part,
+        options,
+        patch: None,
+    };
     let mut written = match change_object(call, name, change, |_| Ok(wanted.clone())).await {
-        Err(status) if status.reason == "NotFound" && part == Part::Main && call.resource.create_on_update => {
-            return create::create(call, Decoded { value: wanted, duplicates: body.duplicates }, options).await;
+        Err(status)
+            if status.reason == "NotFound" && part == Part::Main && call.resource.create_on_update =>
+        {
+            return create::create(
+                call,
+                Decoded {
+                    value: wanted,
+                    duplicates: body.duplicates,
+                },
+                options,
+            )
+            .await;
         }
         outcome => outcome?,
     };
@@ -86,13 +100,25 @@ pub async fn change_object(
         let (new, warnings) = prepare(call, name, &change, wanted, &old)?;
         call.caller.admit(Some(&new), Some(&old)).await?;
         if new == old {
-            return Ok(Written { object: old, warnings, created: false });
+            return Ok(Written {
+                object: old,
+                warnings,
+                created: false,
+            });
         }
         if change.options.dry_run {
-            return Ok(Written { object: new, warnings, created: false });
+            return Ok(Written {
+                object: new,
+                warnings,
+                created: false,
+            });
         }
         if let Some(object) = write(call, new, &entry).await? {
-            return Ok(Written { object, warnings, created: false });
+            return Ok(Written {
+                object,
+                warnings,
+                created: false,
+            });
         }
     }
     Err(Status::modified(&call.group_resource(), name))

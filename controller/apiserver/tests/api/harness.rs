@@ -72,11 +72,23 @@ impl Harness {
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
         let server = ApiServer::new(store, Options::default());
         let stop = CancellationToken::new();
-        let controllers = controllers::start(&server, stop.child_token()).await.expect("controllers start");
+        let controllers = controllers::start(&server, stop.child_token())
+            .await
+            .expect("controllers start");
         tokio::spawn(controllers);
         let client = Client::new(server.in_process_router(UserInfo::loopback()), "default");
-        let harness = Self { server, client, _stop: stop.drop_guard() };
-        harness.send("POST", "/api/v1/namespaces", &json!({"metadata": {"name": "other"}})).await;
+        let harness = Self {
+            server,
+            client,
+            _stop: stop.drop_guard(),
+        };
+        harness
+            .send(
+                "POST",
+                "/api/v1/namespaces",
+                &json!({"metadata": {"name": "other"}}),
+            )
+            .await;
         let definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
         let defined = harness.send("POST", definitions, &definition()).await;
         assert!([201, 409].contains(&defined.code), "{}", defined.body);
@@ -112,13 +124,23 @@ impl Harness {
 
     /// Sends a text of this media type.
     pub(crate) async fn send_text(&self, media_type: &str, method: &str, path: &str, body: String) -> Answer {
-        let request = Request::builder().method(method).uri(path).header("content-type", media_type);
-        self.answer(request.body(Body::from(body)).expect("a request")).await
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", media_type);
+        self.answer(request.body(Body::from(body)).expect("a request"))
+            .await
     }
 
     /// Reads with this `Accept` header.
     pub(crate) async fn get_accepting(&self, path: &str, accept: &str) -> Answer {
-        self.answer(Request::get(path).header("accept", accept).body(Body::empty()).expect("a request")).await
+        self.answer(
+            Request::get(path)
+                .header("accept", accept)
+                .body(Body::empty())
+                .expect("a request"),
+        )
+        .await
     }
 
     async fn answer(&self, request: Request<Body>) -> Answer {
@@ -126,7 +148,10 @@ impl Harness {
         let response = router.oneshot(request).await.expect("routers do not fail");
         let code = response.status().as_u16();
         let warnings = response.headers().get_all("warning").iter();
-        let warnings = warnings.filter_map(|one| one.to_str().ok()).map(str::to_owned).collect();
+        let warnings = warnings
+            .filter_map(|one| one.to_str().ok())
+            .map(str::to_owned)
+            .collect();
         let bytes = response.into_body().collect().await.expect("a body").to_bytes();
         let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
         let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
@@ -145,7 +170,10 @@ impl Harness {
 
 fn has_condition(object: &Value, condition: &Value) -> bool {
     let conditions = object["status"]["conditions"].as_array();
-    conditions.is_some_and(|all| all.iter().any(|one| ["type", "status"].iter().all(|key| one[*key] == condition[*key])))
+    conditions.is_some_and(|all| {
+        all.iter()
+            .any(|one| ["type", "status"].iter().all(|key| one[*key] == condition[*key]))
+    })
 }
 
 /// The collection of widgets in `default`.
