@@ -1,5 +1,7 @@
 //! Who reaches the server, what the server does by itself, and what people do with the real kubectl.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod connections;
 mod controllers;
 mod kubectl;
