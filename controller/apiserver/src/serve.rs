@@ -272,8 +272,16 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
 
     // Last of what can fail: from here on something runs.
     let stop = stop.child_token();
-    let server = ApiServer::new(store, Options { authorizers, ..Options::default() });
-    let controllers = controllers::start(&server, stop.clone()).await.map_err(Error::Bootstrap)?;
+    let server = ApiServer::new(
+        store,
+        Options {
+            authorizers,
+            ..Options::default()
+        },
+    );
+    let controllers = controllers::start(&server, stop.clone())
+        .await
+        .map_err(Error::Bootstrap)?;
     let gate = Gate::new(tokens.clone(), server.authorizer().clone());
     let router = crate::audit::audited(limits::limited(gate.guard(server.router())));
     let task = tokio::spawn({

@@ -43,7 +43,10 @@ impl RequestAttributes {
         };
         let segments: Vec<String> = path.trim_matches('/').split('/').map(percent_decoded).collect();
         // A segment that is empty, or a slash in disguise, could name an object in another place than the authorizer sees.
-        if segments.iter().any(|segment| segment.is_empty() || segment.contains('/') || segment == "." || segment == "..") {
+        if segments
+            .iter()
+            .any(|segment| segment.is_empty() || segment.contains('/') || segment == "." || segment == "..")
+        {
             return attributes;
         }
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -202,9 +205,21 @@ mod tests {
             ("GET", "/version", "get /version"),
             ("GET", "/api/v1", "get /api/v1"),
             ("GET", "/apis/edge.test/v1", "get /apis/edge.test/v1"),
-            ("GET", "/api/v1/configmaps/a%2Fb/status", "get /api/v1/configmaps/a%2Fb/status"),
-            ("GET", "/api/v1/namespaces//configmaps/a", "get /api/v1/namespaces//configmaps/a"),
-            ("GET", "/api/v1/namespaces/%2e%2e/configmaps/a", "get /api/v1/namespaces/%2e%2e/configmaps/a"),
+            (
+                "GET",
+                "/api/v1/configmaps/a%2Fb/status",
+                "get /api/v1/configmaps/a%2Fb/status",
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces//configmaps/a",
+                "get /api/v1/namespaces//configmaps/a",
+            ),
+            (
+                "GET",
+                "/api/v1/namespaces/%2e%2e/configmaps/a",
+                "get /api/v1/namespaces/%2e%2e/configmaps/a",
+            ),
             (
                 "GET",
                 "/api/v1/namespaces",

@@ -66,13 +66,21 @@ pub(super) fn decide(facts: &Facts<'_>) -> Step {
         lost.extend(in_state(OwnerState::Absent).map(|(uid, _)| uid.clone()));
         // An owner that waits would wait for ever: the object stays, for its other owner.
         lost.extend(in_state(OwnerState::Waiting).map(|(uid, _)| uid.clone()));
-        return if lost.is_empty() { Step::Rest } else { Step::Strip(lost) };
+        return if lost.is_empty() {
+            Step::Rest
+        } else {
+            Step::Strip(lost)
+        };
     }
     if any(OwnerState::Unknown) {
         return Step::AskAgain;
     }
     if any(OwnerState::Waiting) && facts.dependents > 0 {
-        return if facts.dependent_waits_for_us { Step::Unblock } else { Step::Delete(Propagation::Foreground) };
+        return if facts.dependent_waits_for_us {
+            Step::Unblock
+        } else {
+            Step::Delete(Propagation::Foreground)
+        };
     }
     Step::Delete(propagation(facts.finalizers))
 }
@@ -107,7 +115,11 @@ mod tests {
     }
 
     fn with(owners: &[OwnerState], dependents: usize, circle: bool) -> Step {
-        let owners: Vec<_> = owners.iter().enumerate().map(|(ord, state)| (format!("u{ord}"), *state)).collect();
+        let owners: Vec<_> = owners
+            .iter()
+            .enumerate()
+            .map(|(ord, state)| (format!("u{ord}"), *state))
+            .collect();
         decide(&Facts {
             terminating: false,
             finalizers: &[],
@@ -137,7 +149,10 @@ mod tests {
         assert_eq!(of(&[Absent]), Step::Delete(Propagation::Background));
         assert_eq!(of(&[Absent, Absent]), Step::Delete(Propagation::Background));
         assert_eq!(of(&[Present, Absent]), Step::Strip(vec!["u1".to_owned()]));
-        assert_eq!(of(&[Waiting, Present, Absent]), Step::Strip(vec!["u2".to_owned(), "u0".to_owned()]));
+        assert_eq!(
+            of(&[Waiting, Present, Absent]),
+            Step::Strip(vec!["u2".to_owned(), "u0".to_owned()])
+        );
     }
 
     #[test]

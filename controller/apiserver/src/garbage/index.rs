@@ -27,8 +27,13 @@ pub(super) struct Owner {
 impl Owner {
     /// The owners of an object; references that cannot be read are not followed.
     pub(super) fn of(object: &Value) -> Vec<Self> {
-        let references = object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
-        references.filter_map(|reference| serde_json::from_value(reference.clone()).ok()).collect()
+        let references = object["metadata"]["ownerReferences"]
+            .as_array()
+            .into_iter()
+            .flatten();
+        references
+            .filter_map(|reference| serde_json::from_value(reference.clone()).ok())
+            .collect()
     }
 }
 
@@ -55,7 +60,8 @@ impl Head {
     }
 
     fn waits_for_dependents(&self) -> bool {
-        self.metadata.deletion_timestamp.is_some() && self.metadata.finalizers.iter().any(|own| own == FOREGROUND)
+        self.metadata.deletion_timestamp.is_some()
+            && self.metadata.finalizers.iter().any(|own| own == FOREGROUND)
     }
 
     fn lets_dependents_go(&self) -> bool {
@@ -89,7 +95,8 @@ impl Index {
             due.extend(self.waiting_owners(&before));
         }
         let Some(now) = now else { return due };
-        if now.waits_for_dependents() || now.lets_dependents_go() || !now.metadata.owner_references.is_empty() {
+        if now.waits_for_dependents() || now.lets_dependents_go() || !now.metadata.owner_references.is_empty()
+        {
             due.insert(key.clone());
         }
         if now.waits_for_dependents() {
@@ -97,7 +104,10 @@ impl Index {
         }
         due.extend(self.waiting_owners(&now));
         for owner in &now.metadata.owner_references {
-            self.dependents.entry(owner.uid.clone()).or_default().insert(key.clone(), owner.block_owner_deletion);
+            self.dependents
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(key.clone(), owner.block_owner_deletion);
         }
         self.places.insert(now.metadata.uid.clone(), key.clone());
         self.heads.insert(key.clone(), now);
@@ -111,7 +121,9 @@ impl Index {
 
     /// How many of these it waits for when it is deleted in the foreground.
     pub(super) fn blocking(&self, uid: &str) -> usize {
-        self.dependents.get(uid).map_or(0, |dependents| dependents.values().filter(|blocks| **blocks).count())
+        self.dependents.get(uid).map_or(0, |dependents| {
+            dependents.values().filter(|blocks| **blocks).count()
+        })
     }
 
     /// Whether the object is being deleted and waits for its dependents.
@@ -120,8 +132,15 @@ impl Index {
     }
 
     fn waiting_owners(&self, head: &Head) -> Vec<Key> {
-        let owners = head.metadata.owner_references.iter().filter_map(|owner| self.places.get(&owner.uid));
-        owners.filter(|key| self.waits_for_dependents(key)).cloned().collect()
+        let owners = head
+            .metadata
+            .owner_references
+            .iter()
+            .filter_map(|owner| self.places.get(&owner.uid));
+        owners
+            .filter(|key| self.waits_for_dependents(key))
+            .cloned()
+            .collect()
     }
 
     fn forget(&mut self, key: &Key, head: &Head) {
@@ -143,13 +162,19 @@ mod tests {
     use super::*;
 
     fn head(uid: &str, owners: &[(&str, bool)], finalizers: &[&str]) -> Option<Head> {
-        let owners: Vec<Value> =
-            owners.iter().map(|(uid, block)| json!({ "uid": uid, "blockOwnerDeletion": block })).collect();
+        let owners: Vec<Value> = owners
+            .iter()
+            .map(|(uid, block)| json!({ "uid": uid, "blockOwnerDeletion": block }))
+            .collect();
         let deleted = (!finalizers.is_empty()).then_some("2026-11-23T00:00:00Z");
         let metadata = json!({
             "uid": uid, "ownerReferences": owners, "finalizers": finalizers, "deletionTimestamp": deleted,
         });
-        Head::read(json!({ "metadata": metadata, "spec": { "any": [1] } }).to_string().as_bytes())
+        Head::read(
+            json!({ "metadata": metadata, "spec": { "any": [1] } })
+                .to_string()
+                .as_bytes(),
+        )
     }
 
     fn keys(keys: &[&str]) -> BTreeSet<Key> {
@@ -160,7 +185,10 @@ mod tests {
     fn dependents_are_looked_at_when_their_owner_goes_or_is_replaced() {
         let mut index = Index::default();
         assert_eq!(index.note(&"/a".into(), head("a", &[], &[])), keys(&[]));
-        assert_eq!(index.note(&"/b".into(), head("b", &[("a", true)], &[])), keys(&["/b"]));
+        assert_eq!(
+            index.note(&"/b".into(), head("b", &[("a", true)], &[])),
+            keys(&["/b"])
+        );
         assert_eq!(index.note(&"/a".into(), head("a", &[], &[])), keys(&[]));
         assert_eq!(index.note(&"/a".into(), head("a2", &[], &[])), keys(&["/b"]));
         index.note(&"/b".into(), None);
@@ -173,7 +201,10 @@ mod tests {
         index.note(&"/a".into(), head("a", &[], &[]));
         index.note(&"/b".into(), head("b", &[("a", true)], &[]));
         index.note(&"/c".into(), head("c", &[("a", false)], &[]));
-        assert_eq!(index.note(&"/a".into(), head("a", &[], &[FOREGROUND])), keys(&["/a", "/b", "/c"]));
+        assert_eq!(
+            index.note(&"/a".into(), head("a", &[], &[FOREGROUND])),
+            keys(&["/a", "/b", "/c"])
+        );
         assert_eq!(index.blocking("a"), 1);
         assert_eq!(index.note(&"/b".into(), None), keys(&["/a"]));
         assert_eq!((index.blocking("a"), index.dependents("a").count()), (0, 1));

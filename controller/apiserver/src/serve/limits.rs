@@ -34,7 +34,10 @@ pub(super) fn limited(router: Router) -> Router {
 }
 
 fn limited_to(router: Router, requests: usize, watches: usize) -> Router {
-    let limits = Limits { requests: Arc::new(Semaphore::new(requests)), watches: Arc::new(Semaphore::new(watches)) };
+    let limits = Limits {
+        requests: Arc::new(Semaphore::new(requests)),
+        watches: Arc::new(Semaphore::new(watches)),
+    };
     router.layer(middleware::from_fn_with_state(limits, limit))
 }
 
@@ -45,7 +48,11 @@ async fn limit(State(limits): State<Limits>, request: Request, next: Next) -> Re
         return Status::too_many_requests(RETRY_AFTER_SECONDS).into_response();
     };
     let response = next.run(request).await;
-    if watches { counted_until_its_end(permit, response) } else { response }
+    if watches {
+        counted_until_its_end(permit, response)
+    } else {
+        response
+    }
 }
 
 /// The response, which counts as a watch until its body is dropped.
@@ -67,17 +74,28 @@ mod tests {
     use super::*;
 
     async fn ask(router: &Router, path: &str) -> Response {
-        router.clone().oneshot(Request::builder().uri(path).body(Body::empty()).unwrap()).await.unwrap()
+        router
+            .clone()
+            .oneshot(Request::builder().uri(path).body(Body::empty()).unwrap())
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
     async fn a_watch_counts_until_it_ends_and_requests_count_apart() {
-        let endless = || async { Body::from_stream(futures::stream::pending::<Result<String, std::io::Error>>()) };
+        let endless =
+            || async { Body::from_stream(futures::stream::pending::<Result<String, std::io::Error>>()) };
         let router = limited_to(Router::new().route("/", get(endless)), 1, 1);
         let watch = ask(&router, "/?watch=true").await;
         assert_eq!(watch.status(), 200);
         let refused = ask(&router, "/?watch=true").await;
-        assert_eq!((refused.status().as_u16(), refused.headers()["retry-after"].to_str().unwrap()), (429, "1"));
+        assert_eq!(
+            (
+                refused.status().as_u16(),
+                refused.headers()["retry-after"].to_str().unwrap()
+            ),
+            (429, "1")
+        );
         assert_eq!(ask(&router, "/").await.status(), 200);
         drop(watch);
         assert_eq!(ask(&router, "/?watch=true").await.status(), 200);
