@@ -2,4 +2,5 @@
 
 pub mod agents;
 pub mod control_plane;
+pub mod up;
 pub mod wait;

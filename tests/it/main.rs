@@ -1,5 +1,6 @@
-//! The suites that need more than one room, in one process.
+//! The suites that need more than one room.
 
 mod control_plane;
 mod kinds;
 mod layering;
+mod up;

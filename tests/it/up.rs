@@ -1,0 +1,206 @@
+//! The first thread, end to end: `edgeloom up` with the real model, asked by the `openai` package and driven by kubectl,
+//! while parts of it are killed.
+
+use std::process::Command;
+
+use crds::{ConditionType, LLMService, LLMServiceStatus, Placement, Stage, condition};
+use kube::{Api, ResourceExt as _, api::ListParams};
+use serde_json::Value;
+use tests::{
+    up::{Up, example, repository, signal},
+    wait::until,
+};
+
+const KEY: &str = "sk-edgeloom-demo";
+
+fn run(program: &mut Command) -> String {
+    let output = program.output().expect("the program can be run");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program:?} failed\n{text}\n{errors}");
+    text
+}
+
+/// Runs a script of tests/programs that prints a path.
+fn path_from(script: &str) -> String {
+    run(&mut Command::new(repository().join("tests/programs").join(script))).trim().to_owned()
+}
+
+async fn status(up: &Up) -> LLMServiceStatus {
+    let services: Api<LLMService> = Api::default_namespaced(up.client.clone());
+    let service = services.get_opt("assistant").await.ok().flatten();
+    service.and_then(|service| service.status).unwrap_or_default()
+}
+
+async fn until_ready(up: &Up) -> LLMServiceStatus {
+    until("the service is Ready", || async {
+        let status = status(up).await;
+        (condition::state(&status.conditions, ConditionType::Ready) == Some(true)).then_some(status)
+    })
+    .await
+}
+
+async fn router(up: &Up, node: &str) -> String {
+    until("the router is known", || async { up.routers().get(node).cloned() }).await
+}
+
+/// Asks through a router with curl, as a program that knows nothing of us; gives the status and the body.
+fn ask(router: &str, question: &str) -> (u32, Value) {
+    let body = serde_json::json!({
+        "model": "assistant", "temperature": 0, "max_tokens": 12,
+        "messages": [{ "role": "user", "content": question }],
+    });
+    let output = run(Command::new("curl")
+        .args(["--silent", "--show-error", "--max-time", "120", "--write-out", "\n%{http_code}"])
+        .args(["--header", "Content-Type: application/json"])
+        .args(["--header", &format!("Authorization: Bearer {KEY}")])
+        .args(["--data", &body.to_string()])
+        .arg(format!("{}/v1/chat/completions", router.trim_end_matches('/'))));
+    let (body, code) = output.rsplit_once('\n').expect("curl prints the code last");
+    (code.parse().expect("a code"), serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+fn text_of(answer: &Value) -> String {
+    answer["choices"][0]["message"]["content"].as_str().unwrap_or_default().to_owned()
+}
+
+async fn loads(up: &Up) -> Vec<(String, i32, Option<String>)> {
+    let stages = Api::<Stage>::all(up.client.clone()).list(&ListParams::default()).await.expect("stages");
+    let mut loads: Vec<_> = stages
+        .into_iter()
+        .map(|stage| {
+            let status = stage.status.clone().unwrap_or_default();
+            (stage.name_any(), status.loads, status.epoch)
+        })
+        .collect();
+    loads.sort();
+    loads
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_thread_answers_openai_clients_and_survives_its_control_plane() {
+    let up = Up::start(&example("01-first-thread"), &[]).await;
+    let ready = until_ready(&up).await;
+    let pipeline = ready.pipeline.expect("a pipeline");
+    assert!(pipeline.matches('[').count() >= 2, "no node holds the model alone: {pipeline}");
+
+    for node in ["base-station", "robot"] {
+        let url = format!("{}/v1", router(&up, node).await);
+        let script = repository().join("tests/programs/openai_client.py");
+        let python = path_from("python.sh");
+        let said = run(Command::new(python).arg(script).args([&url, "assistant", KEY]));
+        let said: Value = serde_json::from_str(&said).expect("the script prints JSON");
+        assert_eq!(said["models"], serde_json::json!(["assistant"]), "{said}");
+        assert!(said["text"].as_str().is_some_and(|text| text.contains("Paris")), "{said}");
+        assert_eq!(said["text"], said["streamed"], "streamed and whole answers are the same text");
+        assert_eq!(said["completion_tokens"], said["streamed_tokens"], "{said}");
+        assert_eq!(said["wrong_model"]["status"], 404, "{said}");
+        assert_eq!(said["over_long"]["code"], "context_length_exceeded", "{said}");
+        assert_eq!(said["wrong_key"]["type"], "AuthenticationError", "{said}");
+        assert_eq!(said["bad_json"]["status"], 400, "{said}");
+    }
+
+    kubectl(&up, &pipeline);
+    let explained = run(Command::new(tests::up::edgeloom())
+        .args(["explain", "llmservice/assistant", "--kubeconfig"])
+        .arg(up.kubeconfig()));
+    assert!(explained.contains("base-station"), "{explained}");
+
+    // The control plane dies without a word: agents go on, and nothing healthy is loaded again.
+    let before = loads(&up).await;
+    let placements = || async {
+        let listed = Api::<Placement>::all(up.client.clone()).list(&ListParams::default()).await;
+        listed.ok().map(|list| list.iter().map(ResourceExt::name_any).collect::<Vec<_>>())
+    };
+    let decided = placements().await.expect("placements");
+    let router = router(&up, "base-station").await;
+    let dead = up.pid_of_control_plane().expect("the control plane runs");
+    signal(dead, "KILL");
+    let (code, answer) = ask(&router, "What is the capital of France?");
+    assert_eq!((code, text_of(&answer).contains("Paris")), (200, true), "{answer}");
+    until("the control plane is back", || async {
+        let pid = up.pid_of_control_plane().filter(|pid| *pid != dead)?;
+        placements().await.map(|_| pid)
+    })
+    .await;
+    until_ready(&up).await;
+    assert_eq!(placements().await.expect("placements"), decided, "no acknowledged object is lost");
+    assert_eq!(loads(&up).await, before, "nothing healthy is loaded again");
+    let (code, _) = ask(&router, "Name a river.");
+    assert_eq!(code, 200);
+    let logs = up.logs();
+    assert!(!logs.contains(KEY) && !logs.contains("capital of France"), "a secret or a prompt is in the logs");
+}
+
+/// The real kubectl against the embedded API server.
+fn kubectl(up: &Up, pipeline: &str) {
+    let kubectl = path_from("kubectl.sh");
+    let kubectl = |arguments: &[&str]| {
+        run(Command::new(&kubectl).arg("--kubeconfig").arg(up.kubeconfig()).args(arguments))
+    };
+    let table = kubectl(&["get", "llm", "assistant"]);
+    assert!(table.contains(pipeline) && table.contains("True"), "{table}");
+    let described = kubectl(&["describe", "llm", "assistant"]);
+    assert!(described.contains("Serving"), "{described}");
+    assert!(kubectl(&["get", "edgeloom", "-o", "name"]).contains("stage.edgeloom.dev/"));
+    assert!(kubectl(&["get", "en"]).contains("base-station"));
+    let waited = kubectl(&["wait", "llm/assistant", "--for=condition=Ready", "--timeout=60s"]);
+    assert!(waited.contains("condition met"), "{waited}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_agent_is_replaced_by_what_is_left() {
+    // Four small machines of which any two hold the model: one of a pair may die.
+    let mut manifests = String::new();
+    for node in ["north", "east", "south", "west"] {
+        manifests.push_str(&format!(
+            "apiVersion: edgeloom.dev/v1alpha1\nkind: EdgeNode\nmetadata: {{ name: {node} }}\n\
+             spec: {{ tier: Device, limits: {{ memory: 96Mi, cores: 375m }} }}\n---\n"
+        ));
+    }
+    let services = example("01-first-thread");
+    let services = services.split("\n---\n").filter(|document| {
+        !document.contains("kind: EdgeNode") && !document.contains("kind: EdgeLink")
+    });
+    manifests.push_str(&services.collect::<Vec<_>>().join("\n---\n"));
+    let manifests = manifests
+        .replace("attachNodes: [base-station, laptop]", "attachNodes: [north]")
+        .replace("contextTokens: 1024", "contextTokens: 512")
+        .replace("concurrency: 2", "concurrency: 1");
+
+    let up = Up::start(&manifests, &["--no-restart"]).await;
+    let before = until_ready(&up).await;
+    let stages = Api::<Stage>::all(up.client.clone()).list(&ListParams::default()).await.expect("stages");
+    let middle = stages.iter().find(|stage| !stage.spec.is_head()).expect("a stage behind the head");
+    let (head, dead) = {
+        let head = stages.iter().find(|stage| stage.spec.is_head()).expect("a head");
+        (head.spec.node_name.clone(), middle.spec.node_name.clone())
+    };
+    let router = router(&up, &head).await;
+    let (code, answer) = ask(&router, "What is the capital of France?");
+    assert_eq!(code, 200, "{answer}");
+    let expected = text_of(&answer);
+    signal(up.pid_of(&dead), "KILL");
+
+    let reason = until("the service is not Ready, with a reason", || async {
+        let status = status(&up).await;
+        let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready")?;
+        (ready.status == "False").then_some(ready.reason)
+    })
+    .await;
+    assert_eq!(reason, "StageLost");
+    let after = until("the service is repaired without the dead node", || async {
+        let status = status(&up).await;
+        let ready = condition::state(&status.conditions, ConditionType::Ready) == Some(true);
+        let line = status.pipeline.clone()?;
+        (ready && !line.contains(&format!("{dead}["))).then_some(line)
+    })
+    .await;
+    assert_ne!(Some(after), before.pipeline);
+    let answer = until("new requests are answered", || async {
+        let (code, answer) = ask(&router, "What is the capital of France?");
+        (code == 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(text_of(&answer), expected, "another cut of the same model gives the same text");
+}
