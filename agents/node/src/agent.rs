@@ -11,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use crds::route_table::HopStatus;
 use engine::{State, Worker};
 use k8s_openapi::jiff::Timestamp;
 use prometheus::Registry;
@@ -26,6 +27,7 @@ use crate::{
     metrics::Metrics,
     observed::Observed,
     reconcile::{Actual, reconcile},
+    report::hops,
     routes::{Routes, hop_key},
     session::{self, scheduler::Scheduler, seats::Release, tokens::Exchange},
     stages::Stages,
@@ -189,6 +191,12 @@ impl Agent {
     pub fn sessions(&self) -> usize {
         let stages = self.core.stages.all_ready();
         stages.iter().map(|stage| stage.seats.taken()).sum()
+    }
+
+    /// How each hop of the RouteTable in force stands.
+    #[must_use]
+    pub fn hops(&self) -> Vec<HopStatus> {
+        hops(&self.core)
     }
 
     /// Ends all tasks, the connections to peers, and the worker.

@@ -272,8 +272,10 @@ fn to_kind(digest: &str, kept: &Kept) -> Benchmark {
     let points = benchmark.points.iter().map(|point| BenchmarkPoint {
         rows: i32::try_from(point.rows).unwrap_or(i32::MAX),
         layer_nanoseconds: nanoseconds(point.layer_ns),
-        // The engine times one output; the kinds say the time of as many outputs as rows.
-        head_nanoseconds: nanoseconds(point.head_ns.saturating_mul(point.rows.into())),
+        // The kinds say the time of as many outputs as rows; a prompt's batch was timed with one.
+        head_nanoseconds: nanoseconds(
+            point.head_ns.saturating_mul(point.rows.into()) / u64::from(point.outputs.max(1)),
+        ),
     });
     let largest = benchmark.points.last();
     Benchmark {
@@ -312,12 +314,14 @@ mod tests {
                         rows: 1,
                         layer_ns: 10,
                         head_ns: 30,
+                        outputs: 1,
                         embedding_ns: 2,
                     },
                     engine::BenchmarkPoint {
                         rows: 4,
                         layer_ns: 20,
-                        head_ns: 30,
+                        head_ns: 60,
+                        outputs: 2,
                         embedding_ns: 8,
                     },
                 ],

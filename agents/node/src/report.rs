@@ -29,6 +29,7 @@ use tokio::{
 
 use self::difference::difference;
 pub(crate) use self::machine::{Reported, core_limit, device, memory_limit, profile};
+pub(crate) use self::routes::hops;
 use crate::{agent::Core, benchmark::Benchmarks, watch::Seen};
 
 /// Changes that come in quick succession are told together.

@@ -63,12 +63,7 @@ fn same_but_for_observed(held: &RouteTableStatus, status: &RouteTableStatus) -> 
 
 fn status(core: &Core, held: &RouteTableStatus, now: Timestamp) -> RouteTableStatus {
     let routes = core.routes.load();
-    let states = core.endpoint.peer_states().borrow().clone();
-    let hops: Vec<_> = routes
-        .hops()
-        .iter()
-        .map(|hop| hop_status(core, hop, &states))
-        .collect();
+    let hops = hops(core);
     let waiting = hops.iter().find(|hop| hop.phase == HopPhase::Waiting);
     let mut conditions = held.conditions.clone();
     let generation = routes.table.as_ref().map(|(generation, _)| *generation);
@@ -114,6 +109,14 @@ fn observed(core: &Core, routes: &Routes) -> Vec<crds::route_table::ObservedServ
     let mut observed = core.observed.report();
     observed.retain(|figures| services.contains(&figures.service) || headed(&figures.service));
     observed
+}
+
+/// How each hop stands.
+pub(crate) fn hops(core: &Core) -> Vec<HopStatus> {
+    let states = core.endpoint.peer_states().borrow().clone();
+    let routes = core.routes.load();
+    let status = |hop| hop_status(core, hop, &states);
+    routes.hops().iter().map(status).collect()
 }
 
 fn hop_status(core: &Core, hop: &Hop, peers: &BTreeMap<String, PeerState>) -> HopStatus {
