@@ -1,7 +1,9 @@
 //! Tokens per second of a model in one, two and three stages on this machine, through the worker, as ratios to the
 //! unsplit run. Contenders take turns and medians are compared, because machines are noisy.
 //!
-//! `cargo bench -p engine --bench split -- [rounds]`; the model is found as in the tests.
+//! `cargo bench -p engine --bench split -- [rounds] [threads]`; the model is found as in the tests. On a machine that does
+//! other things meanwhile, use one thread and read the processor time: threads that wait for each other while others run
+//! make every other figure meaningless.
 
 use std::{
     env,
@@ -35,16 +37,15 @@ struct Contender {
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let rounds = env::args()
-        .filter_map(|argument| argument.parse().ok())
-        .next()
-        .unwrap_or(5);
+    let mut numbers = env::args().filter_map(|argument| argument.parse::<u32>().ok());
+    let rounds = numbers.next().unwrap_or(5);
+    let threads = numbers.next();
     let model = model_path();
     let facts = ModelFacts::read(&model)?;
     let mut contenders = Vec::new();
     for sessions in SESSIONS {
         for cuts in CUTS {
-            contenders.push(Contender::start(&model, &facts, sessions, cuts).await?);
+            contenders.push(Contender::start(&model, &facts, sessions, cuts, threads).await?);
         }
     }
     for _ in 0..rounds {
@@ -66,13 +67,19 @@ fn model_path() -> PathBuf {
 }
 
 impl Contender {
-    async fn start(model: &Path, facts: &ModelFacts, sessions: u32, cuts: &[u32]) -> Result<Self> {
+    async fn start(
+        model: &Path,
+        facts: &ModelFacts,
+        sessions: u32,
+        cuts: &[u32],
+        threads: Option<u32>,
+    ) -> Result<Self> {
         let worker = Worker::start(WorkerConfig {
             program: env!("CARGO_BIN_EXE_engine-worker").into(),
             arguments: Vec::new(),
             memory_limit_bytes: None,
             compute_share_cores: None,
-            threads: None,
+            threads,
             cache_dir: env::temp_dir().join("edgeloom-bench"),
         })
         .await?;
@@ -183,7 +190,7 @@ impl Contender {
 }
 
 #[expect(clippy::print_stdout, reason = "a benchmark's output is its purpose")]
-fn report(contenders: &[Contender], facts: &ModelFacts, rounds: usize) {
+fn report(contenders: &[Contender], facts: &ModelFacts, rounds: u32) {
     let name = facts.name.as_deref().unwrap_or(&facts.architecture);
     println!(
         "{name} {}, prompt {PROMPT}, {TOKENS} tokens, medians of {rounds} rounds in turns",
