@@ -8,6 +8,9 @@ CARGO := cargo
 EDGELOOM_CACHE ?= $(HOME)/.cache/edgeloom
 export EDGELOOM_CACHE
 
+# Read anew for each recipe, so that a library that has just been installed is found.
+export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
+
 .PHONY: help demo test check bench generate clean model programs system-packages
 
 help: ## this list

@@ -10,6 +10,7 @@ use kube::{
 
 /// Which API server is meant.
 #[derive(clap::Args, Clone, Debug, Default)]
+#[group(skip)]
 pub(crate) struct Arguments {
     /// The kubeconfig. Without it: the KUBECONFIG variable, ./.edgeloom/kubeconfig of a running `edgeloom up`,
     /// ~/.kube/config, or the pod's own service account, whichever is there first.

@@ -53,6 +53,9 @@ const CONTROL_PLANE_ATTEMPTS: u32 = 3;
 /// The name of the control plane among the supervisor's programs.
 const CONTROL_PLANE: &str = "control-plane";
 
+/// What the names of agents begin with there, so that no node's name means something else.
+const AGENT: &str = "agent-";
+
 /// `edgeloom up`
 #[derive(clap::Args, Debug)]
 pub(crate) struct Arguments {
@@ -227,7 +230,8 @@ impl System {
         let folder = &self.folder;
         let links = folder.agent(node).join("links.yaml");
         write_links(&links, &self.fleet.links_of(node))?;
-        Ok(Program::new(node, "agent", folder.log(node))
+        let name = format!("{AGENT}{node}");
+        Ok(Program::new(&name, "agent", folder.log(&name))
             .option("--log-format", self.log_format.as_argument())
             .option("--node", node)
             .option("--kubeconfig", folder.agent_kubeconfig(node))

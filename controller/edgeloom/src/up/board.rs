@@ -9,7 +9,7 @@
 //!   "controlPlane": { "pid": 4712, "deaths": 0, "log": "/…/control-plane.log" },
 //!   "nodes": {
 //!     "robot": {
-//!       "pid": 4713, "deaths": 0, "log": "/…/robot.log", "kubeconfig": "/…/kubeconfig", "data": "/…/robot",
+//!       "pid": 4713, "deaths": 0, "log": "/…/agent-robot.log", "kubeconfig": "/…/kubeconfig", "data": "/…/robot",
 //!       "routerUrl": "http://127.0.0.1:8080", "peerAddress": "127.0.0.1:9090"
 //!     }
 //!   }
@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
-    CONTROL_PLANE,
+    AGENT, CONTROL_PLANE,
     announcement::{Announcement, write_whole},
     folder::Folder,
 };
@@ -201,16 +201,17 @@ impl Board {
             let Program { pid, deaths } = state.programs.get(name).cloned().unwrap_or_default();
             Process { pid, deaths, log: folder.log(name) }
         };
-        let node = |name: &'a String| {
+        let node = |program: &'a String| {
+            let name = program.strip_prefix(AGENT)?;
             let addresses = state.addresses.get(name);
             let node = Node {
-                process: process(name),
+                process: process(program),
                 kubeconfig: folder.agent_kubeconfig(name),
                 data: folder.agent(name),
                 router_url: addresses.map(|addresses| addresses.router_url.as_str()),
                 peer_address: addresses.map(|addresses| addresses.peer_address.as_str()),
             };
-            (name.as_str(), node)
+            Some((name, node))
         };
         Document {
             phase: state.phase,
@@ -218,7 +219,7 @@ impl Board {
             kubeconfig: &self.inner.kubeconfig,
             api_server: state.announced.as_ref(),
             control_plane: process(CONTROL_PLANE),
-            nodes: state.programs.keys().filter(|name| *name != CONTROL_PLANE).map(node).collect(),
+            nodes: state.programs.keys().filter_map(node).collect(),
         }
     }
 
@@ -239,9 +240,9 @@ mod tests {
         let folder = Arc::new(Folder::take(parent.path()).unwrap());
         let board = Board::new(&folder, None);
         board.started(CONTROL_PLANE, Some(11));
-        board.started("robot", Some(12));
-        board.ended("robot", true);
-        board.started("robot", Some(13));
+        board.started("agent-robot", Some(12));
+        board.ended("agent-robot", true);
+        board.started("agent-robot", Some(13));
         let mut node = EdgeNode::new("robot", crds::EdgeNodeSpec::default());
         let agent = crds::edge_node::AgentInfo {
             router_url: "http://127.0.0.1:1".to_owned(),
