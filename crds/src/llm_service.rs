@@ -138,7 +138,7 @@ pub struct ModelReference {
 }
 
 /// A service-level objective.
-#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceLevel {
     /// From the request to the first token of the answer.
@@ -155,8 +155,20 @@ pub struct ServiceLevel {
     pub percentile: i32,
 }
 
+// Written by hand, as those below, since a derived one would not be what an empty object is read as; and it stands
+// in the schema.
+impl Default for ServiceLevel {
+    fn default() -> Self {
+        Self {
+            time_to_first_token_milliseconds: None,
+            time_per_output_token_milliseconds: None,
+            percentile: default_percentile(),
+        }
+    }
+}
+
 /// Who may see prompts, answers, and hidden states that give them away.
-#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Privacy {
     /// How much may leave the trusted nodes.
@@ -171,6 +183,16 @@ pub struct Privacy {
     #[serde(default = "default_shallow_layers")]
     #[schemars(range(min = 0, max = 1024))]
     pub shallow_layers: i32,
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        Self {
+            level: PrivacyLevel::default(),
+            trust_domains: vec![],
+            shallow_layers: default_shallow_layers(),
+        }
+    }
 }
 
 /// How private a service is.
