@@ -35,6 +35,7 @@ pub(crate) fn token(lifeline: bool) -> std::io::Result<CancellationToken> {
         let by_lifeline = stop.clone();
         thread::spawn(move || {
             wait_for_the_end_of_standard_input();
+            info!("the supervisor asks to stop, or is gone");
             by_lifeline.cancel();
             thread::sleep(GRACE);
             error!("did not stop in time; ends at once");

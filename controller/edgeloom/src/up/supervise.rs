@@ -131,9 +131,12 @@ impl Keeper {
             let how = match self.spawn() {
                 Ok(mut child) => {
                     self.board.started(&self.program.name, child.id());
+                    // Taken out, since waiting for a child closes what it still has of its standard input.
+                    let lifeline = child.stdin.take();
                     tokio::select! {
                         ended = child.wait() => ended.map_or_else(|error| error.to_string(), how_it_ended),
                         () = self.stop.cancelled() => {
+                            drop(lifeline);
                             self.end(child).await;
                             self.board.ended(&self.program.name, false);
                             return;
@@ -173,9 +176,8 @@ impl Keeper {
             .spawn()
     }
 
-    /// Closes the lifeline, and kills what does not end then.
+    /// Waits for a child whose lifeline was closed, and kills what does not end then.
     async fn end(&self, mut child: Child) {
-        drop(child.stdin.take());
         if tokio::time::timeout(STOP_DEADLINE, child.wait()).await.is_err() {
             self.console.say(&format!(
                 "{} did not end within {} s and is killed; its log: {}",
