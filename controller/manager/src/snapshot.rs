@@ -502,7 +502,8 @@ fn model_of(model: &Model, kernels: &mut Kernels) -> Option<solver::problem::Mod
                     positive(variant.layer(usize::try_from(layer).expect("a layer is not negative")))
                 })
                 .collect(),
-            embedding_bytes: embedding,
+            // A first stage looks rows up in the mapped file, which the system can take back at any time.
+            embedding_bytes: Bytes::ZERO,
             head_bytes: head + engine::NAMELESS_TOKEN.times(unsigned(architecture.vocabulary)),
             unsplit_ends_bytes: embedding
                 + separate_head
