@@ -1,5 +1,6 @@
 //! The suites that need more than one room.
 
+mod agent;
 mod control_plane;
 mod kinds;
 mod layering;

@@ -1,0 +1,259 @@
+//! One agent against the API server: what it writes, what it hears, and what it does when it cannot hear.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    time::Duration,
+};
+
+use crds::{
+    ConditionType, EdgeNode, RouteTable, Stage,
+    condition::{self, Reason},
+    route_table::HopPhase,
+    stage::StagePhase,
+};
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Namespace},
+    jiff::Timestamp,
+};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tests::{
+    control_plane::ControlPlane,
+    up::{edgeloom, model},
+    wait::until,
+};
+use tokio_util::sync::CancellationToken;
+
+const NODE: &str = "edge";
+const STAGE: &str = "whole";
+
+/// An agent that runs in this process, with its worker in another.
+struct Running {
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), node::Error>>,
+}
+
+impl Running {
+    fn start(client: Client, data: &Path, listen: SocketAddr) -> Self {
+        let mut config = node::Config::new(NODE, client, data.to_owned(), edgeloom());
+        config.worker_arguments = vec!["engine-worker".to_owned()];
+        config.listen_http = listen;
+        let limits = json!({ "limits": { "memory": "512Mi", "cores": "1" } });
+        config.register = Some(serde_json::from_value(limits).expect("a specification"));
+        config.benchmark = false;
+        config.drain_timeout = Duration::from_millis(100);
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(node::run(config, stop.clone()));
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task
+            .await
+            .expect("the agent does not panic")
+            .expect("the agent starts");
+    }
+}
+
+fn a_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address")
+}
+
+/// A client whose control plane does not answer.
+fn to_nobody() -> Client {
+    let nobody = "http://127.0.0.1:1".parse().expect("an address");
+    Client::try_from(kube::Config::new(nobody)).expect("a client")
+}
+
+fn stage(total_bytes: i64) -> Stage {
+    let spec = json!({
+        "nodeName": NODE, "device": "cpu", "firstLayer": 0, "endLayer": 30, "contextTokens": 256, "sessions": 1,
+        "batchRows": 64,
+        "model": {
+            "name": "m", "variant": "v", "digest": "sha256:b179", "uri": format!("file://{}", model().display()),
+            "layers": 30, "quantisation": "Q4_1",
+        },
+        "memory": {
+            "weightsBytes": total_bytes, "keyValueBytes": 0, "computeBytes": 0, "totalBytes": total_bytes,
+        },
+    });
+    Stage::new(STAGE, serde_json::from_value(spec).expect("a specification"))
+}
+
+fn routes() -> RouteTable {
+    let spec = json!({
+        "nodeName": NODE, "incarnation": "first",
+        "ingress": [{
+            "service": "default/s", "servedName": "s", "access": "Anonymous", "contextTokens": 256,
+            "outputTokensMax": 64,
+            "targets": [
+                { "pipeline": "default/s/0", "revision": 1, "head": NODE, "mode": "OnServer", "weight": 1 },
+            ],
+        }],
+        "hops": [{
+            "pipeline": "default/s/0", "revision": 1, "ordinal": 0, "stage": STAGE, "head": NODE,
+            "prefillChunkRows": 64, "cells": 256, "sessions": 1, "admits": true,
+        }],
+    });
+    RouteTable::new(NODE, serde_json::from_value(spec).expect("a specification"))
+}
+
+async fn stage_phase(plane: &ControlPlane, wanted: StagePhase) -> Stage {
+    until(&format!("the stage is {wanted:?}"), || async {
+        let stage = plane.cluster::<Stage>().get_opt(STAGE).await.ok().flatten()?;
+        (stage.status.as_ref()?.phase == wanted).then_some(stage)
+    })
+    .await
+}
+
+/// Asks with curl, as a program that knows nothing of us.
+async fn ask(router: SocketAddr) -> Option<String> {
+    let body = json!({ "model": "s", "max_tokens": 8, "temperature": 0, "prompt": "One, two, three," });
+    let output = tokio::process::Command::new("curl")
+        .args([
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "120",
+            "--header",
+            "Content-Type: application/json",
+        ])
+        .args([
+            "--data",
+            &body.to_string(),
+            &format!("http://{router}/v1/completions"),
+        ])
+        .output()
+        .await
+        .expect("curl runs");
+    let answer: Value = serde_json::from_slice(&output.stdout).ok()?;
+    answer["choices"][0]["text"].as_str().map(str::to_owned)
+}
+
+async fn hop_phase(plane: &ControlPlane, wanted: HopPhase) {
+    until(&format!("the hop is {wanted:?}"), || async {
+        let table = plane.cluster::<RouteTable>().get_opt(NODE).await.ok().flatten()?;
+        let status = table.status?;
+        let hop = status.hops.first()?;
+        (hop.phase == wanted && status.observed_generation == table.metadata.generation).then_some(())
+    })
+    .await;
+}
+
+async fn told(plane: &ControlPlane, stage: &Stage) {
+    plane
+        .cluster::<Stage>()
+        .create(&PostParams::default(), stage)
+        .await
+        .expect("a stage");
+    plane
+        .cluster::<RouteTable>()
+        .create(&PostParams::default(), &routes())
+        .await
+        .expect("routes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_serves_what_it_was_told_also_when_it_starts_without_its_control_plane() {
+    let plane = ControlPlane::start().await;
+    let data = TempDir::new().expect("a temporary folder");
+    let router = a_port();
+    let agent = Running::start(plane.client.clone(), data.path(), router);
+    told(&plane, &stage(200 << 20)).await;
+    let status = stage_phase(&plane, StagePhase::Ready)
+        .await
+        .status
+        .expect("a status");
+    assert_eq!((status.loads, status.epoch.is_some()), (1, true));
+    hop_phase(&plane, HopPhase::Ready).await;
+    let said = ask(router).await.expect("an answer");
+    assert!(!said.is_empty());
+    agent.stop().await;
+
+    let agent = Running::start(to_nobody(), data.path(), router);
+    let again = until("the agent answers by what it was told", || ask(router)).await;
+    assert_eq!(again, said);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_reports_itself_once_and_leaves_what_others_write_alone() {
+    let plane = ControlPlane::start().await;
+    let data = TempDir::new().expect("a temporary folder");
+    let system = json!({ "metadata": { "name": "edgeloom-system" } });
+    let system: Namespace = serde_json::from_value(system).expect("a namespace");
+    plane
+        .cluster::<Namespace>()
+        .create(&PostParams::default(), &system)
+        .await
+        .expect("a namespace");
+    let agent = Running::start(plane.client.clone(), data.path(), a_port());
+    let leases: Api<Lease> = Api::namespaced(plane.client.clone(), "edgeloom-system");
+    until("the Lease is held", || async {
+        leases.get_opt(NODE).await.ok().flatten()?.spec?.renew_time
+    })
+    .await;
+    let nodes = plane.cluster::<EdgeNode>();
+    let status = until("the node is Ready", || async {
+        let status = nodes.get_opt(NODE).await.ok().flatten()?.status?;
+        (condition::state(&status.conditions, ConditionType::Ready) == Some(true)).then_some(status)
+    })
+    .await;
+    let device = &status.devices[0];
+    assert_eq!((device.memory_bytes, device.cores_milli), (512 << 20, 1000));
+    assert!(device.overhead_bytes > 0);
+
+    let mut conditions = status.conditions;
+    let now = Timestamp::from_second(1_000).expect("a time");
+    condition::set(
+        &mut conditions,
+        ConditionType::Reachable,
+        Some(true),
+        Reason::LeaseRenewed,
+        "",
+        None,
+        now,
+    );
+    let patch = Patch::Merge(json!({ "status": { "conditions": conditions } }));
+    nodes
+        .patch_status(NODE, &PatchParams::default(), &patch)
+        .await
+        .expect("a status");
+    // A stage that never fits makes the agent look, and is told why it waits.
+    told(&plane, &stage(900 << 20)).await;
+    let waiting = until("the stage waits with a reason", || async {
+        let status = plane
+            .cluster::<Stage>()
+            .get_opt(STAGE)
+            .await
+            .ok()
+            .flatten()?
+            .status?;
+        let ready = status
+            .conditions
+            .into_iter()
+            .find(|condition| condition.type_ == "Ready")?;
+        (ready.reason == "MemoryNotFree").then_some(ready.message)
+    })
+    .await;
+    assert!(waiting.contains("943718400"), "{waiting}");
+    hop_phase(&plane, HopPhase::Waiting).await;
+
+    let status = nodes.get(NODE).await.expect("the node").status.expect("a status");
+    assert_eq!(
+        condition::state(&status.conditions, ConditionType::Reachable),
+        Some(true)
+    );
+    assert_eq!(
+        condition::state(&status.conditions, ConditionType::Ready),
+        Some(true)
+    );
+    agent.stop().await;
+}
