@@ -14,7 +14,7 @@ use crds::{
     condition::state,
     edge_node::{Benchmark, BenchmarkPoint, Device},
 };
-use engine::{BenchmarkKey, Worker};
+use engine::{BenchmarkKey, Worker, WorkerConfig};
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
@@ -94,7 +94,9 @@ struct Kept {
 /// Who times models.
 pub(crate) struct Timekeeper {
     pub(crate) client: Client,
-    pub(crate) worker: Worker,
+    /// How the worker is run that times: a process of its own, so that sessions of the other go on, and what timing
+    /// holds in memory is gone afterwards.
+    pub(crate) worker: WorkerConfig,
     pub(crate) data_dir: PathBuf,
     /// Locked while a model is timed.
     pub(crate) lock: PathBuf,
@@ -185,7 +187,10 @@ impl Timekeeper {
             Err(_) => None,
         };
         tracing::info!(digest = source.digest, "timing the model on this node");
-        self.worker.benchmark(path, source.digest.clone()).await
+        let worker = Worker::start(self.worker.clone()).await?;
+        let benchmark = worker.benchmark(path, source.digest.clone()).await;
+        worker.stop().await;
+        benchmark
     }
 
     fn publish(&self, source: &Source, kept: &Kept) {

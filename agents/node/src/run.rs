@@ -114,15 +114,15 @@ async fn start(config: Config) -> Result<Started, Error> {
     let node = join(&config, kept.node.clone()).await;
 
     let readings = telemetry::Telemetry::start(report::profile(&node.spec, config.emulated), READ_EVERY);
-    let worker = engine::Worker::start(engine::WorkerConfig {
+    let worker_config = engine::WorkerConfig {
         program: config.worker_program.clone(),
         arguments: config.worker_arguments.clone(),
         memory_limit_bytes: report::memory_limit(&node.spec),
         compute_share_cores: report::core_limit(&node.spec),
         threads: None,
         cache_dir: config.data_dir.join("stage-files"),
-    })
-    .await?;
+    };
+    let worker = engine::Worker::start(worker_config.clone()).await?;
     let overhead_bytes = worker.held_memory()?.reserved_bytes;
     let device = report::device(&readings.borrow(), overhead_bytes);
 
@@ -156,7 +156,7 @@ async fn start(config: Config) -> Result<Started, Error> {
     let link_metrics = telemetry::LinkMetrics::register(&registry)?;
     let agent = Agent::start(Parts {
         node: config.node_name.clone(),
-        worker: worker.clone(),
+        worker,
         endpoint,
         data_dir: config.data_dir.clone(),
         memory_bytes: device.memory_bytes - device.overhead_bytes,
@@ -204,7 +204,11 @@ async fn start(config: Config) -> Result<Started, Error> {
     );
     let timekeeper = Timekeeper {
         client: config.client.clone(),
-        worker,
+        worker: engine::WorkerConfig {
+            // Timing needs some layers, a head and buffers at once. A machine that plays a smaller one has that memory.
+            memory_limit_bytes: worker_config.memory_limit_bytes.filter(|_| !config.emulated),
+            ..worker_config
+        },
         data_dir: config.data_dir.clone(),
         lock: config.benchmark_lock.clone(),
         benchmarks,
