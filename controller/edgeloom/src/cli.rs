@@ -4,7 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{agent, apiserver, chat, control_plane, controller, explain, logging, output, solve, up, version};
+use crate::{
+    agent, apiserver, chat, control_plane, controller, explain, logging, output, solve, up, version,
+};
 
 /// Serves large language models on the edge: a Kubernetes-style control plane that splits models over nodes and links,
 /// and agents that run them.
@@ -50,16 +52,19 @@ enum Command {
     EngineWorker,
 }
 
-/// What logs say when RUST_LOG is not set: programs that serve tell what they decide; commands that answer, what is wrong.
+/// What logs say when RUST_LOG is not set: programs that serve tell what they decide; commands that answer, what is wrong,
+/// without the client's own lines, which repeat the errors that are printed.
 const SERVING: &str = "info";
-const ANSWERING: &str = "warn";
+const ANSWERING: &str = "warn,kube_client=off";
 
 /// Runs the command of the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let Cli { log_format, command } = Cli::parse();
     let filter = match &command {
-        Command::Up(_) | Command::Chat(_) | Command::Explain(_) | Command::Solve(_) | Command::Version => ANSWERING,
+        Command::Up(_) | Command::Chat(_) | Command::Explain(_) | Command::Solve(_) | Command::Version => {
+            ANSWERING
+        }
         _ => SERVING,
     };
     logging::begin(log_format, filter);
@@ -123,17 +128,27 @@ mod tests {
 
     #[test]
     fn every_subcommand_that_is_shown_says_what_it_does() {
-        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        for command in Cli::command()
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set())
+        {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
-                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} {}",
+                    command.get_name(),
+                    argument.get_id()
+                );
             }
         }
     }
 
     #[test]
     fn an_error_is_one_chain_without_repetition() {
-        let error = anyhow::anyhow!("no such file").context("cannot read x: no such file").context("cannot start");
+        let error = anyhow::anyhow!("no such file")
+            .context("cannot read x: no such file")
+            .context("cannot start");
         assert_eq!(chain(&error), "cannot start: cannot read x: no such file");
     }
 }

@@ -30,7 +30,9 @@ impl Arguments {
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
         let chosen = match &self.kubeconfig {
             Some(file) => Some(file.as_path()),
-            None if std::env::var_os("KUBECONFIG").is_none() && Path::new(OF_UP).exists() => Some(Path::new(OF_UP)),
+            None if std::env::var_os("KUBECONFIG").is_none() && Path::new(OF_UP).exists() => {
+                Some(Path::new(OF_UP))
+            }
             None => None,
         };
         match chosen {
@@ -53,7 +55,8 @@ impl Arguments {
 pub(crate) async fn client_of(file: &Path) -> anyhow::Result<Client> {
     let failed = || format!("the kubeconfig {} cannot be used", file.display());
     let kubeconfig = Kubeconfig::read_from(file).with_context(failed)?;
-    let config =
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.with_context(failed)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        .await
+        .with_context(failed)?;
     Client::try_from(config).with_context(failed)
 }

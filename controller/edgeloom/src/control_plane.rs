@@ -77,16 +77,27 @@ async fn start(arguments: &Arguments, stop: CancellationToken) -> anyhow::Result
         .with_context(|| format!("cannot listen on {}", arguments.listen))?;
     config.kubeconfig = Some(arguments.kubeconfig.clone());
     config.authorizers = vec![Arc::new(NodeAuthorizer)];
-    let running = serve::start(config, stop).await.context("the API server cannot start")?;
+    let running = serve::start(config, stop)
+        .await
+        .context("the API server cannot start")?;
     info!(url = running.url, "the API server answers");
     Ok(running)
 }
 
-async fn serve_manager(arguments: &Arguments, running: &Running, stop: CancellationToken) -> anyhow::Result<()> {
+async fn serve_manager(
+    arguments: &Arguments,
+    running: &Running,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let client = Client::new(running.admin_router(), "default");
     definitions::install(&client).await?;
     for (node, kubeconfig) in &arguments.agent {
-        let failed = || format!("cannot write the kubeconfig of {node} to {}", kubeconfig.display());
+        let failed = || {
+            format!(
+                "cannot write the kubeconfig of {node} to {}",
+                kubeconfig.display()
+            )
+        };
         if let Some(folder) = kubeconfig.parent() {
             std::fs::create_dir_all(folder).with_context(failed)?;
         }
@@ -105,7 +116,11 @@ async fn serve_manager(arguments: &Arguments, running: &Running, stop: Cancellat
         health_url: format!("http://{}", health.address),
     };
     let path = &arguments.announce;
-    announcement.publish(path).with_context(|| format!("cannot write {}", path.display()))?;
+    announcement
+        .publish(path)
+        .with_context(|| format!("cannot write {}", path.display()))?;
     health.ready();
-    manager::run(client, &registry, stop).await.context("the manager has ended")
+    manager::run(client, &registry, stop)
+        .await
+        .context("the manager has ended")
 }

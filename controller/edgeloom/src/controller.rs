@@ -31,7 +31,10 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = stop::token(arguments.lifeline)?;
     let client = arguments.connect.client().await?;
-    client.apiserver_version().await.context("the API server does not answer")?;
+    client
+        .apiserver_version()
+        .await
+        .context("the API server does not answer")?;
     if arguments.install_crds {
         definitions::install(&client).await?;
     } else {
@@ -43,5 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         .with_context(|| format!("cannot listen on {}", arguments.listen_health))?;
     tracing::info!(address = %health.address, "health and metrics are served");
     health.ready();
-    manager::run(client, &registry, stop).await.context("the manager has ended")
+    manager::run(client, &registry, stop)
+        .await
+        .context("the manager has ended")
 }

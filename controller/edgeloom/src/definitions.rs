@@ -24,7 +24,9 @@ pub(crate) async fn install(client: &Client) -> anyhow::Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in crds::definitions() {
         let name = definition.name_any();
-        write(&api, definition).await.with_context(|| format!("failed to install the definition {name}"))?;
+        write(&api, definition)
+            .await
+            .with_context(|| format!("failed to install the definition {name}"))?;
     }
     for definition in crds::definitions() {
         let name = definition.name_any();
@@ -45,7 +47,10 @@ pub(crate) async fn check(client: &Client) -> anyhow::Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for definition in crds::definitions() {
         let name = definition.name_any();
-        let standing = api.get_opt(&name).await.with_context(|| format!("failed to look for the definition {name}"))?;
+        let standing = api
+            .get_opt(&name)
+            .await
+            .with_context(|| format!("failed to look for the definition {name}"))?;
         anyhow::ensure!(
             standing.is_some(),
             "the API server does not know {name}; install the definitions with --install-crds, or with the Helm chart"

@@ -40,13 +40,27 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let asked = || format!("failed to read LLMService {}/{name}", arguments.namespace);
     let Some(service) = services.get_opt(name).await.with_context(asked)? else {
         let all = services.list(&ListParams::default()).await.with_context(asked)?;
-        let known: Vec<_> = all.items.into_iter().filter_map(|known| known.metadata.name).collect();
-        let known = if known.is_empty() { "no LLMService".to_owned() } else { known.join(", ") };
-        anyhow::bail!("there is no LLMService {name} in namespace {}, which has {known}", arguments.namespace);
+        let known: Vec<_> = all
+            .items
+            .into_iter()
+            .filter_map(|known| known.metadata.name)
+            .collect();
+        let known = if known.is_empty() {
+            "no LLMService".to_owned()
+        } else {
+            known.join(", ")
+        };
+        anyhow::bail!(
+            "there is no LLMService {name} in namespace {}, which has {known}",
+            arguments.namespace
+        );
     };
     let placements: Api<Placement> = Api::namespaced(client, &arguments.namespace);
     let selector = ListParams::default().fields(&format!("spec.service={name}"));
-    let placements = placements.list(&selector).await.context("failed to read its Placements")?;
+    let placements = placements
+        .list(&selector)
+        .await
+        .context("failed to read its Placements")?;
     output::print(&text(&Report::of(&service, &placements.items)))?;
     Ok(())
 }
@@ -71,11 +85,23 @@ mod tests {
 
     #[test]
     fn a_service_is_named_as_kubectl_would() {
-        for text in ["llmservice/chat", "llmservices/chat", "LLMService/chat", "llm/chat", "chat"] {
+        for text in [
+            "llmservice/chat",
+            "llmservices/chat",
+            "LLMService/chat",
+            "llm/chat",
+            "chat",
+        ] {
             assert_eq!(service_name(text).unwrap(), "chat");
         }
         for text in ["", "llmservice/", "model/chat"] {
-            assert!(service_name(text).unwrap_err().to_string().contains("llmservice/NAME"), "{text}");
+            assert!(
+                service_name(text)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("llmservice/NAME"),
+                "{text}"
+            );
         }
     }
 }

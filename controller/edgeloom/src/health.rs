@@ -33,7 +33,11 @@ impl Health {
     /// # Errors
     ///
     /// When the address cannot be listened on.
-    pub(crate) async fn serve(listen: SocketAddr, registry: Registry, stop: CancellationToken) -> io::Result<Self> {
+    pub(crate) async fn serve(
+        listen: SocketAddr,
+        registry: Registry,
+        stop: CancellationToken,
+    ) -> io::Result<Self> {
         let ready = Arc::new(AtomicBool::new(false));
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
@@ -41,7 +45,10 @@ impl Health {
             .route("/healthz", get(async || "ok\n"))
             .route("/readyz", get(readiness))
             .route("/metrics", get(metrics))
-            .with_state(Said { registry, ready: ready.clone() });
+            .with_state(Said {
+                registry,
+                ready: ready.clone(),
+            });
         tokio::spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
             if let Err(error) = served.await {

@@ -27,7 +27,9 @@ impl Format {
 /// Sends events to standard error from now on. `default_filter` holds where `RUST_LOG` is not set.
 pub(crate) fn begin(format: Format, default_filter: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
     match format {
         Format::Text => lines.with_ansi(false).init(),
         Format::Json => lines.json().init(),

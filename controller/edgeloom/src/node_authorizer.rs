@@ -46,7 +46,12 @@ impl Authorizer for NodeAuthorizer {
         }
     }
 
-    async fn admit(&self, attributes: &RequestAttributes, new: Option<&Value>, old: Option<&Value>) -> Decision {
+    async fn admit(
+        &self,
+        attributes: &RequestAttributes,
+        new: Option<&Value>,
+        old: Option<&Value>,
+    ) -> Decision {
         match node_of(&attributes.user) {
             Some(node) => may_touch(node, attributes, new, old),
             None => Decision::NoOpinion,
@@ -82,20 +87,33 @@ fn may_ask(node: &str, asked: &RequestAttributes) -> Decision {
         ("coordination.k8s.io", "leases") if asked.namespace == SYSTEM_NAMESPACE && itself => match verb {
             "create" => Decision::Allow,
             "get" | "update" | "patch" => named(asked, node),
-            _ => refused(format!("an agent may hold its own Lease only, {SYSTEM_NAMESPACE}/{node}")),
+            _ => refused(format!(
+                "an agent may hold its own Lease only, {SYSTEM_NAMESPACE}/{node}"
+            )),
         },
-        ("" | "events.k8s.io", "events") if itself && matches!(verb, "create" | "update" | "patch") => Decision::Allow,
-        _ => refused(format!("the agent of {node} may touch only what concerns its node")),
+        ("" | "events.k8s.io", "events") if itself && matches!(verb, "create" | "update" | "patch") => {
+            Decision::Allow
+        }
+        _ => refused(format!(
+            "the agent of {node} may touch only what concerns its node"
+        )),
     }
 }
 
 /// Whether the request may touch this object.
 fn may_touch(node: &str, asked: &RequestAttributes, new: Option<&Value>, old: Option<&Value>) -> Decision {
     let text = |object: Option<&Value>, pointer: &str| {
-        object.and_then(|object| object.pointer(pointer)).and_then(Value::as_str).map(str::to_owned)
+        object
+            .and_then(|object| object.pointer(pointer))
+            .and_then(Value::as_str)
+            .map(str::to_owned)
     };
     let own = |is_own: bool, what: &str| {
-        if is_own { Decision::Allow } else { refused(format!("this {what} does not belong to node {node}")) }
+        if is_own {
+            Decision::Allow
+        } else {
+            refused(format!("this {what} does not belong to node {node}"))
+        }
     };
     let is_node = |value: Option<String>| value.as_deref() == Some(node);
     match (asked.group.as_str(), asked.resource.as_str()) {
@@ -108,9 +126,8 @@ fn may_touch(node: &str, asked: &RequestAttributes, new: Option<&Value>, old: Op
         },
         ("coordination.k8s.io", "leases") => own(is_node(text(old.or(new), "/metadata/name")), "Lease"),
         ("" | "events.k8s.io", "events") => {
-            let reporter = |object| {
-                text(object, "/reportingInstance").or_else(|| text(object, "/source/host"))
-            };
+            let reporter =
+                |object| text(object, "/reportingInstance").or_else(|| text(object, "/source/host"));
             own(is_node(reporter(old.or(new))), "Event")
         }
         _ => Decision::Allow,
@@ -126,7 +143,9 @@ fn may_report(node: &str, new: &Value, old: &Value) -> Decision {
     if without_report(new, node) == without_report(old, node) {
         Decision::Allow
     } else {
-        refused(format!("an agent may change status.reports[{node}] of an EdgeLink only"))
+        refused(format!(
+            "an agent may change status.reports[{node}] of an EdgeLink only"
+        ))
     }
 }
 
@@ -146,16 +165,29 @@ fn named(asked: &RequestAttributes, node: &str) -> Decision {
     if asked.name == node {
         Decision::Allow
     } else {
-        refused(format!("the agent of {node} may touch {} {node} only", asked.full_resource()))
+        refused(format!(
+            "the agent of {node} may touch {} {node} only",
+            asked.full_resource()
+        ))
     }
 }
 
 fn by_selection(asked: &RequestAttributes, selections: &[(&str, &str)]) -> Decision {
-    if selections.iter().any(|(field, value)| asked.selects(field, value)) {
+    if selections
+        .iter()
+        .any(|(field, value)| asked.selects(field, value))
+    {
         return Decision::Allow;
     }
-    let wanted: Vec<_> = selections.iter().map(|(field, value)| format!("fieldSelector={field}={value}")).collect();
-    refused(format!("an agent must select its own {}: {}", asked.resource, wanted.join(" or ")))
+    let wanted: Vec<_> = selections
+        .iter()
+        .map(|(field, value)| format!("fieldSelector={field}={value}"))
+        .collect();
+    refused(format!(
+        "an agent must select its own {}: {}",
+        asked.resource,
+        wanted.join(" or ")
+    ))
 }
 
 fn refused(reason: String) -> Decision {

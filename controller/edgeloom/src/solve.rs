@@ -61,7 +61,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let plan = Plan::propose(&world, &snapshot, &solution);
     let text = match arguments.output {
         Output::Table => tables(&world, &plan),
-        Output::Yaml => placements(&plan).iter().map(|placement| format!("---\n{}", manifest::print(placement))).collect(),
+        Output::Yaml => placements(&plan)
+            .iter()
+            .map(|placement| format!("---\n{}", manifest::print(placement)))
+            .collect(),
         Output::Json => {
             let list = json!({ "apiVersion": "v1", "kind": "List", "items": placements(&plan) });
             format!("{list:#}\n")
@@ -77,18 +80,28 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             }
         }
     }
-    Ok(if all_placed { ExitCode::SUCCESS } else { ExitCode::from(INFEASIBLE) })
+    Ok(if all_placed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(INFEASIBLE)
+    })
 }
 
 fn tables(world: &World, plan: &Plan<Proposed>) -> String {
-    let reports = world.services.iter().map(|service| explain::text(&report(service, plan)));
+    let reports = world
+        .services
+        .iter()
+        .map(|service| explain::text(&report(service, plan)));
     reports.collect::<Vec<_>>().join("\n")
 }
 
 fn report(service: &LLMService, plan: &Plan<Proposed>) -> Report {
     let name = ServiceName::of(service);
     let decided = plan.services.get(&name);
-    let placement = plan.placements_of(&name).next().map(|planned| planned.spec.clone());
+    let placement = plan
+        .placements_of(&name)
+        .next()
+        .map(|planned| planned.spec.clone());
     let (state, why, impossible) = match decided.map(|decided| &decided.verdict) {
         Some(Verdict::Feasible(why)) => ("Feasible", why.clone(), vec![]),
         Some(Verdict::Infeasible(why, tried)) => ("Infeasible", why.clone(), tried.clone()),

@@ -29,7 +29,9 @@ pub(crate) fn choose(memory: &Path, wanted: SocketAddr, protocol: Protocol) -> i
     if wanted.port() != 0 {
         return Ok(wanted);
     }
-    let remembered = fs::read_to_string(memory).ok().and_then(|text| text.trim().parse().ok());
+    let remembered = fs::read_to_string(memory)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     if let Some(port) = remembered
         && let Ok(address) = try_to_take(SocketAddr::new(wanted.ip(), port), protocol)
     {

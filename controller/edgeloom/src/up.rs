@@ -36,12 +36,12 @@ mod summary;
 mod supervise;
 
 pub(crate) use announcement::Announcement;
-pub(crate) use summary::base_url;
 use board::Board;
 use console::Console;
 use fleet::{Fleet, Machine};
 use folder::Folder;
 use manifests::Manifests;
+pub(crate) use summary::base_url;
 use supervise::{Program, Supervisor};
 
 /// Time that the control plane gets to answer after its start. It opens a store and makes certificates; seconds suffice.
@@ -95,7 +95,15 @@ pub(crate) async fn run(arguments: &Arguments, log_format: logging::Format) -> a
     let console = Console::new();
     let board = Board::new(&folder, arguments.kubeconfig.as_deref());
     let supervisor = Supervisor::new(board.clone(), console.clone(), !arguments.no_restart)?;
-    let system = System { folder, fleet, manifests, board, console, log_format, listen: arguments.listen };
+    let system = System {
+        folder,
+        fleet,
+        manifests,
+        board,
+        console,
+        log_format,
+        listen: arguments.listen,
+    };
     let brought_up = tokio::select! {
         brought_up = system.bring_up(&supervisor, &stop) => brought_up,
         () = stop.cancelled() => Ok(()),
@@ -123,7 +131,11 @@ fn read(arguments: &Arguments) -> anyhow::Result<(Fleet, Manifests)> {
     if arguments.agents.is_some() && !also_nodes.is_empty() {
         anyhow::bail!(
             "--agents makes EdgeNodes of its own, but --filename has {} too; leave out --agents to get agents for those",
-            also_nodes.iter().map(kube::ResourceExt::name_any).collect::<Vec<_>>().join(", ")
+            also_nodes
+                .iter()
+                .map(kube::ResourceExt::name_any)
+                .collect::<Vec<_>>()
+                .join(", ")
         );
     }
     nodes.extend(also_nodes);
@@ -150,7 +162,8 @@ struct System {
 impl System {
     /// Starts everything, and returns when all that was applied is ready and the summary is printed.
     async fn bring_up(&self, supervisor: &Supervisor, stop: &CancellationToken) -> anyhow::Result<()> {
-        self.console.say(&format!("data and logs: {}", self.folder.root().display()));
+        self.console
+            .say(&format!("data and logs: {}", self.folder.root().display()));
         let announced = self.start_control_plane(supervisor).await?;
         self.console.say(&format!("API server: {}", announced.url));
         let client = connect::client_of(&announced.kubeconfig).await?;
@@ -162,8 +175,15 @@ impl System {
         let services = self.manifests.services();
         let nodes: Vec<_> = self.fleet.nodes.iter().map(kube::ResourceExt::name_any).collect();
         progress::until_ready(&client, &nodes, &services, &self.console).await?;
-        let state = progress::Observation::take(&client).await.context("failed to read how things stand")?;
-        output::print(&summary::text(&state, &services, &announced.url, &self.board.kubeconfig()))?;
+        let state = progress::Observation::take(&client)
+            .await
+            .context("failed to read how things stand")?;
+        output::print(&summary::text(
+            &state,
+            &services,
+            &announced.url,
+            &self.board.kubeconfig(),
+        ))?;
         self.board.ready();
         Ok(())
     }
@@ -178,7 +198,8 @@ impl System {
                     return Ok(announced);
                 }
                 let program = self.board.program(CONTROL_PLANE);
-                if program.deaths >= CONTROL_PLANE_ATTEMPTS || (program.deaths > 0 && !supervisor.restarts()) {
+                if program.deaths >= CONTROL_PLANE_ATTEMPTS || (program.deaths > 0 && !supervisor.restarts())
+                {
                     let log = self.folder.log(CONTROL_PLANE);
                     anyhow::bail!(
                         "the control plane does not start; the end of its log {} says:\n{}",
@@ -189,9 +210,14 @@ impl System {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
-        let announced = tokio::time::timeout(CONTROL_PLANE_DEADLINE, answered).await.with_context(|| {
-            format!("the control plane did not answer; see {}", self.folder.log(CONTROL_PLANE).display())
-        })??;
+        let announced = tokio::time::timeout(CONTROL_PLANE_DEADLINE, answered)
+            .await
+            .with_context(|| {
+                format!(
+                    "the control plane did not answer; see {}",
+                    self.folder.log(CONTROL_PLANE).display()
+                )
+            })??;
         self.board.announced(&announced);
         Ok(announced)
     }
@@ -245,7 +271,10 @@ impl System {
 }
 
 fn write_links(path: &Path, links: &[crds::EdgeLink]) -> anyhow::Result<()> {
-    let documents: String = links.iter().map(|link| format!("---\n{}", crds::manifest::print(link))).collect();
+    let documents: String = links
+        .iter()
+        .map(|link| format!("---\n{}", crds::manifest::print(link)))
+        .collect();
     let failed = || format!("failed to write {}", path.display());
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(failed)?;

@@ -11,7 +11,16 @@ use super::{Figures, Report, Table};
 
 /// The whole explanation of a service.
 pub(crate) fn text(report: &Report) -> String {
-    let Report { service, state, why, placement, next, observed, objective, impossible } = report;
+    let Report {
+        service,
+        state,
+        why,
+        placement,
+        next,
+        observed,
+        objective,
+        impossible,
+    } = report;
     let mut text = format!("LLMService {service}: {state}\n");
     for sentence in why.lines() {
         let _ = writeln!(text, "  {sentence}");
@@ -39,7 +48,12 @@ fn write_placement(
     let _ = writeln!(
         text,
         "\nModel {} {} ({}), {} layers; {} sessions of {} tokens are reserved.",
-        model.name, model.variant, model.quantisation, model.layers, placement.sessions, placement.context_tokens
+        model.name,
+        model.variant,
+        model.quantisation,
+        model.layers,
+        placement.sessions,
+        placement.context_tokens
     );
     for pipeline in &placement.pipelines {
         let _ = writeln!(
@@ -72,8 +86,8 @@ fn write_placement(
 
 fn write_stages(text: &mut String, pipeline: &Pipeline) {
     let mut table = Table::new([
-        "NODE", "DEVICE", "LAYERS", "WEIGHTS", "KV CACHE", "BUFFERS", "MEMORY", "PROMPT", "TOKEN", "HOP TO", "PROMPT",
-        "TOKEN",
+        "NODE", "DEVICE", "LAYERS", "WEIGHTS", "KV CACHE", "BUFFERS", "MEMORY", "PROMPT", "TOKEN", "HOP TO",
+        "PROMPT", "TOKEN",
     ]);
     for (ordinal, stage) in pipeline.stages.iter().enumerate() {
         let behind = pipeline.stages.get(ordinal + 1);
@@ -82,7 +96,13 @@ fn write_stages(text: &mut String, pipeline: &Pipeline) {
             None if pipeline.stages.len() > 1 => format!("{} (token)", pipeline.stages[0].node),
             None => "-".to_owned(),
         };
-        let hop = |microseconds| if hop_to == "-" { "-".to_owned() } else { milliseconds(microseconds) };
+        let hop = |microseconds| {
+            if hop_to == "-" {
+                "-".to_owned()
+            } else {
+                milliseconds(microseconds)
+            }
+        };
         table.row([
             stage.node.clone(),
             stage.device.clone(),
@@ -127,8 +147,14 @@ fn write_figures(
         ]);
     }
     if objective != (None, None) {
-        let limit = |milliseconds: Option<i32>| milliseconds.map_or("-".to_owned(), |limit| format!("{limit} ms"));
-        table.row(["objective".to_owned(), limit(objective.0), limit(objective.1), String::new()]);
+        let limit =
+            |milliseconds: Option<i32>| milliseconds.map_or("-".to_owned(), |limit| format!("{limit} ms"));
+        table.row([
+            "objective".to_owned(),
+            limit(objective.0),
+            limit(objective.1),
+            String::new(),
+        ]);
     }
     text.push('\n');
     text.push_str(&table.print());
@@ -138,11 +164,18 @@ fn write_alternatives(text: &mut String, alternatives: &[Alternative]) {
     let mut table = Table::new(["MODE", "PIPELINE", "FIRST TOKEN", "TOKEN", "WHY NOT"]);
     for alternative in alternatives {
         let figure = |of: fn(&Prediction) -> i64| {
-            alternative.predicted.as_ref().map_or("-".to_owned(), |predicted| milliseconds(of(predicted)))
+            alternative
+                .predicted
+                .as_ref()
+                .map_or("-".to_owned(), |predicted| milliseconds(of(predicted)))
         };
         table.row([
             format!("{:?}", alternative.mode),
-            if alternative.pipeline.is_empty() { "-".to_owned() } else { alternative.pipeline.clone() },
+            if alternative.pipeline.is_empty() {
+                "-".to_owned()
+            } else {
+                alternative.pipeline.clone()
+            },
             figure(|predicted| predicted.time_to_first_token_microseconds),
             figure(|predicted| predicted.time_per_output_token_microseconds),
             alternative.why_not.clone(),
@@ -165,7 +198,10 @@ fn mode_in_words(mode: InferenceMode) -> &'static str {
 
 /// Microseconds as milliseconds, such as `12.3 ms`.
 pub(crate) fn milliseconds(microseconds: i64) -> String {
-    format!("{} ms", fixed(microseconds, 1_000, if microseconds < 100_000 { 1 } else { 0 }))
+    format!(
+        "{} ms",
+        fixed(microseconds, 1_000, if microseconds < 100_000 { 1 } else { 0 })
+    )
 }
 
 /// Bytes as mebibytes, such as `94.1 MiB`.
@@ -190,7 +226,12 @@ mod tests {
             device: "cpu".to_owned(),
             first_layer: layers.0,
             end_layer: layers.1,
-            memory: StageMemory { weights_bytes: 56 << 20, key_value_bytes: 22 << 20, compute_bytes: 2 << 20, total_bytes: 80 << 20 },
+            memory: StageMemory {
+                weights_bytes: 56 << 20,
+                key_value_bytes: 22 << 20,
+                compute_bytes: 2 << 20,
+                total_bytes: 80 << 20,
+            },
             cost: StageCost {
                 prefill_microseconds: 250_000,
                 decode_microseconds: 9_500,
@@ -290,7 +331,8 @@ Alternatives:
             why: "laptop: 60 MiB short\nrobot: not reachable".to_owned(),
             ..Report::default()
         };
-        let expected = "LLMService default/chat: Infeasible\n  laptop: 60 MiB short\n  robot: not reachable\n";
+        let expected =
+            "LLMService default/chat: Infeasible\n  laptop: 60 MiB short\n  robot: not reachable\n";
         assert_eq!(text(&report), expected);
     }
 }

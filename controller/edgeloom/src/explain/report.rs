@@ -41,9 +41,16 @@ pub(crate) struct Figures {
 
 impl From<&ServiceFigures> for Figures {
     fn from(figures: &ServiceFigures) -> Self {
-        let ServiceFigures { time_to_first_token_microseconds, time_per_output_token_microseconds, requests } =
-            *figures;
-        Self { time_to_first_token_microseconds, time_per_output_token_microseconds, requests }
+        let ServiceFigures {
+            time_to_first_token_microseconds,
+            time_per_output_token_microseconds,
+            requests,
+        } = *figures;
+        Self {
+            time_to_first_token_microseconds,
+            time_per_output_token_microseconds,
+            requests,
+        }
     }
 }
 
@@ -55,16 +62,24 @@ impl Report {
         let (state, said) = state_of(service);
         let summary = shown.map(|placement| placement.spec.explanation.summary.clone());
         let why = match (summary, said) {
-            (Some(summary), Some(said)) if !summary.is_empty() && said != summary => format!("{summary}\n{said}"),
+            (Some(summary), Some(said)) if !summary.is_empty() && said != summary => {
+                format!("{summary}\n{said}")
+            }
             (Some(summary), _) if !summary.is_empty() => summary,
             (_, said) => said.or(status.why).unwrap_or_default(),
         };
         Self {
-            service: format!("{}/{}", service.namespace().unwrap_or_default(), service.name_any()),
+            service: format!(
+                "{}/{}",
+                service.namespace().unwrap_or_default(),
+                service.name_any()
+            ),
             state,
             why,
             placement: shown.map(|placement| placement.spec.clone()),
-            next: status.next_placement.filter(|next| shown.is_some_and(|placement| placement.name_any() != *next)),
+            next: status
+                .next_placement
+                .filter(|next| shown.is_some_and(|placement| placement.name_any() != *next)),
             observed: status.observed.as_ref().map(Figures::from),
             objective: (
                 service.spec.slo.time_to_first_token_milliseconds,
@@ -84,24 +99,44 @@ fn shown_placement<'a>(service: &LLMService, placements: &'a [Placement]) -> Opt
     named(status.and_then(|status| status.active_placement.as_ref()))
         .or_else(|| named(status.and_then(|status| status.next_placement.as_ref())))
         .or_else(|| {
-            let phase = |placement: &&Placement| placement.status.as_ref().map(|status| status.phase).unwrap_or_default();
-            placements.iter().filter(|placement| phase(placement) < PlacementPhase::Draining).max_by_key(phase)
+            let phase = |placement: &&Placement| {
+                placement
+                    .status
+                    .as_ref()
+                    .map(|status| status.phase)
+                    .unwrap_or_default()
+            };
+            placements
+                .iter()
+                .filter(|placement| phase(placement) < PlacementPhase::Draining)
+                .max_by_key(phase)
         })
 }
 
 /// The state in words, and the message of the condition that says so, when all is not well.
 fn state_of(service: &LLMService) -> (String, Option<String>) {
-    let conditions = service.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let conditions = service
+        .status
+        .as_ref()
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
     let message = |kind: ConditionType| {
-        let condition = conditions.iter().find(|condition| condition.type_ == kind.as_str());
-        condition.map(|condition| condition.message.clone()).filter(|message| !message.is_empty())
+        let condition = conditions
+            .iter()
+            .find(|condition| condition.type_ == kind.as_str());
+        condition
+            .map(|condition| condition.message.clone())
+            .filter(|message| !message.is_empty())
     };
     let missed = condition::state(conditions, ConditionType::SLOMet) == Some(false);
     match (
         condition::state(conditions, ConditionType::Feasible),
         condition::state(conditions, ConditionType::Ready),
     ) {
-        (_, Some(true)) if missed => ("Ready, objective missed".to_owned(), message(ConditionType::SLOMet)),
+        (_, Some(true)) if missed => (
+            "Ready, objective missed".to_owned(),
+            message(ConditionType::SLOMet),
+        ),
         (_, Some(true)) => ("Ready".to_owned(), None),
         (Some(false), _) => ("Infeasible".to_owned(), message(ConditionType::Feasible)),
         (_, Some(false)) => ("Not ready".to_owned(), message(ConditionType::Ready)),

@@ -9,7 +9,9 @@ pub(crate) struct Table {
 impl Table {
     /// A table with these column headers.
     pub(crate) fn new<const COLUMNS: usize>(headers: [&str; COLUMNS]) -> Self {
-        Self { rows: vec![headers.map(str::to_owned).to_vec()] }
+        Self {
+            rows: vec![headers.map(str::to_owned).to_vec()],
+        }
     }
 
     /// Adds a row.
@@ -21,12 +23,20 @@ impl Table {
     pub(crate) fn print(&self) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
-            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
         };
         let widths: Vec<_> = (0..columns).map(width).collect();
         let mut text = String::new();
         for row in &self.rows {
-            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            let cells = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:<width$}"));
             let line = cells.collect::<Vec<_>>().join("  ");
             text.push_str(&format!("  {}\n", line.trim_end()));
         }
@@ -43,6 +53,9 @@ mod tests {
         let mut table = Table::new(["NODE", "LAYERS"]);
         table.row(["base-station".to_owned(), "[0,12)".to_owned()]);
         table.row(["µ".to_owned(), "[12,30)".to_owned()]);
-        assert_eq!(table.print(), "  NODE          LAYERS\n  base-station  [0,12)\n  µ             [12,30)\n");
+        assert_eq!(
+            table.print(),
+            "  NODE          LAYERS\n  base-station  [0,12)\n  µ             [12,30)\n"
+        );
     }
 }

@@ -40,18 +40,32 @@ where
 ///
 /// When the server does not know the kind, or refuses the object.
 pub(crate) async fn manifest(client: &Client, manifest: &Manifest) -> anyhow::Result<()> {
-    let what = || format!("{}: {} {} is refused", manifest.path.display(), manifest.kind(), manifest.name());
+    let what = || {
+        format!(
+            "{}: {} {} is refused",
+            manifest.path.display(),
+            manifest.kind(),
+            manifest.name()
+        )
+    };
     let object: DynamicObject = serde_json::from_value(manifest.object.clone()).with_context(what)?;
-    let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap_or(&TypeMeta::default())).with_context(what)?;
-    let (resource, capabilities) =
-        discovery::pinned_kind(client, &kind).await.context("the API server does not know its kind").with_context(what)?;
+    let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap_or(&TypeMeta::default()))
+        .with_context(what)?;
+    let (resource, capabilities) = discovery::pinned_kind(client, &kind)
+        .await
+        .context("the API server does not know its kind")
+        .with_context(what)?;
     let api: Api<DynamicObject> = match capabilities.scope {
         Scope::Cluster => Api::all_with(client.clone(), &resource),
-        Scope::Namespaced => {
-            Api::namespaced_with(client.clone(), manifest.namespace().unwrap_or("default"), &resource)
-        }
+        Scope::Namespaced => Api::namespaced_with(
+            client.clone(),
+            manifest.namespace().unwrap_or("default"),
+            &resource,
+        ),
     };
-    write(&api, manifest.name(), &object, &manifest.object).await.with_context(what)
+    write(&api, manifest.name(), &object, &manifest.object)
+        .await
+        .with_context(what)
 }
 
 async fn write<K>(api: &Api<K>, name: &str, object: &K, value: &Value) -> Result<(), kube::Error>
@@ -64,5 +78,7 @@ where
             created => return created.map(drop),
         }
     }
-    api.patch(name, &PatchParams::default(), &Patch::Merge(value)).await.map(drop)
+    api.patch(name, &PatchParams::default(), &Patch::Merge(value))
+        .await
+        .map(drop)
 }

@@ -120,8 +120,14 @@ impl Board {
             Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
             None => folder.kubeconfig(),
         };
-        let inner = Inner { folder: folder.clone(), kubeconfig, state: Mutex::default() };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            folder: folder.clone(),
+            kubeconfig,
+            state: Mutex::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Where the administrator's kubeconfig is, or will be.
@@ -175,8 +181,10 @@ impl Board {
     fn found(&self, nodes: &[EdgeNode]) {
         let address = |node: &EdgeNode| {
             let agent = node.status.as_ref()?.agent.as_ref()?;
-            let addresses =
-                Addresses { router_url: agent.router_url.clone(), peer_address: agent.peer_address.clone() };
+            let addresses = Addresses {
+                router_url: agent.router_url.clone(),
+                peer_address: agent.peer_address.clone(),
+            };
             Some((node.name_any(), addresses))
         };
         let addresses: BTreeMap<_, _> = nodes.iter().filter_map(address).collect();
@@ -199,7 +207,11 @@ impl Board {
         let folder = &self.inner.folder;
         let process = |name: &str| {
             let Program { pid, deaths } = state.programs.get(name).cloned().unwrap_or_default();
-            Process { pid, deaths, log: folder.log(name) }
+            Process {
+                pid,
+                deaths,
+                log: folder.log(name),
+            }
         };
         let node = |program: &'a String| {
             let name = program.strip_prefix(AGENT)?;
@@ -249,7 +261,10 @@ mod tests {
             peer_address: "127.0.0.1:2".to_owned(),
             ..Default::default()
         };
-        node.status = Some(crds::EdgeNodeStatus { agent: Some(agent), ..Default::default() });
+        node.status = Some(crds::EdgeNodeStatus {
+            agent: Some(agent),
+            ..Default::default()
+        });
         board.found(&[node]);
 
         let read: Value = serde_json::from_slice(&std::fs::read(folder.state()).unwrap()).unwrap();

@@ -66,7 +66,12 @@ impl Console {
         for step in steps {
             let known = shown.entry(step.subject.clone()).or_default();
             match &self.bars {
-                Some(bars) => move_bar(known.bar.get_or_insert_with(|| bars.add(ProgressBar::new_spinner())), step),
+                Some(bars) => move_bar(
+                    known
+                        .bar
+                        .get_or_insert_with(|| bars.add(ProgressBar::new_spinner())),
+                    step,
+                ),
                 None if known.text != step.text => self.say(&format!("{}: {}", step.subject, step.text)),
                 None => {}
             }

@@ -88,7 +88,9 @@ impl Machine {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut system = sysinfo::System::new()?;
         system.refresh_memory();
-        let memory = system.cgroup_limits().map_or(system.total_memory(), |limits| limits.total_memory);
+        let memory = system
+            .cgroup_limits()
+            .map_or(system.total_memory(), |limits| limits.total_memory);
         Ok(Self {
             cores_milli: i64::try_from(cores).unwrap_or(1) * 1000,
             memory_bytes: i64::try_from(memory).unwrap_or(i64::MAX),
@@ -112,7 +114,8 @@ impl Fleet {
     ///
     /// When a link names another node.
     pub fn equal_shares(count: u16, links: Vec<EdgeLink>, machine: Machine) -> Result<Self, Error> {
-        let nodes = (1..=count).map(|ordinal| EdgeNode::new(&format!("node-{ordinal}"), EdgeNodeSpec::default()));
+        let nodes =
+            (1..=count).map(|ordinal| EdgeNode::new(&format!("node-{ordinal}"), EdgeNodeSpec::default()));
         Self::declared(nodes.collect(), links, machine)
     }
 
@@ -151,7 +154,10 @@ fn check_names(nodes: &[EdgeNode], links: &[EdgeLink]) -> Result<(), Error> {
     for link in links {
         for node in [&link.spec.from, &link.spec.to] {
             if !names.contains(node) {
-                return Err(Error::UnknownNode { link: link.name_any(), node: node.clone() });
+                return Err(Error::UnknownNode {
+                    link: link.name_any(),
+                    node: node.clone(),
+                });
             }
         }
     }
@@ -175,13 +181,20 @@ fn share_cores(nodes: &mut [EdgeNode], machine: Machine) -> Result<(), Error> {
     let declared = |node: &EdgeNode| node.spec.limits.cores.as_ref().map(Quantity::milli);
     let asked_milli: i64 = nodes.iter().filter_map(declared).fold(0, i64::saturating_add);
     if asked_milli > usable_milli {
-        return Err(Error::Cores { asked_milli, machine_milli: machine.cores_milli, usable_milli });
+        return Err(Error::Cores {
+            asked_milli,
+            machine_milli: machine.cores_milli,
+            usable_milli,
+        });
     }
     let sharing = nodes.iter().filter(|node| declared(node).is_none()).count();
     for node in nodes.iter_mut().filter(|node| declared(node).is_none()) {
         let share = (usable_milli - asked_milli) / i64::try_from(sharing).unwrap_or(i64::MAX);
         if share == 0 {
-            return Err(Error::NothingLeft { node: node.name_any(), limit: "cores" });
+            return Err(Error::NothingLeft {
+                node: node.name_any(),
+                limit: "cores",
+            });
         }
         node.spec.limits.cores = Some(format!("{share}m").parse().expect("thousandths are a quantity"));
     }
@@ -192,13 +205,20 @@ fn share_memory(nodes: &mut [EdgeNode], machine: Machine) -> Result<(), Error> {
     let declared = |node: &EdgeNode| node.spec.limits.memory.as_ref().map(Quantity::value);
     let asked: i64 = nodes.iter().filter_map(declared).fold(0, i64::saturating_add);
     if asked > machine.memory_bytes {
-        return Err(Error::Memory { asked_mebibytes: asked >> 20, machine_mebibytes: machine.memory_bytes >> 20 });
+        return Err(Error::Memory {
+            asked_mebibytes: asked >> 20,
+            machine_mebibytes: machine.memory_bytes >> 20,
+        });
     }
     let sharing = nodes.iter().filter(|node| declared(node).is_none()).count();
     for node in nodes.iter_mut().filter(|node| declared(node).is_none()) {
-        let left = (machine.usable_memory_bytes() - asked).max(0) / i64::try_from(sharing).unwrap_or(i64::MAX);
+        let left =
+            (machine.usable_memory_bytes() - asked).max(0) / i64::try_from(sharing).unwrap_or(i64::MAX);
         if left == 0 {
-            return Err(Error::NothingLeft { node: node.name_any(), limit: "memory" });
+            return Err(Error::NothingLeft {
+                node: node.name_any(),
+                limit: "memory",
+            });
         }
         node.spec.limits.memory = Some(Quantity::bytes(left));
     }
@@ -215,7 +235,10 @@ fn cores(milli: i64) -> String {
 mod tests {
     use super::*;
 
-    const MACHINE: Machine = Machine { cores_milli: 2000, memory_bytes: 8 << 30 };
+    const MACHINE: Machine = Machine {
+        cores_milli: 2000,
+        memory_bytes: 8 << 30,
+    };
 
     fn node(name: &str, cores: Option<&str>, memory: Option<&str>) -> EdgeNode {
         let mut node = EdgeNode::new(name, EdgeNodeSpec::default());
@@ -227,7 +250,11 @@ mod tests {
     fn limits(fleet: &Fleet) -> Vec<(String, i64, i64)> {
         let limits = |node: &EdgeNode| {
             let limits = &node.spec.limits;
-            (node.name_any(), limits.cores.as_ref().unwrap().milli(), limits.memory.as_ref().unwrap().value() >> 20)
+            (
+                node.name_any(),
+                limits.cores.as_ref().unwrap().milli(),
+                limits.memory.as_ref().unwrap().value() >> 20,
+            )
         };
         fleet.nodes.iter().map(limits).collect()
     }
@@ -241,38 +268,67 @@ mod tests {
     #[test]
     fn equal_shares_leave_a_quarter_of_the_machine() {
         let fleet = Fleet::equal_shares(3, vec![], MACHINE).unwrap();
-        let expected: Vec<_> = ["node-1", "node-2", "node-3"].map(|name| (name.to_owned(), 500, 2048)).to_vec();
+        let expected: Vec<_> = ["node-1", "node-2", "node-3"]
+            .map(|name| (name.to_owned(), 500, 2048))
+            .to_vec();
         assert_eq!(limits(&fleet), expected);
     }
 
     #[test]
     fn nodes_without_limits_share_what_the_declared_ones_leave() {
-        let nodes = vec![node("b", None, None), node("a", Some("1"), Some("2Gi")), node("c", None, Some("1Gi"))];
+        let nodes = vec![
+            node("b", None, None),
+            node("a", Some("1"), Some("2Gi")),
+            node("c", None, Some("1Gi")),
+        ];
         let fleet = Fleet::declared(nodes, vec![], MACHINE).unwrap();
         let expected = [("a", 1000, 2048), ("b", 250, 3072), ("c", 250, 1024)];
-        assert_eq!(limits(&fleet), expected.map(|(name, cores, memory)| (name.to_owned(), cores, memory)));
+        assert_eq!(
+            limits(&fleet),
+            expected.map(|(name, cores, memory)| (name.to_owned(), cores, memory))
+        );
     }
 
     #[test]
     fn shares_of_just_the_cores_less_a_quarter_are_taken_and_more_is_refused() {
-        Fleet::declared(vec![node("a", Some("1"), None), node("b", Some("500m"), None)], vec![], MACHINE).unwrap();
+        Fleet::declared(
+            vec![node("a", Some("1"), None), node("b", Some("500m"), None)],
+            vec![],
+            MACHINE,
+        )
+        .unwrap();
         let nodes = vec![node("a", Some("1"), None), node("b", Some("501m"), None)];
         let refused = Fleet::declared(nodes, vec![], MACHINE).unwrap_err().to_string();
-        assert!(refused.contains("1.501 cores") && refused.contains("declare 1.5 cores or less"), "{refused}");
+        assert!(
+            refused.contains("1.501 cores") && refused.contains("declare 1.5 cores or less"),
+            "{refused}"
+        );
     }
 
     #[test]
     fn a_node_for_which_nothing_is_left_is_named() {
         let nodes = vec![node("a", Some("1500m"), None), node("b", None, None)];
         let refused = Fleet::declared(nodes, vec![], MACHINE).unwrap_err();
-        assert_eq!(refused, Error::NothingLeft { node: "b".to_owned(), limit: "cores" });
+        assert_eq!(
+            refused,
+            Error::NothingLeft {
+                node: "b".to_owned(),
+                limit: "cores"
+            }
+        );
     }
 
     #[test]
     fn more_memory_than_the_machine_has_is_refused() {
         let nodes = vec![node("a", None, Some("5Gi")), node("b", None, Some("4Gi"))];
         let refused = Fleet::declared(nodes, vec![], MACHINE).unwrap_err();
-        assert_eq!(refused, Error::Memory { asked_mebibytes: 9216, machine_mebibytes: 8192 });
+        assert_eq!(
+            refused,
+            Error::Memory {
+                asked_mebibytes: 9216,
+                machine_mebibytes: 8192
+            }
+        );
     }
 
     #[test]
@@ -281,16 +337,32 @@ mod tests {
             let refused = Fleet::declared(vec![node(name, None, None)], vec![], MACHINE).unwrap_err();
             assert_eq!(refused, Error::InvalidName(name.to_owned()));
         }
-        let twice = Fleet::declared(vec![node("a", None, None), node("a", None, None)], vec![], MACHINE);
+        let twice = Fleet::declared(
+            vec![node("a", None, None), node("a", None, None)],
+            vec![],
+            MACHINE,
+        );
         assert_eq!(twice.unwrap_err(), Error::DuplicateNode("a".to_owned()));
     }
 
     #[test]
     fn a_link_belongs_to_both_its_ends_and_to_no_stranger() {
-        let nodes = || vec![node("a", None, None), node("b", None, None), node("c", None, None)];
+        let nodes = || {
+            vec![
+                node("a", None, None),
+                node("b", None, None),
+                node("c", None, None),
+            ]
+        };
         let fleet = Fleet::declared(nodes(), vec![link("a", "b")], MACHINE).unwrap();
         assert_eq!(["a", "b", "c"].map(|name| fleet.links_of(name).len()), [1, 1, 0]);
         let refused = Fleet::declared(nodes(), vec![link("a", "d")], MACHINE).unwrap_err();
-        assert_eq!(refused, Error::UnknownNode { link: "a-d".to_owned(), node: "d".to_owned() });
+        assert_eq!(
+            refused,
+            Error::UnknownNode {
+                link: "a-d".to_owned(),
+                node: "d".to_owned()
+            }
+        );
     }
 }

@@ -34,7 +34,11 @@ impl Folder {
         let failed = || format!("cannot use the data folder {}", path.display());
         fs::create_dir_all(path.join("logs")).with_context(failed)?;
         let root = fs::canonicalize(path).with_context(failed)?;
-        let lock = File::options().create(true).append(true).open(root.join("up.lock")).with_context(failed)?;
+        let lock = File::options()
+            .create(true)
+            .append(true)
+            .open(root.join("up.lock"))
+            .with_context(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => anyhow::bail!(
@@ -126,7 +130,10 @@ mod tests {
         let path = parent.path().join("data");
         let held = Folder::take(&path).unwrap();
         let refused = Folder::take(&path).unwrap_err().to_string();
-        assert!(refused.contains("another `edgeloom up`") && refused.contains("--data"), "{refused}");
+        assert!(
+            refused.contains("another `edgeloom up`") && refused.contains("--data"),
+            "{refused}"
+        );
         drop(held);
         Folder::take(&path).unwrap();
     }

@@ -106,21 +106,37 @@ impl Manifests {
     }
 
     fn read_file(&mut self, path: &Path) -> Result<(), Error> {
-        let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let text = fs::read_to_string(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let documents = manifest::read(&text).map_err(|source| Error::Wrong {
             path: path.to_owned(),
             what: "is not YAML".to_owned(),
             source,
         })?;
         for (ordinal, object) in documents.into_iter().enumerate() {
-            for (field, pointer) in
-                [("apiVersion", "/apiVersion"), ("kind", "/kind"), ("metadata.name", "/metadata/name")]
-            {
-                if object.pointer(pointer).and_then(Value::as_str).is_none_or(str::is_empty) {
-                    return Err(Error::Missing { path: path.to_owned(), document: ordinal + 1, field });
+            for (field, pointer) in [
+                ("apiVersion", "/apiVersion"),
+                ("kind", "/kind"),
+                ("metadata.name", "/metadata/name"),
+            ] {
+                if object
+                    .pointer(pointer)
+                    .and_then(Value::as_str)
+                    .is_none_or(str::is_empty)
+                {
+                    return Err(Error::Missing {
+                        path: path.to_owned(),
+                        document: ordinal + 1,
+                        field,
+                    });
                 }
             }
-            self.0.push(Manifest { path: path.to_owned(), object });
+            self.0.push(Manifest {
+                path: path.to_owned(),
+                object,
+            });
         }
         Ok(())
     }
@@ -137,23 +153,40 @@ impl Manifests {
     ///
     /// When one is not what its kind says.
     pub(crate) fn fleet(&self) -> Result<(Vec<EdgeNode>, Vec<EdgeLink>), Error> {
-        let of_kind = |kind| self.0.iter().filter(move |manifest| manifest.is_ours() && manifest.kind() == kind);
-        let nodes = of_kind("EdgeNode").map(Manifest::parse).collect::<Result<_, _>>()?;
-        let links = of_kind("EdgeLink").map(Manifest::parse).collect::<Result<_, _>>()?;
+        let of_kind = |kind| {
+            self.0
+                .iter()
+                .filter(move |manifest| manifest.is_ours() && manifest.kind() == kind)
+        };
+        let nodes = of_kind("EdgeNode")
+            .map(Manifest::parse)
+            .collect::<Result<_, _>>()?;
+        let links = of_kind("EdgeLink")
+            .map(Manifest::parse)
+            .collect::<Result<_, _>>()?;
         Ok((nodes, links))
     }
 
     /// Everything but EdgeNodes and EdgeLinks.
     pub(crate) fn beside_fleet(&self) -> impl Iterator<Item = &Manifest> {
-        let is_fleet = |manifest: &Manifest| manifest.is_ours() && ["EdgeNode", "EdgeLink"].contains(&manifest.kind());
+        let is_fleet =
+            |manifest: &Manifest| manifest.is_ours() && ["EdgeNode", "EdgeLink"].contains(&manifest.kind());
         self.0.iter().filter(move |manifest| !is_fleet(manifest))
     }
 
     /// Namespace and name of the LLMServices.
     pub(crate) fn services(&self) -> Vec<(String, String)> {
-        let services = self.0.iter().filter(|manifest| manifest.is_ours() && manifest.kind() == "LLMService");
+        let services = self
+            .0
+            .iter()
+            .filter(|manifest| manifest.is_ours() && manifest.kind() == "LLMService");
         services
-            .map(|service| (service.namespace().unwrap_or("default").to_owned(), service.name().to_owned()))
+            .map(|service| {
+                (
+                    service.namespace().unwrap_or("default").to_owned(),
+                    service.name().to_owned(),
+                )
+            })
             .collect()
     }
 }
@@ -170,7 +203,10 @@ fn order(manifest: &Manifest) -> u8 {
 }
 
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
-    let failed = |source| Error::Read { path: path.to_owned(), source };
+    let failed = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
     if !fs::metadata(path).map_err(failed)?.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -193,7 +229,8 @@ fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
 mod tests {
     use super::*;
 
-    const NODE: &str = "apiVersion: edgeloom.dev/v1alpha1\nkind: EdgeNode\nmetadata: {name: robot}\nspec: {}\n";
+    const NODE: &str =
+        "apiVersion: edgeloom.dev/v1alpha1\nkind: EdgeNode\nmetadata: {name: robot}\nspec: {}\n";
     const SERVICE: &str = "apiVersion: edgeloom.dev/v1alpha1\nkind: LLMService\nmetadata: {name: chat}\n\
                            spec: {models: [{name: m}]}\n---\n\
                            apiVersion: v1\nkind: Secret\nmetadata: {name: key, namespace: default}\n";
@@ -208,7 +245,12 @@ mod tests {
 
     #[test]
     fn a_folder_is_sorted_into_what_is_played_and_what_is_applied() {
-        let manifests = read(&[("b.yaml", SERVICE), ("a.yml", NODE), ("README.md", "# no manifest")]).unwrap();
+        let manifests = read(&[
+            ("b.yaml", SERVICE),
+            ("a.yml", NODE),
+            ("README.md", "# no manifest"),
+        ])
+        .unwrap();
         assert_eq!(manifests.fleet().unwrap().0.len(), 1);
         let kinds: Vec<_> = manifests.beside_fleet().map(Manifest::kind).collect();
         assert_eq!(kinds, ["Secret", "LLMService"]);
@@ -225,7 +267,10 @@ mod tests {
             error.to_string()
         };
         assert!(wrong(&[("README.md", "")]).contains("has no .yaml"));
-        assert!(wrong(&[("a.yaml", "kind: Secret\napiVersion: v1\n")]).contains("document 1 has no metadata.name"));
+        assert!(
+            wrong(&[("a.yaml", "kind: Secret\napiVersion: v1\n")])
+                .contains("document 1 has no metadata.name")
+        );
         assert!(wrong(&[("a.yaml", "a: b: c\n")]).contains("a.yaml: is not YAML"));
         let bad_node = NODE.replace("spec: {}", "spec: {tier: Moon}");
         assert!(wrong(&[("a.yaml", &bad_node)]).contains("EdgeNode robot"));

@@ -96,14 +96,22 @@ fn steps(seen: &Observation, nodes: &[String], services: &[(String, String)]) ->
 
 fn node_step(seen: &Observation, name: &str) -> Step {
     let node = seen.nodes.iter().find(|node| node.name_any() == name);
-    let conditions = node.and_then(|node| node.status.as_ref()).map(|status| status.conditions.as_slice());
+    let conditions = node
+        .and_then(|node| node.status.as_ref())
+        .map(|status| status.conditions.as_slice());
     ready_step(format!("node {name}"), conditions.unwrap_or_default(), "starting")
 }
 
 fn service_step(seen: &Observation, name: &(String, String)) -> Step {
     let status = seen.service(name).and_then(|service| service.status.as_ref());
-    let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let mut step = ready_step(format!("service {}/{}", name.0, name.1), conditions, "waits for a decision");
+    let conditions = status
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
+    let mut step = ready_step(
+        format!("service {}/{}", name.0, name.1),
+        conditions,
+        "waits for a decision",
+    );
     if let (true, Some(pipeline)) = (step.done, status.and_then(|status| status.pipeline.as_ref())) {
         step.text = format!("ready: {pipeline}");
     }
@@ -112,23 +120,40 @@ fn service_step(seen: &Observation, name: &(String, String)) -> Step {
 
 fn ready_step(subject: String, conditions: &[Condition], before: &str) -> Step {
     let done = condition::state(conditions, ConditionType::Ready) == Some(true);
-    let ready = conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let ready = conditions
+        .iter()
+        .find(|condition| condition.type_ == ConditionType::Ready.as_str());
     let text = match ready {
         _ if done => "ready".to_owned(),
         Some(ready) if ready.message.is_empty() => ready.reason.clone(),
         Some(ready) => format!("{}: {}", ready.reason, ready.message),
         None => before.to_owned(),
     };
-    Step { subject, text, bytes: None, done }
+    Step {
+        subject,
+        text,
+        bytes: None,
+        done,
+    }
 }
 
 fn stage_step(seen: &Observation, stage: &Stage) -> Step {
     let spec = &stage.spec;
-    let subject = format!("stage {}[{},{})", spec.node_name, spec.first_layer, spec.end_layer);
+    let subject = format!(
+        "stage {}[{},{})",
+        spec.node_name, spec.first_layer, spec.end_layer
+    );
     let status = stage.status.clone().unwrap_or_default();
-    let StageStatus { phase, fetched_bytes, conditions, .. } = status;
+    let StageStatus {
+        phase,
+        fetched_bytes,
+        conditions,
+        ..
+    } = status;
     let bytes = match (phase, fetched_bytes, sizes(seen).get(spec.model.digest.as_str())) {
-        (StagePhase::Fetching, Some(fetched), Some(all)) => Some((fetched.unsigned_abs(), all.unsigned_abs())),
+        (StagePhase::Fetching, Some(fetched), Some(all)) => {
+            Some((fetched.unsigned_abs(), all.unsigned_abs()))
+        }
         _ => None,
     };
     let text = match phase {
@@ -139,12 +164,23 @@ fn stage_step(seen: &Observation, stage: &Stage) -> Step {
         StagePhase::Ready => "in memory".to_owned(),
     };
     // What keeps a stage from being ready also keeps its service, which is what is waited for.
-    Step { subject, text, bytes, done: true }
+    Step {
+        subject,
+        text,
+        bytes,
+        done: true,
+    }
 }
 
 fn sizes(seen: &Observation) -> BTreeMap<&str, i64> {
-    let variants = seen.models.iter().filter_map(|model| model.status.as_ref()).flat_map(|status| &status.variants);
-    variants.map(|variant| (variant.digest.as_str(), variant.size_bytes)).collect()
+    let variants = seen
+        .models
+        .iter()
+        .filter_map(|model| model.status.as_ref())
+        .flat_map(|status| &status.variants);
+    variants
+        .map(|variant| (variant.digest.as_str(), variant.size_bytes))
+        .collect()
 }
 
 #[cfg(test)]
@@ -156,8 +192,20 @@ mod tests {
 
     fn ready(state: bool, message: &str) -> Vec<Condition> {
         let mut conditions = vec![];
-        let reason = if state { Reason::AsDesired } else { Reason::Starting };
-        condition::set(&mut conditions, ConditionType::Ready, Some(state), reason, message, None, Timestamp::UNIX_EPOCH);
+        let reason = if state {
+            Reason::AsDesired
+        } else {
+            Reason::Starting
+        };
+        condition::set(
+            &mut conditions,
+            ConditionType::Ready,
+            Some(state),
+            reason,
+            message,
+            None,
+            Timestamp::UNIX_EPOCH,
+        );
         conditions
     }
 
@@ -166,19 +214,37 @@ mod tests {
         let said = |status: Option<EdgeNodeStatus>| {
             let mut node = EdgeNode::new("robot", EdgeNodeSpec::default());
             node.status = status;
-            let seen = Observation { nodes: vec![node], ..Observation::default() };
+            let seen = Observation {
+                nodes: vec![node],
+                ..Observation::default()
+            };
             let steps = steps(&seen, &["robot".to_owned()], &[]);
             (steps[0].text.clone(), steps[0].done)
         };
-        let with = |conditions| Some(EdgeNodeStatus { conditions, ..EdgeNodeStatus::default() });
+        let with = |conditions| {
+            Some(EdgeNodeStatus {
+                conditions,
+                ..EdgeNodeStatus::default()
+            })
+        };
         assert_eq!(said(None), ("starting".to_owned(), false));
-        assert_eq!(said(with(ready(false, "measures"))), ("Starting: measures".to_owned(), false));
+        assert_eq!(
+            said(with(ready(false, "measures"))),
+            ("Starting: measures".to_owned(), false)
+        );
         assert_eq!(said(with(ready(true, ""))), ("ready".to_owned(), true));
     }
 
     #[test]
     fn a_service_that_is_not_there_yet_is_waited_for() {
-        let steps = steps(&Observation::default(), &[], &[("default".to_owned(), "chat".to_owned())]);
-        assert_eq!((steps[0].subject.as_str(), steps[0].done), ("service default/chat", false));
+        let steps = steps(
+            &Observation::default(),
+            &[],
+            &[("default".to_owned(), "chat".to_owned())],
+        );
+        assert_eq!(
+            (steps[0].subject.as_str(), steps[0].done),
+            ("service default/chat", false)
+        );
     }
 }

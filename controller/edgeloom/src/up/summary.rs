@@ -9,7 +9,12 @@ use super::progress::Observation;
 use crate::explain::Table;
 
 /// The summary of these services.
-pub(crate) fn text(seen: &Observation, services: &[(String, String)], api_server: &str, kubeconfig: &Path) -> String {
+pub(crate) fn text(
+    seen: &Observation,
+    services: &[(String, String)],
+    api_server: &str,
+    kubeconfig: &Path,
+) -> String {
     let kubeconfig = kubeconfig.display();
     let mut text = format!("\nEdgeloom is up.\n  API server  {api_server}\n  kubeconfig  {kubeconfig}\n");
     write_nodes(&mut text, seen);
@@ -40,7 +45,11 @@ fn write_nodes(text: &mut String, seen: &Observation) {
             node.name_any(),
             format!("{:?}", node.spec.tier),
             limits.cores.as_ref().map(ToString::to_string).unwrap_or_default(),
-            limits.memory.as_ref().map(ToString::to_string).unwrap_or_default(),
+            limits
+                .memory
+                .as_ref()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             agent.map_or_else(|| "-".to_owned(), |agent| agent.router_url.clone()),
         ]);
     }
@@ -56,8 +65,19 @@ fn write_service(text: &mut String, seen: &Observation, service: &LLMService) {
         Some(placement.name_any()) == status.active_placement && placement.namespace() == service.namespace()
     };
     if let Some(placement) = seen.placements.iter().find(is_active) {
-        for stage in placement.spec.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
-            let _ = writeln!(text, "  layers {:>2} to {:>2}  {}", stage.first_layer, stage.end_layer - 1, stage.node);
+        for stage in placement
+            .spec
+            .pipelines
+            .iter()
+            .flat_map(|pipeline| &pipeline.stages)
+        {
+            let _ = writeln!(
+                text,
+                "  layers {:>2} to {:>2}  {}",
+                stage.first_layer,
+                stage.end_layer - 1,
+                stage.node
+            );
         }
         let _ = writeln!(text, "  why: {}", placement.spec.explanation.summary);
     }
@@ -68,8 +88,14 @@ fn write_service(text: &mut String, seen: &Observation, service: &LLMService) {
 
 fn write_commands(text: &mut String, seen: &Observation, service: &LLMService, kubeconfig: &str) {
     let (namespace, name) = (service.namespace().unwrap_or_default(), service.name_any());
-    let endpoints = service.status.as_ref().map(|status| status.endpoints.as_slice()).unwrap_or_default();
-    let endpoint = endpoints.first().map_or_else(|| "http://ROUTER/v1".to_owned(), |endpoint| base_url(endpoint));
+    let endpoints = service
+        .status
+        .as_ref()
+        .map(|status| status.endpoints.as_slice())
+        .unwrap_or_default();
+    let endpoint = endpoints
+        .first()
+        .map_or_else(|| "http://ROUTER/v1".to_owned(), |endpoint| base_url(endpoint));
     let model = service.spec.served_name.as_ref().unwrap_or(&name);
     let key = match service.spec.access {
         Access::Anonymous => String::new(),
@@ -95,16 +121,28 @@ fn write_commands(text: &mut String, seen: &Observation, service: &LLMService, k
 pub(crate) fn key_of(seen: &Observation, service: &LLMService) -> Option<(String, String)> {
     let may_call = |user: &&EdgeUser| {
         user.namespace() == service.namespace()
-            && user.spec.demands.iter().any(|demand| demand.service == service.name_any())
+            && user
+                .spec
+                .demands
+                .iter()
+                .any(|demand| demand.service == service.name_any())
     };
-    let user = seen.users.iter().filter(may_call).find_map(|user| user.spec.api_key_secret.as_ref())?;
+    let user = seen
+        .users
+        .iter()
+        .filter(may_call)
+        .find_map(|user| user.spec.api_key_secret.as_ref())?;
     Some((user.name.clone(), user.key.clone()))
 }
 
 /// The URL that OpenAI clients call their base URL: with `/v1`.
 pub(crate) fn base_url(endpoint: &str) -> String {
     let endpoint = endpoint.trim_end_matches('/');
-    if endpoint.ends_with("/v1") { endpoint.to_owned() } else { format!("{endpoint}/v1") }
+    if endpoint.ends_with("/v1") {
+        endpoint.to_owned()
+    } else {
+        format!("{endpoint}/v1")
+    }
 }
 
 #[cfg(test)]
@@ -133,10 +171,18 @@ spec: {apiKeySecret: {name: alice-key}, demands: [{service: chat}]}
 
     #[test]
     fn the_commands_name_the_endpoint_the_kubeconfig_and_the_secret_but_no_key() {
-        let seen =
-            Observation { services: vec![object(SERVICE)], users: vec![object(USER)], ..Observation::default() };
+        let seen = Observation {
+            services: vec![object(SERVICE)],
+            users: vec![object(USER)],
+            ..Observation::default()
+        };
         let services = [("default".to_owned(), "chat".to_owned())];
-        let text = text(&seen, &services, "https://127.0.0.1:1", Path::new("/data/kubeconfig"));
+        let text = text(
+            &seen,
+            &services,
+            "https://127.0.0.1:1",
+            Path::new("/data/kubeconfig"),
+        );
         for expected in [
             "curl -N http://127.0.0.1:8080/v1/chat/completions \\\n",
             "get secret alice-key -o jsonpath='{.data.apiKey}' | base64 -d",
@@ -151,8 +197,16 @@ spec: {apiKeySecret: {name: alice-key}, demands: [{service: chat}]}
     #[test]
     fn a_service_for_anyone_needs_no_key() {
         let open = SERVICE.replace("spec: {", "spec: {access: Anonymous, ");
-        let seen = Observation { services: vec![object(&open)], ..Observation::default() };
-        let text = text(&seen, &[("default".to_owned(), "chat".to_owned())], "https://a", Path::new("/k"));
+        let seen = Observation {
+            services: vec![object(&open)],
+            ..Observation::default()
+        };
+        let text = text(
+            &seen,
+            &[("default".to_owned(), "chat".to_owned())],
+            "https://a",
+            Path::new("/k"),
+        );
         assert!(!text.contains("Authorization"), "{text}");
     }
 }

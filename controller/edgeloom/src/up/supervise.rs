@@ -41,7 +41,11 @@ impl Program {
     /// `edgeloom SUBCOMMAND`, whose standard output and error go to `log`.
     pub(crate) fn new(name: &str, subcommand: &str, log: PathBuf) -> Self {
         let arguments = vec![subcommand.into(), "--lifeline".into()];
-        Self { name: name.to_owned(), arguments, log }
+        Self {
+            name: name.to_owned(),
+            arguments,
+            log,
+        }
     }
 
     /// Adds `--option value`.
@@ -156,7 +160,10 @@ impl Keeper {
                 return;
             }
             let pause = pause_after(deaths_in_a_row);
-            self.console.say(&format!("{name} {how}; started again in {} s; its log: {log}", pause.as_secs_f64()));
+            self.console.say(&format!(
+                "{name} {how}; started again in {} s; its log: {log}",
+                pause.as_secs_f64()
+            ));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.stop.cancelled() => return,
@@ -165,7 +172,10 @@ impl Keeper {
     }
 
     fn spawn(&self) -> io::Result<Child> {
-        let log = File::options().create(true).append(true).open(&self.program.log)?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.program.log)?;
         Command::new(&self.executable)
             .args(&self.program.arguments)
             .stdin(Stdio::piped())
@@ -193,7 +203,10 @@ impl Keeper {
 
 /// The pause doubles with each death in a row.
 fn pause_after(deaths_in_a_row: u32) -> Duration {
-    PAUSE.0.saturating_mul(2_u32.saturating_pow(deaths_in_a_row.saturating_sub(1))).min(PAUSE.1)
+    PAUSE
+        .0
+        .saturating_mul(2_u32.saturating_pow(deaths_in_a_row.saturating_sub(1)))
+        .min(PAUSE.1)
 }
 
 fn how_it_ended(status: ExitStatus) -> String {
@@ -212,7 +225,10 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_bound() {
         let pauses = [1, 2, 3, 6, 40].map(pause_after);
-        assert_eq!(pauses, [500, 1000, 2000, 15_000, 15_000].map(Duration::from_millis));
+        assert_eq!(
+            pauses,
+            [500, 1000, 2000, 15_000, 15_000].map(Duration::from_millis)
+        );
     }
 
     #[test]

@@ -1,0 +1,22 @@
+//! The built command, as a person or a script runs it. What needs a model is in the workspace's own tests.
+
+mod answers;
+mod processes;
+
+use std::process::{Command, Output};
+
+/// A command of the built executable, deaf to the environment of whoever runs the tests.
+fn edgeloom(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_edgeloom"));
+    for variable in ["KUBECONFIG", "RUST_LOG", "EDGELOOM_DATA", "EDGELOOM_API_KEY"] {
+        command.env_remove(variable);
+    }
+    command.args(arguments);
+    command
+}
+
+/// Exit code, standard output, standard error.
+fn said(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
