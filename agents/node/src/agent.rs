@@ -11,7 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use crds::route_table::HopStatus;
+use crds::{condition::Reason, route_table::HopStatus};
 use engine::{State, Worker};
 use k8s_openapi::jiff::Timestamp;
 use prometheus::Registry;
@@ -29,7 +29,12 @@ use crate::{
     reconcile::{Actual, reconcile},
     report::hops,
     routes::{Routes, hop_key},
-    session::{self, scheduler::Scheduler, seats::Release, tokens::Exchange},
+    session::{
+        self,
+        scheduler::{Computed, Job, Scheduler},
+        seats::Release,
+        tokens::Exchange,
+    },
     stages::Stages,
 };
 
@@ -87,6 +92,19 @@ impl Core {
     /// Completes whenever something is not as it was.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+
+    /// Computes rows of a session. A stage that the worker does not know, since it could not load it again after a
+    /// restart, is loaded anew.
+    pub(crate) async fn compute(&self, job: Job) -> engine::Result<Computed> {
+        let name = job.stage.id.0.clone();
+        let computed = self.scheduler.compute(job).await;
+        if let Err(error @ engine::Error::NoSuchStage { .. }) = &computed {
+            self.stages
+                .failed(&name, Reason::LoadFailed, error.to_string(), Instant::now());
+            self.touch();
+        }
+        computed
     }
 
     fn actual(&self, now: Instant) -> Actual {

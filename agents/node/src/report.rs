@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crds::edge_node::AgentInfo;
+use crds::edge_node::{AgentInfo, NodeLimits};
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client, Resource,
@@ -49,6 +49,8 @@ pub(crate) struct Reporter {
     pub(crate) info: AgentInfo,
     pub(crate) machine: machine::Reported,
     pub(crate) benchmarks: Benchmarks,
+    /// The limits that are in force.
+    limits: NodeLimits,
     links: links::Links,
     observed_at: Option<Instant>,
 }
@@ -61,6 +63,7 @@ impl Reporter {
         info: AgentInfo,
         machine: machine::Reported,
         benchmarks: Benchmarks,
+        limits: NodeLimits,
         links: telemetry::LinkMetrics,
     ) -> Self {
         Self {
@@ -70,6 +73,7 @@ impl Reporter {
             info,
             machine,
             benchmarks,
+            limits,
             links: links::Links::new(links),
             observed_at: None,
         }

@@ -192,6 +192,7 @@ async fn start(config: Config) -> Result<Started, Error> {
         info.clone(),
         report::Reported::new(readings, node_metrics),
         benchmarks.clone(),
+        node.spec.limits.clone(),
         link_metrics,
     );
     let watches = Watches::new(

@@ -299,6 +299,11 @@ fn file_error(path: &Path, source: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        net::TcpListener,
+    };
+
     use super::*;
 
     #[test]
@@ -320,6 +325,78 @@ mod tests {
             let error = url_of(uri, None).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains(uri), "{error}");
         }
+    }
+
+    /// A server that has one file, knows ranges, and breaks its first answer off after `first_bytes`.
+    fn serve(content: &'static [u8], first_bytes: usize) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/model.gguf", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for (answer, stream) in listener.incoming().enumerate() {
+                let mut stream = stream.unwrap();
+                let mut range = 0;
+                for line in BufReader::new(stream.try_clone().unwrap()).lines() {
+                    let line = line.unwrap().to_ascii_lowercase();
+                    if let Some(from) = line.strip_prefix("range: bytes=") {
+                        range = from.trim_end_matches('-').parse().unwrap();
+                    }
+                    if line.is_empty() {
+                        break;
+                    }
+                }
+                let rest = &content[range..];
+                let status = if range == 0 {
+                    "200 OK"
+                } else {
+                    "206 Partial Content"
+                };
+                let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", rest.len());
+                let sent = if answer == 0 { &rest[..first_bytes] } else { rest };
+                stream.write_all(head.as_bytes()).unwrap();
+                stream.write_all(sent).unwrap();
+            }
+        });
+        url
+    }
+
+    const CONTENT: &[u8] = b"weights that are fetched in two parts";
+
+    fn source(uri: String, sha256: &str) -> Source {
+        Source {
+            digest: "sha256:1".to_owned(),
+            uri,
+            sha256: Some(sha256.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_fetch_that_broke_off_is_resumed_verified_and_not_fetched_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let progress = AtomicI64::new(0);
+        let sha256: String = ring::digest::digest(&ring::digest::SHA256, CONTENT)
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let source = source(serve(CONTENT, 10), &sha256);
+        assert!(local_path(&source, folder.path()).is_none());
+        fetch(&source, folder.path(), &progress).unwrap_err();
+        let fetched = fetch(&source, folder.path(), &progress).unwrap();
+        assert_eq!(fetched.fetched_bytes, CONTENT.len() as u64 - 10);
+        assert_eq!(fs::read(&fetched.path).unwrap(), CONTENT);
+        assert_eq!(progress.load(Ordering::Relaxed), CONTENT.len() as i64);
+        let again = fetch(&source, folder.path(), &progress).unwrap();
+        assert_eq!((again.fetched_bytes, again.path), (0, fetched.path));
+    }
+
+    #[test]
+    fn another_file_than_the_one_that_was_meant_is_refused_and_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = source(serve(CONTENT, CONTENT.len()), &"0".repeat(64));
+        let error = fetch(&source, folder.path(), &AtomicI64::new(0)).unwrap_err();
+        assert!(matches!(error, Error::Digest { .. }), "{error}");
+        let kept = fs::read_dir(folder.path().join("models")).unwrap().count();
+        assert_eq!(kept, 0);
     }
 
     #[test]

@@ -14,6 +14,10 @@ use transport::PeerState;
 
 use super::{Reporter, overtaken};
 
+/// The engine's process is held to its limits from its start.
+const LIMITS_CHANGED: &str =
+    "spec.limits have changed since the agent started; they are in force after its next start";
+
 impl Reporter {
     pub(super) async fn report_node(&mut self, now: Timestamp) -> kube::Result<()> {
         let long_silence_or_news = self.machine.look();
@@ -44,6 +48,7 @@ impl Reporter {
     fn node_status(&self, node: &EdgeNode, held: &EdgeNodeStatus, now: Timestamp) -> EdgeNodeStatus {
         let mut conditions = held.conditions.clone();
         let (ready, reason, message) = match self.core.worker.epoch() {
+            Ok(_) if node.spec.limits != self.limits => (true, Reason::AsDesired, LIMITS_CHANGED.to_owned()),
             Ok(_) => (true, Reason::AsDesired, String::new()),
             Err(error) => (false, Reason::WorkerRestarting, error.to_string()),
         };

@@ -322,8 +322,7 @@ impl Head {
             decodes: kind == Kind::Decode,
             deadline: self.order.deadline,
         };
-        core.scheduler
-            .compute(job)
+        core.compute(job)
             .await
             .map_err(|error| failure::of_engine(&error, &self.place))
     }

@@ -298,8 +298,7 @@ impl Part {
             decodes: kind == Kind::Decode,
             deadline: self.deadline,
         };
-        core.scheduler
-            .compute(job)
+        core.compute(job)
             .await
             .map_err(|error| failure::of_engine(&error, &self.place))
     }
