@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crds::ConditionType;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
@@ -75,7 +76,10 @@ impl Storyteller {
             let message = ready
                 .map(|condition| condition.message.clone())
                 .unwrap_or_default();
-            for event in news(&last, &chapter, &why, &message) {
+            let namespace = service.metadata.namespace.as_deref();
+            for News { placement, mut event } in news(&last, &chapter, &why, &message) {
+                // Recorders count Events that differ in their note only as one: the Placement sets them apart.
+                event.secondary = placement.map(|name| placement_reference(namespace, &name));
                 if let Err(error) = self.recorder.publish(&event, &service.object_ref(&())).await {
                     debug!(%error, "an event was not written");
                 }
@@ -101,31 +105,48 @@ fn remembered(service: &crds::LLMService) -> Chapter {
     }
 }
 
-fn news(last: &Chapter, chapter: &Chapter, why: &str, ready: &str) -> Vec<Event> {
+fn placement_reference(namespace: Option<&str>, name: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(format!("{}/{}", crds::GROUP, crds::VERSION)),
+        kind: Some("Placement".to_owned()),
+        namespace: namespace.map(str::to_owned),
+        name: Some(name.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
+/// An Event, and the Placement that it is about.
+struct News {
+    placement: Option<String>,
+    event: Event,
+}
+
+fn news(last: &Chapter, chapter: &Chapter, why: &str, ready: &str) -> Vec<News> {
     let mut events = vec![];
-    let mut tell = |type_, reason: &str, note: &str| {
-        events.push(Event {
+    let mut tell = |type_, reason: &str, note: &str, placement: &Option<String>| {
+        let event = Event {
             type_,
             reason: reason.to_owned(),
             note: Some(note.chars().take(1000).collect()),
             action: "Placing".to_owned(),
             secondary: None,
-        });
+        };
+        events.push(News { placement: placement.clone(), event });
     };
     if chapter.feasible == Some(false) && last.feasible != Some(false) {
-        tell(EventType::Warning, "Infeasible", why);
+        tell(EventType::Warning, "Infeasible", why, &None);
     }
     if chapter.next.is_some() && chapter.next != last.next {
-        tell(EventType::Normal, "Placed", why);
+        tell(EventType::Normal, "Placed", why, &chapter.next);
     }
     if chapter.ready_reason == "StageLost" && last.ready_reason != "StageLost" {
-        tell(EventType::Warning, "StageLost", ready);
+        tell(EventType::Warning, "StageLost", ready, &last.serving);
     }
     if chapter.serving.is_some() && chapter.serving != last.serving {
-        tell(EventType::Normal, "Serving", ready);
+        tell(EventType::Normal, "Serving", ready, &chapter.serving);
     }
     if chapter.ready_reason == "LoadFailed" && last.ready_reason != "LoadFailed" {
-        tell(EventType::Warning, "LoadFailed", ready);
+        tell(EventType::Warning, "LoadFailed", ready, &chapter.next);
     }
     events
 }
