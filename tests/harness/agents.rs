@@ -42,7 +42,10 @@ impl ScriptedAgent {
     pub async fn join(client: &Client, name: &str, memory_mib: i64, model: &str, layer: Duration) -> Self {
         let nodes: Api<EdgeNode> = Api::all(client.clone());
         let node = EdgeNode::new(name, EdgeNodeSpec::default());
-        nodes.create(&PostParams::default(), &node).await.expect("the node is created");
+        nodes
+            .create(&PostParams::default(), &node)
+            .await
+            .expect("the node is created");
         let nanoseconds = i64::try_from(layer.as_nanos()).expect("a layer takes less than a century");
         let point = |rows, factor| BenchmarkPoint {
             rows,
@@ -71,9 +74,16 @@ impl ScriptedAgent {
             ..EdgeNodeStatus::default()
         };
         let patch = Patch::Merge(json!({ "status": status }));
-        nodes.patch_status(name, &PatchParams::default(), &patch).await.expect("the status is written");
+        nodes
+            .patch_status(name, &PatchParams::default(), &patch)
+            .await
+            .expect("the status is written");
         let task = tokio::spawn(work(client.clone(), name.to_owned()));
-        Self { name: name.to_owned(), client: client.clone(), task }
+        Self {
+            name: name.to_owned(),
+            client: client.clone(),
+            task,
+        }
     }
 
     /// Dies without a word; its Lease is put into a state in which it has just expired.
@@ -85,7 +95,10 @@ impl ScriptedAgent {
         self.task.abort();
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), manager::SYSTEM_NAMESPACE);
         let patch = Patch::Merge(json!({ "spec": { "leaseDurationSeconds": 1 , "holderIdentity": "gone" } }));
-        leases.patch(&self.name, &PatchParams::default(), &patch).await.expect("the Lease is shortened");
+        leases
+            .patch(&self.name, &PatchParams::default(), &patch)
+            .await
+            .expect("the Lease is shortened");
     }
 }
 
@@ -108,9 +121,20 @@ async fn renew(client: &Client, name: &str) -> kube::Result<()> {
         ..LeaseSpec::default()
     };
     match leases.get_opt(name).await? {
-        Some(_) => leases.patch(name, &PatchParams::default(), &Patch::Merge(json!({ "spec": spec }))).await?,
+        Some(_) => {
+            leases
+                .patch(
+                    name,
+                    &PatchParams::default(),
+                    &Patch::Merge(json!({ "spec": spec })),
+                )
+                .await?
+        }
         None => {
-            let mut lease = Lease { spec: Some(spec), ..Lease::default() };
+            let mut lease = Lease {
+                spec: Some(spec),
+                ..Lease::default()
+            };
             lease.metadata.name = Some(name.to_owned());
             leases.create(&PostParams::default(), &lease).await?
         }
@@ -123,9 +147,15 @@ async fn load(client: &Client, name: &str) -> kube::Result<()> {
     let mine = ListParams::default().fields(&format!("spec.nodeName={name}"));
     for stage in stages.list(&mine).await? {
         if stage.status.is_none() {
-            let status = StageStatus { phase: StagePhase::Ready, loads: 1, ..StageStatus::default() };
+            let status = StageStatus {
+                phase: StagePhase::Ready,
+                loads: 1,
+                ..StageStatus::default()
+            };
             let patch = Patch::Merge(json!({ "status": status }));
-            stages.patch_status(&stage.name_any(), &PatchParams::default(), &patch).await?;
+            stages
+                .patch_status(&stage.name_any(), &PatchParams::default(), &patch)
+                .await?;
         }
     }
     Ok(())
@@ -133,12 +163,18 @@ async fn load(client: &Client, name: &str) -> kube::Result<()> {
 
 async fn acknowledge(client: &Client, name: &str) -> kube::Result<()> {
     let tables: Api<RouteTable> = Api::all(client.clone());
-    let Some(table) = tables.get_opt(name).await? else { return Ok(()) };
+    let Some(table) = tables.get_opt(name).await? else {
+        return Ok(());
+    };
     let hops = table.spec.hops.iter().map(|hop| HopStatus {
         pipeline: hop.pipeline.clone(),
         revision: hop.revision,
         ordinal: hop.ordinal,
-        phase: if hop.admits { HopPhase::Ready } else { HopPhase::Drained },
+        phase: if hop.admits {
+            HopPhase::Ready
+        } else {
+            HopPhase::Drained
+        },
         ..HopStatus::default()
     });
     let status = RouteTableStatus {
@@ -164,19 +200,39 @@ pub async fn versions(client: &Client) -> BTreeMap<String, String> {
     let mut note = |kind: &str, name: String, version: Option<String>| {
         versions.insert(format!("{kind}/{name}"), version.unwrap_or_default());
     };
-    for object in Api::<crds::Placement>::all(client.clone()).list(&all).await.expect("placements") {
+    for object in Api::<crds::Placement>::all(client.clone())
+        .list(&all)
+        .await
+        .expect("placements")
+    {
         note("placement", object.name_any(), object.resource_version());
     }
-    for object in Api::<Stage>::all(client.clone()).list(&all).await.expect("stages") {
+    for object in Api::<Stage>::all(client.clone())
+        .list(&all)
+        .await
+        .expect("stages")
+    {
         note("stage", object.name_any(), object.resource_version());
     }
-    for object in Api::<RouteTable>::all(client.clone()).list(&all).await.expect("route tables") {
+    for object in Api::<RouteTable>::all(client.clone())
+        .list(&all)
+        .await
+        .expect("route tables")
+    {
         note("routetable", object.name_any(), object.resource_version());
     }
-    for object in Api::<crds::LLMService>::all(client.clone()).list(&all).await.expect("services") {
+    for object in Api::<crds::LLMService>::all(client.clone())
+        .list(&all)
+        .await
+        .expect("services")
+    {
         note("service", object.name_any(), object.resource_version());
     }
-    for object in Api::<EdgeNode>::all(client.clone()).list(&all).await.expect("nodes") {
+    for object in Api::<EdgeNode>::all(client.clone())
+        .list(&all)
+        .await
+        .expect("nodes")
+    {
         note("node", object.name_any(), object.resource_version());
     }
     versions

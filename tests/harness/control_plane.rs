@@ -57,7 +57,9 @@ impl ControlPlane {
             let name = definition.metadata.name.expect("a definition has a name");
             let established = await_condition(definitions.clone(), &name, conditions::is_crd_established());
             let waited = tokio::time::timeout(wait::DEADLINE, established).await;
-            waited.expect("a definition is served in time").expect("a definition is watched");
+            waited
+                .expect("a definition is served in time")
+                .expect("a definition is watched");
         }
         Self { server, client, stop }
     }
@@ -68,7 +70,9 @@ impl ControlPlane {
         let (client, stop) = (self.client.clone(), self.stop.child_token());
         let cancelled = stop.clone();
         let task = tokio::spawn(async move {
-            manager::run(client, &Registry::new(), cancelled).await.expect("the manager runs");
+            manager::run(client, &Registry::new(), cancelled)
+                .await
+                .expect("the manager runs");
         });
         Manager { stop, task }
     }
@@ -100,11 +104,18 @@ impl ControlPlane {
     /// When the server refuses it.
     pub async fn create<K>(&self, manifest: serde_json::Value) -> K
     where
-        K: kube::Resource<Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + Serialize + DeserializeOwned,
+        K: kube::Resource<Scope = NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + Serialize
+            + DeserializeOwned,
         K::DynamicType: Default,
     {
         let object: K = serde_json::from_value(manifest).expect("the manifest is an object of its kind");
-        let created = self.namespaced::<K>().create(&PostParams::default(), &object).await;
+        let created = self
+            .namespaced::<K>()
+            .create(&PostParams::default(), &object)
+            .await;
         created.unwrap_or_else(|error| panic!("the server refuses the object: {error}"))
     }
 

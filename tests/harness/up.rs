@@ -47,8 +47,16 @@ pub fn repository() -> PathBuf {
 #[must_use]
 pub fn edgeloom() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let program = test.ancestors().nth(2).expect("tests lie in DIR/deps").join("edgeloom");
-    assert!(program.exists(), "{} is missing: run `cargo build --workspace --bins` first", program.display());
+    let program = test
+        .ancestors()
+        .nth(2)
+        .expect("tests lie in DIR/deps")
+        .join("edgeloom");
+    assert!(
+        program.exists(),
+        "{} is missing: run `cargo build --workspace --bins` first",
+        program.display()
+    );
     program
 }
 
@@ -59,7 +67,9 @@ pub fn edgeloom() -> PathBuf {
 /// When it was not fetched.
 #[must_use]
 pub fn model() -> PathBuf {
-    let output = Command::new("python3").arg(repository().join("tests/programs/model.py")).output();
+    let output = Command::new("python3")
+        .arg(repository().join("tests/programs/model.py"))
+        .output();
     let output = output.expect("python3 runs");
     assert!(output.status.success(), "the model is missing: run `make model`");
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
@@ -79,7 +89,9 @@ pub fn example(name: &str) -> String {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     files.sort();
-    let texts = files.iter().map(|file| fs::read_to_string(file).expect("a manifest can be read"));
+    let texts = files
+        .iter()
+        .map(|file| fs::read_to_string(file).expect("a manifest can be read"));
     let text = texts.collect::<Vec<_>>().join("\n---\n");
     text.replace(EXAMPLE_PATH, &model().display().to_string())
 }
@@ -106,10 +118,18 @@ impl Up {
             .stderr(log)
             .spawn()
             .expect("edgeloom starts");
-        let mut starting = Starting { child: Some(child), folder: Some(folder) };
+        let mut starting = Starting {
+            child: Some(child),
+            folder: Some(folder),
+        };
         let client = wait::until("the API server", || starting.client()).await;
         let (child, folder) = starting.take();
-        Self { child, folder, client, _one_at_a_time: guard }
+        Self {
+            child,
+            folder,
+            client,
+            _one_at_a_time: guard,
+        }
     }
 
     /// What stands in `up.json`.
@@ -125,7 +145,9 @@ impl Up {
     /// When it is not running.
     #[must_use]
     pub fn pid_of(&self, node: &str) -> u64 {
-        self.document()["nodes"][node]["pid"].as_u64().expect("the agent runs")
+        self.document()["nodes"][node]["pid"]
+            .as_u64()
+            .expect("the agent runs")
     }
 
     /// The process of the control plane; none while it is not running.
@@ -139,7 +161,9 @@ impl Up {
     pub fn routers(&self) -> BTreeMap<String, String> {
         let document = self.document();
         let nodes = document["nodes"].as_object().into_iter().flatten();
-        nodes.filter_map(|(name, node)| Some((name.clone(), node["routerUrl"].as_str()?.to_owned()))).collect()
+        nodes
+            .filter_map(|(name, node)| Some((name.clone(), node["routerUrl"].as_str()?.to_owned())))
+            .collect()
     }
 
     /// The administrator's kubeconfig.
@@ -163,13 +187,25 @@ struct Starting {
 
 impl Starting {
     fn client(&mut self) -> impl Future<Output = Option<Client>> + use<> {
-        let folder = self.folder.as_ref().expect("the folder is here until the start is over").path().to_owned();
-        let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        let folder = self
+            .folder
+            .as_ref()
+            .expect("the folder is here until the start is over")
+            .path()
+            .to_owned();
+        let ended = self
+            .child
+            .as_mut()
+            .and_then(|child| child.try_wait().ok().flatten());
         assert!(ended.is_none(), "edgeloom up ended: {ended:?}\n{}", logs(&folder));
         async move {
-            let kubeconfig = document(&folder)?["apiServer"]["kubeconfig"].as_str().map(PathBuf::from)?;
+            let kubeconfig = document(&folder)?["apiServer"]["kubeconfig"]
+                .as_str()
+                .map(PathBuf::from)?;
             let kubeconfig = Kubeconfig::read_from(kubeconfig).ok()?;
-            let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.ok()?;
+            let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                .await
+                .ok()?;
             let client = Client::try_from(config).ok()?;
             client.apiserver_version().await.ok()?;
             Some(client)
@@ -177,7 +213,10 @@ impl Starting {
     }
 
     fn take(mut self) -> (Child, TempDir) {
-        (self.child.take().expect("taken once"), self.folder.take().expect("taken once"))
+        (
+            self.child.take().expect("taken once"),
+            self.folder.take().expect("taken once"),
+        )
     }
 }
 
@@ -199,7 +238,12 @@ impl Drop for Up {
         let document = self.document();
         let mut processes: Vec<u64> = vec![];
         processes.extend(document["controlPlane"]["pid"].as_u64());
-        for node in document["nodes"].as_object().into_iter().flatten().map(|(_, node)| node) {
+        for node in document["nodes"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(_, node)| node)
+        {
             processes.extend(node["pid"].as_u64());
         }
         signal(u64::from(self.child.id()), "TERM");
@@ -208,13 +252,19 @@ impl Drop for Up {
             if began.elapsed() > STOP_DEADLINE {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
-                assert!(std::thread::panicking(), "edgeloom up did not stop within {STOP_DEADLINE:?}");
+                assert!(
+                    std::thread::panicking(),
+                    "edgeloom up did not stop within {STOP_DEADLINE:?}"
+                );
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
         let left: Vec<_> = processes.into_iter().filter(|pid| is_running(*pid)).collect();
-        assert!(left.is_empty() || std::thread::panicking(), "processes are left behind: {left:?}");
+        assert!(
+            left.is_empty() || std::thread::panicking(),
+            "processes are left behind: {left:?}"
+        );
     }
 }
 
@@ -224,7 +274,9 @@ impl Drop for Up {
 ///
 /// When `kill` cannot be run.
 pub fn signal(pid: u64, name: &str) {
-    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+    let sent = Command::new("kill")
+        .args([format!("-{name}"), pid.to_string()])
+        .status();
     sent.expect("kill runs");
 }
 
@@ -249,7 +301,9 @@ fn logs(folder: &Path) -> String {
                 let log = fs::read_to_string(&path).unwrap_or_default();
                 let tail: Vec<_> = log.lines().rev().take(60).collect();
                 text.push_str(&format!("\n=== {}\n", path.display()));
-                tail.into_iter().rev().for_each(|line| text.push_str(&format!("{line}\n")));
+                tail.into_iter()
+                    .rev()
+                    .for_each(|line| text.push_str(&format!("{line}\n")));
             }
         }
     }

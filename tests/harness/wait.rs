@@ -25,5 +25,7 @@ where
             tokio::time::sleep(PAUSE).await;
         }
     });
-    found.await.unwrap_or_else(|_| panic!("{what} did not come about within {} s", DEADLINE.as_secs()))
+    found
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not come about within {} s", DEADLINE.as_secs()))
 }

@@ -45,8 +45,17 @@ fn service(spec: Value) -> Value {
 #[tokio::test]
 async fn a_service_that_names_only_a_model_gets_every_default() {
     let plane = ControlPlane::start().await;
-    let created: LLMService = plane.create(service(json!({ "models": [{ "name": "m" }] }))).await;
-    assert_eq!((created.spec.context_tokens, created.spec.concurrency, created.spec.replicas), (2048, 1, 1));
+    let created: LLMService = plane
+        .create(service(json!({ "models": [{ "name": "m" }] })))
+        .await;
+    assert_eq!(
+        (
+            created.spec.context_tokens,
+            created.spec.concurrency,
+            created.spec.replicas
+        ),
+        (2048, 1, 1)
+    );
     assert_eq!(created.spec.modes, crds::InferenceMode::defaults());
     assert_eq!(created.metadata.generation, Some(1));
 }
@@ -56,9 +65,18 @@ async fn what_contradicts_itself_is_refused_with_what_would_be_right() {
     let plane = ControlPlane::start().await;
     let cases = [
         (json!({ "models": [] }), "spec.models"),
-        (json!({ "models": [{ "name": "a" }, { "name": "a" }] }), "Duplicate value"),
-        (json!({ "models": [{ "name": "a" }], "modes": ["Sideways"] }), "spec.modes"),
-        (json!({ "models": [{ "name": "a" }], "contextTokens": 256 }), "outputTokensMax must not exceed"),
+        (
+            json!({ "models": [{ "name": "a" }, { "name": "a" }] }),
+            "Duplicate value",
+        ),
+        (
+            json!({ "models": [{ "name": "a" }], "modes": ["Sideways"] }),
+            "spec.modes",
+        ),
+        (
+            json!({ "models": [{ "name": "a" }], "contextTokens": 256 }),
+            "outputTokensMax must not exceed",
+        ),
         (
             json!({ "models": [{ "name": "a" }], "privacy": { "level": "TrustedOnly" } }),
             "privacy.trustDomains must name at least one domain",
@@ -111,7 +129,10 @@ async fn a_decision_cannot_be_changed_afterwards() {
     });
     let mut placement: Placement = plane.create(manifest).await;
     placement.spec.sessions = 2;
-    let replaced = plane.namespaced::<Placement>().replace("p", &PostParams::default(), &placement).await;
+    let replaced = plane
+        .namespaced::<Placement>()
+        .replace("p", &PostParams::default(), &placement)
+        .await;
     let said = replaced.expect_err("the spec is immutable").to_string();
     assert!(said.contains("a Placement's spec is immutable"), "{said}");
 }

@@ -9,20 +9,32 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("solver", "controller/solver", &[]),
     ("apiserver", "controller/apiserver", &[]),
     ("manager", "controller/manager", &["crds", "solver"]),
-    ("edgeloom", "controller/edgeloom", &["manager", "apiserver", "node", "crds", "solver"]),
+    (
+        "edgeloom",
+        "controller/edgeloom",
+        &["manager", "apiserver", "node", "crds", "solver"],
+    ),
     ("engine", "agents/engine", &[]),
     ("transport", "agents/transport", &[]),
     ("router", "agents/router", &[]),
     ("telemetry", "agents/telemetry", &[]),
-    ("node", "agents/node", &["crds", "engine", "transport", "router", "telemetry"]),
+    (
+        "node",
+        "agents/node",
+        &["crds", "engine", "transport", "router", "telemetry"],
+    ),
 ];
 
 /// Crates that would put I/O or a Kubernetes name into the solver.
 const NOT_IN_SOLVER: &[&str] = &["tokio", "kube", "k8s-openapi", "reqwest", "ureq", "rand"];
 
 fn dependencies_of(folder: &str) -> BTreeSet<String> {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder).join("Cargo.toml");
-    let text = fs::read_to_string(&manifest).unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(folder)
+        .join("Cargo.toml");
+    let text =
+        fs::read_to_string(&manifest).unwrap_or_else(|error| panic!("{}: {error}", manifest.display()));
     let mut section = String::new();
     let mut names = BTreeSet::new();
     for line in text.lines() {
@@ -42,9 +54,18 @@ fn rooms_import_only_what_the_architecture_allows() {
     let rooms: BTreeSet<&str> = ROOMS.iter().map(|(name, ..)| *name).collect();
     for (name, folder, allowed) in ROOMS {
         let dependencies = dependencies_of(folder);
-        assert!(!dependencies.is_empty(), "{folder}/Cargo.toml lists no dependency: is the parser blind?");
-        for dependency in dependencies.iter().filter(|dependency| rooms.contains(dependency.as_str())) {
-            assert!(allowed.contains(&dependency.as_str()), "{name} must not import {dependency}");
+        assert!(
+            !dependencies.is_empty(),
+            "{folder}/Cargo.toml lists no dependency: is the parser blind?"
+        );
+        for dependency in dependencies
+            .iter()
+            .filter(|dependency| rooms.contains(dependency.as_str()))
+        {
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "{name} must not import {dependency}"
+            );
         }
     }
 }
@@ -53,7 +74,11 @@ fn rooms_import_only_what_the_architecture_allows() {
 fn every_member_of_the_workspace_is_a_room() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let text = fs::read_to_string(root).expect("the workspace manifest is readable");
-    let members = text.split_once("members = [").and_then(|(_, rest)| rest.split_once(']')).expect("members").0;
+    let members = text
+        .split_once("members = [")
+        .and_then(|(_, rest)| rest.split_once(']'))
+        .expect("members")
+        .0;
     let mut listed: BTreeSet<&str> = members.split('"').skip(1).step_by(2).collect();
     assert!(listed.remove("tests"));
     assert_eq!(listed, ROOMS.iter().map(|(_, folder, _)| *folder).collect());

@@ -131,7 +131,10 @@ fn news(last: &Chapter, chapter: &Chapter, why: &str, ready: &str) -> Vec<News> 
             action: "Placing".to_owned(),
             secondary: None,
         };
-        events.push(News { placement: placement.clone(), event });
+        events.push(News {
+            placement: placement.clone(),
+            event,
+        });
     };
     if chapter.feasible == Some(false) && last.feasible != Some(false) {
         tell(EventType::Warning, "Infeasible", why, &None);
