@@ -42,7 +42,7 @@ until grep -qs '"phase": "Ready"' "$data/up.json"; do
 done
 
 printf '\n> %s\n' "$question"
-"$edgeloom" chat llmservice/assistant "$question" --kubeconfig "$data/kubeconfig"
+"$edgeloom" chat llmservice/assistant "$question" --wait 60 --kubeconfig "$data/kubeconfig"
 
 if [[ ${DEMO_EXIT:-} == 1 ]]; then
     exit 0

@@ -7,7 +7,8 @@
 //! folder ~ ──▶ supervise ~ ──▶ control-plane, agents      board: who runs, with which pid ──▶ up.json
 //!                 │
 //!                 ▼
-//! apply ~ (manifests to the API server) ──▶ progress ~ (until all is ready) ──▶ summary =
+//! apply ~ (nodes, links, models, users) ──▶ progress ~ (until models are timed)
+//!   ──▶ apply ~ (services) ──▶ progress ~ (until all is ready) ──▶ summary =
 //! ```
 
 use std::{
@@ -40,7 +41,8 @@ use board::Board;
 use console::Console;
 use fleet::{Fleet, Machine};
 use folder::Folder;
-use manifests::Manifests;
+use manifests::{Manifest, Manifests};
+use progress::{Observation, Wanted};
 pub(crate) use summary::base_url;
 use supervise::{Program, Supervisor};
 
@@ -167,22 +169,27 @@ impl System {
         let announced = self.start_control_plane(supervisor).await?;
         self.console.say(&format!("API server: {}", announced.url));
         let client = connect::client_of(&announced.kubeconfig).await?;
-        self.apply_all(&client).await?;
-        for node in &self.fleet.nodes {
-            supervisor.start(self.agent(&node.name_any())?);
+        self.apply_fleet(&client).await?;
+        self.apply_manifests(&client, |manifest| !manifest.is_service())
+            .await?;
+        let wanted = Wanted {
+            nodes: self.fleet.nodes.iter().map(kube::ResourceExt::name_any).collect(),
+            services: self.manifests.services(),
+            before: observe(&client).await?.before(),
+        };
+        for node in &wanted.nodes {
+            supervisor.start(self.agent(node)?);
         }
         self.board.follow_nodes(client.clone(), stop.clone());
-        let services = self.manifests.services();
-        let nodes: Vec<_> = self.fleet.nodes.iter().map(kube::ResourceExt::name_any).collect();
-        progress::until_ready(&client, &nodes, &services, &self.console).await?;
-        let state = progress::Observation::take(&client)
-            .await
-            .context("failed to read how things stand")?;
+        progress::until_timed(&client, &wanted, &self.console).await;
+        self.apply_manifests(&client, Manifest::is_service).await?;
+        progress::until_ready(&client, &wanted, &self.console).await;
+        let (seen, kubeconfig) = (observe(&client).await?, self.board.kubeconfig());
         output::print(&summary::text(
-            &state,
-            &services,
+            &seen,
+            &wanted.services,
             &announced.url,
-            &self.board.kubeconfig(),
+            &kubeconfig,
         ))?;
         self.board.ready();
         Ok(())
@@ -222,15 +229,19 @@ impl System {
         Ok(announced)
     }
 
-    /// Nodes and links first: agents look for their EdgeNode when they start.
-    async fn apply_all(&self, client: &Client) -> anyhow::Result<()> {
+    /// Nodes and links come first: agents look for their EdgeNode when they start.
+    async fn apply_fleet(&self, client: &Client) -> anyhow::Result<()> {
         for node in &self.fleet.nodes {
             apply::typed(client, node).await?;
         }
         for link in &self.fleet.links {
             apply::typed(client, link).await?;
         }
-        for manifest in self.manifests.beside_fleet() {
+        Ok(())
+    }
+
+    async fn apply_manifests(&self, client: &Client, wanted: fn(&Manifest) -> bool) -> anyhow::Result<()> {
+        for manifest in self.manifests.beside_fleet().filter(|manifest| wanted(manifest)) {
             apply::manifest(client, manifest).await?;
         }
         Ok(())
@@ -268,6 +279,12 @@ impl System {
             .option("--benchmark-lock", folder.benchmark_lock())
             .flag("--emulated"))
     }
+}
+
+async fn observe(client: &Client) -> anyhow::Result<Observation> {
+    Observation::take(client)
+        .await
+        .context("failed to read how things stand")
 }
 
 fn write_links(path: &Path, links: &[crds::EdgeLink]) -> anyhow::Result<()> {

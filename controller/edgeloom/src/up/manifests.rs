@@ -74,6 +74,11 @@ impl Manifest {
         self.object["metadata"]["namespace"].as_str()
     }
 
+    /// Whether it is an LLMService.
+    pub(crate) fn is_service(&self) -> bool {
+        self.is_ours() && self.kind() == "LLMService"
+    }
+
     fn is_ours(&self) -> bool {
         let version = self.object["apiVersion"].as_str().unwrap_or_default();
         version.split('/').next() == Some(crds::GROUP)
@@ -176,10 +181,7 @@ impl Manifests {
 
     /// Namespace and name of the LLMServices.
     pub(crate) fn services(&self) -> Vec<(String, String)> {
-        let services = self
-            .0
-            .iter()
-            .filter(|manifest| manifest.is_ours() && manifest.kind() == "LLMService");
+        let services = self.0.iter().filter(|manifest| manifest.is_service());
         services
             .map(|service| {
                 (
