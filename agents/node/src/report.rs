@@ -41,16 +41,24 @@ const WRITE_WITHIN: Duration = Duration::from_secs(10);
 /// The first pause after a write failed, doubled up to [`LOOK_EVERY`].
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 
-/// Writes the status of everything that is this node's own.
-pub(crate) struct Reporter {
-    pub(crate) client: Client,
-    pub(crate) core: Arc<Core>,
-    pub(crate) seen: Seen,
+/// What is to be said of the node itself.
+pub(crate) struct Facts {
+    /// The agent.
     pub(crate) info: AgentInfo,
-    pub(crate) machine: machine::Reported,
+    /// The machine.
+    pub(crate) machine: Reported,
+    /// Its device, and what was timed on it.
     pub(crate) benchmarks: Benchmarks,
     /// The limits that are in force.
-    limits: NodeLimits,
+    pub(crate) limits: NodeLimits,
+}
+
+/// Writes the status of everything that is this node's own.
+pub(crate) struct Reporter {
+    client: Client,
+    core: Arc<Core>,
+    seen: Seen,
+    facts: Facts,
     links: links::Links,
     observed_at: Option<Instant>,
 }
@@ -60,20 +68,14 @@ impl Reporter {
         client: Client,
         core: Arc<Core>,
         seen: Seen,
-        info: AgentInfo,
-        machine: machine::Reported,
-        benchmarks: Benchmarks,
-        limits: NodeLimits,
+        facts: Facts,
         links: telemetry::LinkMetrics,
     ) -> Self {
         Self {
             client,
             core,
             seen,
-            info,
-            machine,
-            benchmarks,
-            limits,
+            facts,
             links: links::Links::new(links),
             observed_at: None,
         }

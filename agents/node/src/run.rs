@@ -189,10 +189,12 @@ async fn start(config: Config) -> Result<Started, Error> {
         config.client.clone(),
         Arc::clone(agent.core()),
         seen.clone(),
-        info.clone(),
-        report::Reported::new(readings, node_metrics),
-        benchmarks.clone(),
-        node.spec.limits.clone(),
+        report::Facts {
+            info: info.clone(),
+            machine: report::Reported::new(readings, node_metrics),
+            benchmarks: benchmarks.clone(),
+            limits: node.spec.limits.clone(),
+        },
         link_metrics,
     );
     let watches = Watches::new(

@@ -20,7 +20,7 @@ const LIMITS_CHANGED: &str =
 
 impl Reporter {
     pub(super) async fn report_node(&mut self, now: Timestamp) -> kube::Result<()> {
-        let long_silence_or_news = self.machine.look();
+        let long_silence_or_news = self.facts.machine.look();
         let Some(node) = self.seen.lock().node.clone() else {
             return Ok(());
         };
@@ -48,7 +48,9 @@ impl Reporter {
     fn node_status(&self, node: &EdgeNode, held: &EdgeNodeStatus, now: Timestamp) -> EdgeNodeStatus {
         let mut conditions = held.conditions.clone();
         let (ready, reason, message) = match self.core.worker.epoch() {
-            Ok(_) if node.spec.limits != self.limits => (true, Reason::AsDesired, LIMITS_CHANGED.to_owned()),
+            Ok(_) if node.spec.limits != self.facts.limits => {
+                (true, Reason::AsDesired, LIMITS_CHANGED.to_owned())
+            }
             Ok(_) => (true, Reason::AsDesired, String::new()),
             Err(error) => (false, Reason::WorkerRestarting, error.to_string()),
         };
@@ -65,13 +67,13 @@ impl Reporter {
         EdgeNodeStatus {
             observed_generation: generation,
             conditions,
-            agent: Some(self.info.clone()),
+            agent: Some(self.facts.info.clone()),
             devices: vec![Device {
-                benchmarks: self.benchmarks.report(),
-                ..self.benchmarks.device()
+                benchmarks: self.facts.benchmarks.report(),
+                ..self.facts.benchmarks.device()
             }],
-            battery: self.machine.battery(),
-            temperature_millicelsius: self.machine.temperature_millicelsius(),
+            battery: self.facts.machine.battery(),
+            temperature_millicelsius: self.facts.machine.temperature_millicelsius(),
             models: self.core.files.held(),
             lost_peers: lost_peers(&self.core.endpoint.peer_states().borrow()),
             observed_time: held.observed_time.clone(),
