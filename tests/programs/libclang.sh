@@ -6,7 +6,7 @@ shopt -s nullglob
 newest=
 for library in /usr/lib/llvm-*/lib/libclang*.so* /usr/lib64/libclang*.so* /usr/local/opt/llvm/lib/libclang.dylib \
     /opt/homebrew/opt/llvm/lib/libclang.dylib; do
-    [[ $library == *libclang-cpp* ]] && continue
+    [[ -e $library && $library != *libclang-cpp* ]] || continue
     folder=$(dirname "$library")
     newest=$(printf '%s\n%s\n' "$newest" "$folder" | sort -V | tail -n 1)
 done
