@@ -4,4 +4,5 @@ mod agent;
 mod control_plane;
 mod kinds;
 mod layering;
+mod memory;
 mod up;

@@ -161,7 +161,7 @@ mod tests {
     fn reasons(last: &Chapter, chapter: &Chapter) -> Vec<String> {
         news(last, chapter, "why", "ready")
             .into_iter()
-            .map(|event| event.reason)
+            .map(|news| news.event.reason)
             .collect()
     }
 

@@ -499,7 +499,8 @@ fn model_of(model: &Model, kernels: &mut Kernels) -> Option<solver::problem::Mod
             kernel: kernels.of(&variant.digest),
             layer_bytes: (0..architecture.layers.max(0))
                 .map(|layer| {
-                    positive(variant.layer(usize::try_from(layer).expect("a layer is not negative")))
+                    let layer = usize::try_from(layer).expect("a layer is not negative");
+                    positive(variant.layer(layer)) + engine::LAYER
                 })
                 .collect(),
             // A first stage looks rows up in the mapped file, which the system can take back at any time.
