@@ -22,7 +22,7 @@ demo: system-packages model ## sets everything up, runs three agents and answers
 
 test: system-packages programs ## every test, after fetching what they need
 	$(CARGO) build --workspace --bins
-	$(CARGO) test --workspace
+	$(CARGO) test --workspace --no-fail-fast
 
 check: system-packages ## what must be clean before a commit: formatting, lints, documentation, generated files
 	$(CARGO) fmt --all --check

@@ -25,7 +25,11 @@ fn world(model: &PathBuf, context: u32, sessions: u32) -> World {
     let (architecture, variants) = inspect::read_variants(&spec.variants).expect("the header is readable");
     let mut object = Model::new("smol", spec);
     object.metadata.namespace = Some("default".to_owned());
-    object.status = Some(ModelStatus { architecture: Some(architecture), variants, ..ModelStatus::default() });
+    object.status = Some(ModelStatus {
+        architecture: Some(architecture),
+        variants,
+        ..ModelStatus::default()
+    });
     let service = serde_json::from_value(json!({
         "models": [{ "name": "smol" }], "contextTokens": context, "concurrency": sessions,
         "outputTokensMax": 64, "workload": { "promptTokens": 32, "outputTokens": 32 },
@@ -48,11 +52,25 @@ fn the_controller_reads_the_header_as_the_engine_does() {
     let status = world.models[0].status.clone().expect("a status");
     let architecture = status.architecture.expect("a shape");
     assert_eq!(u32::try_from(architecture.layers), Ok(facts.layers));
-    assert_eq!(u32::try_from(architecture.embedding_length), Ok(facts.embedding_length));
-    assert_eq!(u32::try_from(architecture.feed_forward_length), Ok(facts.feed_forward_length));
+    assert_eq!(
+        u32::try_from(architecture.embedding_length),
+        Ok(facts.embedding_length)
+    );
+    assert_eq!(
+        u32::try_from(architecture.feed_forward_length),
+        Ok(facts.feed_forward_length)
+    );
     assert_eq!(u32::try_from(architecture.vocabulary), Ok(facts.vocabulary));
-    let bytes = status.variants[0].layer_bytes.iter().map(|bytes| u64::try_from(*bytes).expect("positive"));
-    assert!(bytes.clone().all(|bytes| facts.layer_bytes.iter().all(|known| *known == bytes)), "{facts:?}");
+    let bytes = status.variants[0]
+        .layer_bytes
+        .iter()
+        .map(|bytes| u64::try_from(*bytes).expect("positive"));
+    assert!(
+        bytes
+            .clone()
+            .all(|bytes| facts.layer_bytes.iter().all(|known| *known == bytes)),
+        "{facts:?}"
+    );
 }
 
 #[tokio::test]

@@ -228,6 +228,36 @@ fn kubectl(up: &Up, pipeline: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_smallest_example_is_not_split_and_anyone_may_ask() {
+    let up = Up::start(&example("02-unsplit"), &[]).await;
+    let ready = until_settled(&up).await;
+    assert_eq!(ready.mode, Some(crds::InferenceMode::OnServer));
+    assert_eq!(ready.pipeline.as_deref(), Some("edge-server[0, 30)"));
+    let (code, answer) = ask(&router(&up, "edge-server").await, "Name three rivers.");
+    assert_eq!((code, text_of(&answer).is_empty()), (200, false), "{answer}");
+}
+
+#[test]
+fn every_example_is_applied_by_a_test() {
+    let folder = std::fs::read_dir(repository().join("examples")).expect("there are examples");
+    let mut names: Vec<_> = folder
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .into_string()
+                .expect("a name")
+        })
+        .collect();
+    names.sort();
+    assert_eq!(
+        names,
+        ["01-first-thread", "02-unsplit"],
+        "a new example wants a test of its own here"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_agent_is_replaced_by_what_is_left() {
     // Four small machines of which any two hold the model: one of a pair may die.
     let mut manifests = String::new();
@@ -277,7 +307,10 @@ async fn a_dead_agent_is_replaced_by_what_is_left() {
     })
     .await;
     // Which of the steps of a repair is seen depends on when one looks; the Events below tell them all.
-    assert!(["StageLost", "MemoryNotFree", "Loading"].contains(&reason.as_str()), "{reason}");
+    assert!(
+        ["StageLost", "MemoryNotFree", "Loading"].contains(&reason.as_str()),
+        "{reason}"
+    );
     let after = until("the service is repaired without the dead node", || async {
         let status = status(&up).await;
         let ready = condition::state(&status.conditions, ConditionType::Ready) == Some(true);
@@ -289,7 +322,10 @@ async fn a_dead_agent_is_replaced_by_what_is_left() {
     let events = Api::<Event>::default_namespaced(up.client.clone());
     until("an Event tells of the loss", || async {
         let events = events.list(&ListParams::default()).await.ok()?;
-        events.iter().any(|event| event.reason.as_deref() == Some("StageLost")).then_some(())
+        events
+            .iter()
+            .any(|event| event.reason.as_deref() == Some("StageLost"))
+            .then_some(())
     })
     .await;
     let answer = until("new requests are answered", || async {

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
 
 mod answers;
-mod logs;
 mod openai;
 mod refusals;
 mod scripted;

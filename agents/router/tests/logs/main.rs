@@ -1,4 +1,11 @@
-//! What the log says of a request, and what it must not.
+//! What the log says of a request, and what it must not. A process of its own: tracing remembers for the whole process
+//! whether anybody listens to a line, and other tests run where nobody does.
+
+#![allow(clippy::unwrap_used, reason = "a fixture that fails is a test that fails")]
+
+#[path = "../it/scripted.rs"]
+#[allow(dead_code, reason = "the other suite uses all of it")]
+mod scripted;
 
 use std::{
     io,
@@ -9,7 +16,7 @@ use router::{Config, Error};
 use serde_json::json;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::scripted::*;
+use scripted::*;
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
