@@ -538,9 +538,11 @@ async fn a_benchmark_times_blocks_and_leaves_nothing_behind() {
     let json = serde_json::to_string(&table).unwrap();
     assert_eq!(serde_json::from_str::<engine::Benchmark>(&json).unwrap(), table);
     // Its stages are gone, and the worker takes the same names again.
-    assert_eq!(
-        worker.held_memory().unwrap().reserved_bytes,
-        before.reserved_bytes
+    // What the process holds by itself is measured anew and moves by a few pages; a stage is megabytes.
+    let after = worker.held_memory().unwrap();
+    assert!(
+        after.reserved_bytes.abs_diff(before.reserved_bytes) < 1 << 20,
+        "{before:?} {after:?}"
     );
     worker
         .benchmark(model_path(), crate::support::MODEL_DIGEST.into())
