@@ -11,7 +11,7 @@ export EDGELOOM_CACHE
 # Read anew for each recipe, so that a library that has just been installed is found.
 export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
 
-.PHONY: help demo test check bench generate clean model programs system-packages
+.PHONY: help demo test check bench bench-reference generate clean model programs system-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -34,6 +34,11 @@ check: system-packages ## what must be clean before a commit: formatting, lints,
 
 bench: system-packages model ## the benchmarks, with their figures on the terminal
 	$(CARGO) bench --workspace --benches
+
+bench-reference: system-packages programs ## tokens/s against llama.cpp itself, which it builds first (20 minutes)
+	$(CARGO) build --workspace --bins
+	$$(tests/programs/python.sh reference) tests/programs/reference.py $${CARGO_TARGET_DIR:-target}/debug/edgeloom \
+		"$$(tests/programs/kubectl.sh)" "$$(tests/programs/model.py)"
 
 generate: ## rewrites what is generated and committed: the CRD YAML in charts/
 	$(CARGO) run --quiet -p crds --bin crds -- charts/edgeloom/crds

@@ -1,22 +1,41 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that has the packages which our end-to-end tests drive Edgeloom with.
+# Prints the path of a Python that has the packages which our end-to-end tests or benchmarks drive Edgeloom with.
 #
-#   tests/programs/python.sh              installs them first, if need be, into a virtual environment
-#   tests/programs/python.sh --installed  installs nothing: fails when they are missing
+#   tests/programs/python.sh [SET]              installs them first, if need be, into a virtual environment
+#   tests/programs/python.sh --installed [SET]  installs nothing: fails when they are missing
+#
+# SET is `tests` (the default) or `reference`: the engine that benchmarks compare with, which is built for 15 to 25
+# minutes on two cores.
 #
 # The environment lies in $EDGELOOM_CACHE (default ~/.cache/edgeloom), one for each set of versions, and is made under
 # another name and then renamed, under a lock: two at once, or one that is interrupted, leave nothing half made.
 set -euo pipefail
 
-packages=(openai==3.54.0)
+install=1
+if [[ ${1:-} == --installed ]]; then
+    install=
+    shift
+fi
+case ${1:-tests} in
+    tests) packages=(openai==3.54.0) ;;
+    reference)
+        packages=(llama-cpp-python==0.3.36 openai==3.54.0)
+        # Vision is not compared, and builds for long.
+        export CMAKE_ARGS="-DLLAVA_BUILD=OFF${CMAKE_ARGS:+ $CMAKE_ARGS}"
+        ;;
+    *)
+        echo "there is no set of packages called $1: say tests or reference" >&2
+        exit 2
+        ;;
+esac
 
 cache=${EDGELOOM_CACHE:-$HOME/.cache/edgeloom}
 name=python-$(printf '%s\n' "${packages[@]}" | cksum | cut -d' ' -f1)
 environment=$cache/$name
 
 if [[ ! -x $environment/bin/python ]]; then
-    if [[ ${1:-} == --installed ]]; then
-        echo "the Python packages of the tests are missing: run tests/programs/python.sh once" >&2
+    if [[ ! $install ]]; then
+        echo "the Python packages ${packages[*]} are missing: run tests/programs/python.sh ${1:-} once" >&2
         exit 1
     fi
     mkdir -p "$cache"
