@@ -19,6 +19,7 @@
 )]
 
 pub mod api_key;
+pub mod causes;
 pub mod condition;
 pub mod edge_link;
 pub mod edge_node;
@@ -32,6 +33,7 @@ pub mod quantity;
 pub mod route_table;
 pub mod stage;
 
+pub use causes::with_causes;
 pub use condition::ConditionType;
 pub use edge_link::{EdgeLink, EdgeLinkSpec, EdgeLinkStatus, LinkReport};
 pub use edge_node::{EdgeNode, EdgeNodeSpec, EdgeNodeStatus};

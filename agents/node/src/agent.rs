@@ -283,7 +283,7 @@ fn put_routes(core: &Core, desired: &Desired) {
     }
     if let Err(error) = core.endpoint.set_peers(peers) {
         tracing::warn!(
-            error = execute::chain(&error),
+            error = crds::with_causes(&error),
             "the RouteTable's peers are refused"
         );
     }

@@ -150,10 +150,7 @@ impl Timekeeper {
                     benchmark,
                 };
                 if let Err(error) = write(&kept, &fresh) {
-                    tracing::warn!(
-                        error = crate::execute::chain(&error),
-                        "figures are not kept on disk"
-                    );
+                    tracing::warn!(error = crds::with_causes(&error), "figures are not kept on disk");
                 }
                 self.publish(source, &fresh);
                 true

@@ -73,7 +73,7 @@ fn fetch_weights(core: &Arc<Core>, spec: &StageSpec) {
                 core.files.here(&source.digest, file.path, bytes);
             }
             Err(error) => {
-                let message = chain(&error);
+                let message = crds::with_causes(&error);
                 tracing::warn!(
                     digest = source.digest,
                     error = message,
@@ -182,16 +182,4 @@ fn unload(core: &Arc<Core>, name: &str) {
         core.stages.unloaded(&name);
         core.touch();
     });
-}
-
-/// An error with all its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -100,7 +100,7 @@ impl Reporter {
                 Ok(()) => pause = PAUSE_MIN,
                 Err(error) => {
                     // What was not told is seen as different again after the pause.
-                    tracing::debug!(error = crate::execute::chain(&error), "status not written");
+                    tracing::debug!(error = crds::with_causes(&error), "status not written");
                     sleep(pause).await;
                     pause = (pause * 2).min(LOOK_EVERY);
                     changes.mark_changed();

@@ -107,7 +107,7 @@ async fn start(config: Config) -> Result<Started, Error> {
     std::fs::create_dir_all(&config.data_dir).map_err(folder)?;
     let identity = transport::Identity::load_or_make(&config.data_dir.join("identity"))?;
     let kept = keep::read(&config.data_dir).unwrap_or_else(|error| {
-        tracing::warn!(error = crate::execute::chain(&error), "what was kept is not used");
+        tracing::warn!(error = crds::with_causes(&error), "what was kept is not used");
         None
     });
     let kept = kept.unwrap_or_default();

@@ -184,7 +184,7 @@ impl Watches {
         if let Ok(Err(error)) = kept {
             // Serving goes before surviving the next start.
             tracing::warn!(
-                error = crate::execute::chain(&error),
+                error = crds::with_causes(&error),
                 "what was heard is not kept on disk"
             );
         }
@@ -311,7 +311,7 @@ pub(crate) fn heard<K>(event: watcher::Result<Event<K>>, kind: &str) -> Option<E
     match event {
         Ok(event) => Some(event),
         Err(error) => {
-            tracing::debug!(kind, error = crate::execute::chain(&error), "watch failed");
+            tracing::debug!(kind, error = crds::with_causes(&error), "watch failed");
             None
         }
     }

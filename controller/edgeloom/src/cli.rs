@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
     match run(command, log_format) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            eprintln!("error: {}", crds::with_causes(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -101,18 +101,6 @@ fn run(command: Command, log_format: logging::Format) -> anyhow::Result<ExitCode
         }
         Command::EngineWorker => unreachable!("the worker runs before there is a runtime"),
     }
-}
-
-/// An error with all that caused it, each cause once: sources that repeat what was said already are left out.
-fn chain(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -142,13 +130,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn an_error_is_one_chain_without_repetition() {
-        let error = anyhow::anyhow!("no such file")
-            .context("cannot read x: no such file")
-            .context("cannot start");
-        assert_eq!(chain(&error), "cannot start: cannot read x: no such file");
     }
 }

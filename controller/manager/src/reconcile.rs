@@ -140,7 +140,7 @@ impl Manager {
                         .0
                         .saturating_mul(2_u32.saturating_pow(failures.min(16)))
                         .min(BACKOFF.1);
-                    let error = with_causes(&error);
+                    let error = crds::with_causes(&error);
                     error!(error, failures, "a round failed");
                 }
             }
@@ -248,16 +248,4 @@ impl Manager {
 /// When the question contradicts itself.
 pub fn solve(problem: &solver::Problem) -> Result<Solution, InvalidProblem> {
     solver::solve(problem, &Budget::steps(BUDGET_STEPS))
-}
-
-/// An error with everything that caused it, for one log field.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
