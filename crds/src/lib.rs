@@ -25,6 +25,7 @@ pub mod edge_link;
 pub mod edge_node;
 pub mod edge_user;
 pub mod llm_service;
+pub mod location;
 pub mod manifest;
 pub mod mode;
 pub mod model;

@@ -9,6 +9,8 @@ use std::{
     time::Duration,
 };
 
+use crds::location::{self, HUB_VARIABLE, Location};
+
 use super::verify::verify;
 
 /// Bytes that are read and written at once.
@@ -17,8 +19,6 @@ const CHUNK_BYTES: usize = 256 << 10;
 const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// How long a whole body may take: 100 GB at 10 Mbit/s.
 const BODY_WITHIN: Duration = Duration::from_secs(24 * 3600);
-/// Where `hf://` leads when `HF_ENDPOINT` names no mirror.
-const HF_ENDPOINT: &str = "https://huggingface.co";
 
 /// Which weights, and where from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,13 +46,8 @@ pub(crate) struct Fetched {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// Not a URI that this agent can follow.
-    #[error("uri `{uri}`: {wrong}")]
-    Uri {
-        /// What it was.
-        uri: String,
-        /// What is wrong with it, and what would be right.
-        wrong: &'static str,
-    },
+    #[error(transparent)]
+    Uri(#[from] location::Error),
     /// The file cannot be read or written.
     #[error("{path}")]
     File {
@@ -105,10 +100,10 @@ pub(crate) enum Error {
 
 /// Brings the weights to disk, or finds them there. `progress` counts bytes that are there.
 pub(crate) fn fetch(source: &Source, data_dir: &Path, progress: &AtomicI64) -> Result<Fetched, Error> {
-    if let Some(path) = source.uri.strip_prefix("file://") {
-        return in_place(source, Path::new(path), data_dir);
-    }
-    let url = url_of(&source.uri, env::var("HF_ENDPOINT").ok().as_deref())?;
+    let url = match Location::of(&source.uri, env::var(HUB_VARIABLE).ok().as_deref())? {
+        Location::File(path) => return in_place(source, &path, data_dir),
+        Location::Web(url) => url,
+    };
     let folder = data_dir.join("models");
     fs::create_dir_all(&folder).map_err(|error| file_error(&folder, error))?;
     let path = folder.join(format!("{}.gguf", file_name(&source.digest)));
@@ -140,9 +135,9 @@ pub(crate) fn fetch(source: &Source, data_dir: &Path, progress: &AtomicI64) -> R
 
 /// Where the weights are or would be on this disk, if they can be had without the network.
 pub(crate) fn local_path(source: &Source, data_dir: &Path) -> Option<PathBuf> {
-    let path = match source.uri.strip_prefix("file://") {
-        Some(path) => PathBuf::from(path),
-        None => data_dir
+    let path = match Location::of(&source.uri, None) {
+        Ok(Location::File(path)) => path,
+        _ => data_dir
             .join("models")
             .join(format!("{}.gguf", file_name(&source.digest))),
     };
@@ -166,35 +161,6 @@ fn in_place(source: &Source, path: &Path, data_dir: &Path) -> Result<Fetched, Er
         bytes,
         fetched_bytes: 0,
     })
-}
-
-/// The address that a URI stands for.
-fn url_of(uri: &str, hf_endpoint: Option<&str>) -> Result<String, Error> {
-    let wrong = |wrong| Error::Uri {
-        uri: uri.to_owned(),
-        wrong,
-    };
-    if uri.starts_with("https://") || uri.starts_with("http://") {
-        return Ok(uri.to_owned());
-    }
-    if uri.starts_with("oci://") {
-        return Err(wrong(
-            "images are not supported yet; use https://, hf:// or file://",
-        ));
-    }
-    let Some(path) = uri.strip_prefix("hf://") else {
-        return Err(wrong("use file://, https:// or hf://"));
-    };
-    let mut parts = path.splitn(3, '/');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some(owner), Some(repository), Some(file))
-            if ![owner, repository, file].iter().any(|part| part.is_empty()) =>
-        {
-            let endpoint = hf_endpoint.unwrap_or(HF_ENDPOINT).trim_end_matches('/');
-            Ok(format!("{endpoint}/{owner}/{repository}/resolve/main/{file}"))
-        }
-        _ => Err(wrong("hf://OWNER/REPOSITORY/FILE is right")),
-    }
 }
 
 /// A digest as a file's name.
@@ -305,27 +271,6 @@ mod tests {
     };
 
     use super::*;
-
-    #[test]
-    fn each_kind_of_uri_leads_to_its_address_or_says_what_would_be_right() {
-        let hf = "hf://owner/repository/folder/file.gguf";
-        assert_eq!(
-            url_of(hf, None).unwrap(),
-            "https://huggingface.co/owner/repository/resolve/main/folder/file.gguf"
-        );
-        assert_eq!(
-            url_of(hf, Some("http://mirror:8080/")).unwrap(),
-            "http://mirror:8080/owner/repository/resolve/main/folder/file.gguf"
-        );
-        for (uri, part) in [
-            ("oci://registry/model", "not supported yet"),
-            ("hf://owner", "hf://OWNER"),
-            ("ftp://x", "use file://"),
-        ] {
-            let error = url_of(uri, None).unwrap_err().to_string();
-            assert!(error.contains(part) && error.contains(uri), "{error}");
-        }
-    }
 
     /// A server that has one file, knows ranges, and breaks its first answer off after `first_bytes`.
     fn serve(content: &'static [u8], first_bytes: usize) -> String {

@@ -1,11 +1,14 @@
 //! Bytes of a model's file from its beginning, wherever it lies.
 
 use std::{
+    env,
     fs::File,
     io::{self, Read},
-    path::PathBuf,
+    path::Path,
     time::Duration,
 };
+
+use crds::location::{self, HUB_VARIABLE, Location};
 
 /// The longest wait for a server.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -17,8 +20,8 @@ pub enum Error {
     #[error("{0} does not exist")]
     NotFound(String),
     /// The address is of a kind that this version does not read.
-    #[error("{0} cannot be read by this version; use file://, https:// or hf://")]
-    Unsupported(String),
+    #[error(transparent)]
+    Unsupported(#[from] location::Error),
     /// Reading failed.
     #[error("{uri}: {message}")]
     Read {
@@ -43,13 +46,10 @@ impl Source {
     ///
     /// When it is not there, cannot be read, or the address is of an unknown kind.
     pub fn open(uri: &str) -> Result<Self, Error> {
-        if let Some(path) = uri.strip_prefix("file://") {
-            return Self::open_file(uri, PathBuf::from(path));
+        match Location::of(uri, env::var(HUB_VARIABLE).ok().as_deref())? {
+            Location::File(path) => Self::open_file(uri, &path),
+            Location::Web(url) => Self::open_url(uri, &url),
         }
-        if let Some(url) = web_address(uri) {
-            return Self::open_url(uri, &url);
-        }
-        Err(Error::Unsupported(uri.to_owned()))
     }
 
     /// Bytes of the whole file.
@@ -71,7 +71,7 @@ impl Source {
         })
     }
 
-    fn open_file(uri: &str, path: PathBuf) -> Result<Self, Error> {
+    fn open_file(uri: &str, path: &Path) -> Result<Self, Error> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => Error::NotFound(uri.to_owned()),
             _ => Error::Read {
@@ -79,7 +79,7 @@ impl Source {
                 message: error.to_string(),
             },
         };
-        let file = File::open(&path).map_err(failed)?;
+        let file = File::open(path).map_err(failed)?;
         let size = file.metadata().map_err(failed)?.len();
         Ok(Self {
             reader: Box::new(file),
@@ -119,22 +119,6 @@ impl Source {
     }
 }
 
-/// The URL of a file that is fetched over HTTP. `hf://owner/repository/file` is a file of a hub; `HF_ENDPOINT` names
-/// another hub than the usual one, as it does for the hub's own clients.
-fn web_address(uri: &str) -> Option<String> {
-    if uri.starts_with("https://") || uri.starts_with("http://") {
-        return Some(uri.to_owned());
-    }
-    let rest = uri.strip_prefix("hf://")?;
-    let mut parts = rest.splitn(3, '/');
-    let (owner, repository, file) = (parts.next()?, parts.next()?, parts.next()?);
-    let hub = std::env::var("HF_ENDPOINT").unwrap_or_else(|_| "https://huggingface.co".to_owned());
-    Some(format!(
-        "{}/{owner}/{repository}/resolve/main/{file}",
-        hub.trim_end_matches('/')
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,6 +134,6 @@ mod tests {
     #[test]
     fn an_address_of_another_kind_is_refused_with_what_would_do() {
         let error = Source::open("oci://registry/model").err().expect("an error");
-        assert!(error.to_string().contains("use file://"), "{error}");
+        assert!(error.to_string().contains("use https://"), "{error}");
     }
 }
