@@ -178,8 +178,6 @@ pub struct ModelVariantStatus {
     pub head_bytes: i64,
     /// Bytes of the tensors that belong to no block and are neither embedding nor head (norms, rope factors).
     pub other_bytes: i64,
-    /// Bytes of the vocabulary, which the last stage of a split does without.
-    pub vocabulary_bytes: i64,
 }
 
 impl ModelVariantStatus {

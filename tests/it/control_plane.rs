@@ -37,7 +37,6 @@ async fn model(plane: &ControlPlane) {
         "variants": [{
             "name": "q4-1", "digest": DIGEST, "sizeBytes": 98_362_432, "quantisation": "Q4_1",
             "layerBytes": [2_211_840], "embeddingBytes": 30_081_024, "headBytes": 0, "otherBytes": 2304,
-            "vocabularyBytes": 1_770_000,
         }],
     }});
     let api = plane.namespaced::<Model>();

@@ -2,6 +2,7 @@
 
 mod agent;
 mod control_plane;
+mod headers;
 mod kinds;
 mod layering;
 mod memory;

@@ -22,12 +22,10 @@ use tracing::{info, warn};
 
 pub mod gguf;
 pub mod source;
+mod splittable;
 
 /// Backoff of a model whose file cannot be read: first, and longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
-
-/// Architectures whose layer ranges are proven to compute what the whole model computes, as the engine has it.
-pub const SPLITTABLE: [&str; 1] = ["llama"];
 
 /// What was tried so far.
 #[derive(Debug, Default)]
@@ -192,11 +190,11 @@ fn status_of(
             let (reason, message) = if architecture.splittable {
                 (
                     Reason::AsDesired,
-                    "layer ranges of this architecture are proven; it may be split".to_owned(),
+                    "layer ranges of this model are proven; it may be split".to_owned(),
                 )
             } else {
                 let name = &architecture.name;
-                let message = format!("architecture {name} is not proven for layer ranges: it runs unsplit");
+                let message = format!("layer ranges of this {name} model are not proven: it runs unsplit");
                 (Reason::SplitUnsupported, message)
             };
             say(true, reason, message);

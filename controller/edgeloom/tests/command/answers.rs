@@ -28,7 +28,7 @@ status:
       headLength: 64, vocabulary: 49152, contextLength: 8192, splittable: true}}
   variants:
   - {{name: q4-1, digest: 'sha256:smol', sizeBytes: 98362432, quantisation: Q4_1, layerBytes: [2211840],
-      embeddingBytes: 30081024, headBytes: 0, otherBytes: 2304, vocabularyBytes: 1770000}}
+      embeddingBytes: 30081024, headBytes: 0, otherBytes: 2304}}
 ---
 apiVersion: edgeloom.dev/v1alpha1
 kind: LLMService

@@ -8,10 +8,7 @@ use std::collections::BTreeMap;
 use crds::model::{ModelArchitecture, ModelVariantStatus};
 use serde_json::Value;
 
-use super::{
-    SPLITTABLE,
-    source::{self, Source},
-};
+use super::source::{self, Source};
 
 /// Headers beyond this size are refused: vocabularies of today take a few MiB.
 const HEADER_BYTES_MAX: usize = 256 << 20;
@@ -57,16 +54,15 @@ pub enum ReadError {
 /// A header.
 #[derive(Debug)]
 pub struct Header {
-    metadata: BTreeMap<String, Value>,
-    array_lengths: BTreeMap<String, u64>,
-    vocabulary_bytes: u64,
-    tensors: Vec<Tensor>,
+    pub(super) metadata: BTreeMap<String, Value>,
+    pub(super) array_lengths: BTreeMap<String, u64>,
+    pub(super) tensors: Vec<Tensor>,
     bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Tensor {
-    name: String,
+pub(super) struct Tensor {
+    pub(super) name: String,
     ggml_type: u32,
     bytes: u64,
 }
@@ -109,20 +105,15 @@ pub fn parse(bytes: &[u8]) -> Result<Header, Error> {
     let mut header = Header {
         metadata: BTreeMap::new(),
         array_lengths: BTreeMap::new(),
-        vocabulary_bytes: 0,
         tensors: vec![],
         bytes: vec![],
     };
     for _ in 0..num_pairs {
-        let begin = cursor.at;
         let key = cursor.string()?;
         let kind = cursor.u32()?;
         match cursor.value(kind)? {
-            Parsed::Scalar(value) => drop(header.metadata.insert(key.clone(), value)),
-            Parsed::Array(length) => drop(header.array_lengths.insert(key.clone(), length)),
-        }
-        if key.starts_with("tokenizer.") {
-            header.vocabulary_bytes += (cursor.at - begin) as u64;
+            Parsed::Scalar(value) => drop(header.metadata.insert(key, value)),
+            Parsed::Array(length) => drop(header.array_lengths.insert(key, length)),
         }
     }
     for _ in 0..num_tensors {
@@ -183,7 +174,7 @@ impl Header {
                 None => number("vocab_size")?,
             },
             context_length: number("context_length")?,
-            splittable: SPLITTABLE.contains(&name),
+            splittable: self.is_splittable(name),
         };
         Ok((architecture, self.sizes(layers)?))
     }
@@ -225,7 +216,6 @@ impl Header {
             embedding_bytes: signed(embedding),
             head_bytes: signed(head),
             other_bytes: signed(other),
-            vocabulary_bytes: signed(self.vocabulary_bytes),
             ..ModelVariantStatus::default()
         })
     }
