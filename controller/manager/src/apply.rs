@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug};
 
-use crds::{LLMService, Placement, RouteTable, SERVICE_LABEL, Stage};
+use crds::{LLMService, LLMServiceStatus, Placement, RouteTable, SERVICE_LABEL, Stage};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -52,7 +52,7 @@ impl Error {
     }
 }
 
-/// Applies a plan.
+/// Applies a plan, and writes what is said of each service.
 ///
 /// # Errors
 ///
@@ -61,6 +61,7 @@ pub async fn apply(
     client: &Client,
     world: &World,
     plan: Plan<Proposed>,
+    services: &BTreeMap<ServiceName, LLMServiceStatus>,
     now: Now,
 ) -> Result<(Plan<Applied>, Written), Error> {
     let mut writer = Writer {
@@ -113,6 +114,7 @@ pub async fn apply(
             .delete(&Api::namespaced(client.clone(), &namespace), &**placement)
             .await?;
     }
+    writer.service_statuses(world, services).await?;
     writer.statuses(world, &plan, now).await?;
     let written = writer.written;
     Ok((plan.into_state(), written))
@@ -142,19 +144,27 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn statuses(&mut self, world: &World, plan: &Plan<Proposed>, now: Now) -> Result<(), Error> {
+    async fn service_statuses(
+        &mut self,
+        world: &World,
+        statuses: &BTreeMap<ServiceName, LLMServiceStatus>,
+    ) -> Result<(), Error> {
         for service in &world.services {
-            let wanted = status::of_service(world, plan, service, now);
-            if service.status.as_ref() != Some(&wanted) {
-                let api: Api<LLMService> = Api::namespaced(self.client.clone(), &namespace_of(&**service));
-                self.status(
-                    &api,
-                    &service.name_any(),
-                    &replacing(service.status.as_ref(), &wanted),
-                )
+            let known = service.status.as_ref();
+            let Some(wanted) = statuses
+                .get(&ServiceName::of(service))
+                .filter(|wanted| known != Some(wanted))
+            else {
+                continue;
+            };
+            let api: Api<LLMService> = Api::namespaced(self.client.clone(), &namespace_of(&**service));
+            self.status(&api, &service.name_any(), &replacing(known, wanted))
                 .await?;
-            }
         }
+        Ok(())
+    }
+
+    async fn statuses(&mut self, world: &World, plan: &Plan<Proposed>, now: Now) -> Result<(), Error> {
         for user in &world.users {
             let wanted = status::of_user(world, plan, user, now);
             if user.status.as_ref() != Some(&wanted) {

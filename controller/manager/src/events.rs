@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::ConditionType;
+use crds::{ConditionType, LLMServiceStatus};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client, Resource as _,
@@ -13,8 +13,7 @@ use tracing::debug;
 use crate::{
     apply::Applied,
     plan::{Plan, Verdict},
-    status,
-    world::{Now, ServiceName, World},
+    world::{ServiceName, World},
 };
 
 /// Tells news of services, each once.
@@ -47,10 +46,15 @@ impl Storyteller {
     }
 
     /// Tells what a plan changed. An Event that cannot be written is not worth a retry.
-    pub async fn tell(&mut self, world: &World, plan: &Plan<Applied>, now: Now) {
+    pub async fn tell(
+        &mut self,
+        world: &World,
+        plan: &Plan<Applied>,
+        statuses: &BTreeMap<ServiceName, LLMServiceStatus>,
+    ) {
         for service in &world.services {
             let name = ServiceName::of(service);
-            let wanted = status::of_service(world, plan, service, now);
+            let wanted = statuses.get(&name).cloned().unwrap_or_default();
             let known = plan.services.get(&name).cloned().unwrap_or_default();
             let ready = wanted
                 .conditions

@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     plan::{Plan, Verdict},
     snapshot::{Options, Snapshot},
+    status,
     watch::Watches,
     world::{Identity, World},
 };
@@ -165,8 +166,9 @@ impl Manager {
             return Err(RoundError::Lint(findings));
         }
         let now = Timestamp::now();
-        let (plan, written) = apply::apply(&self.client, world, plan, now).await?;
-        self.storyteller.tell(world, &plan, now).await;
+        let statuses = status::of_services(world, &plan, now);
+        let (plan, written) = apply::apply(&self.client, world, plan, &statuses, now).await?;
+        self.storyteller.tell(world, &plan, &statuses).await;
         self.report(world, &plan, written);
         Ok(written)
     }
@@ -190,8 +192,7 @@ impl Manager {
             tokio::select! {
                 solved = &mut solving => break solved,
                 () = tokio::time::sleep(LOOK_FOR_LOSSES) => {
-                    let (now, _) = self.watches.world(&self.identity);
-                    if now.lost.keys().any(|node| !world.lost.contains_key(node)) {
+                    if self.watches.lost().keys().any(|node| !world.lost.contains_key(node)) {
                         cancelled.store(true, Ordering::Relaxed);
                     }
                 }

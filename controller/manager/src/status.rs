@@ -1,5 +1,7 @@
 //! What is said of each object: pure functions from a world and its plan to statuses. Writing them is apply's work.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use crds::{
     ConditionType, EdgeUser, EdgeUserStatus, LLMService, LLMServiceStatus, PlacementStatus, SERVICE_LABEL,
     condition::{self, Reason, State},
@@ -43,6 +45,16 @@ impl Said {
             now,
         );
     }
+}
+
+/// The status of every service.
+#[must_use]
+pub fn of_services<S>(world: &World, plan: &Plan<S>, now: Now) -> BTreeMap<ServiceName, LLMServiceStatus> {
+    let status = |service: &Arc<LLMService>| {
+        let status = of_service(world, plan, service, now);
+        (ServiceName::of(service), status)
+    };
+    world.services.iter().map(status).collect()
 }
 
 /// The status of a service.

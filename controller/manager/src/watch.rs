@@ -5,10 +5,7 @@
 use std::{
     collections::BTreeMap,
     hash::Hash,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -29,7 +26,7 @@ use tracing::warn;
 
 use crate::{
     liveness::{Liveness, Verdict},
-    world::{Identity, World},
+    world::{Identity, Loss, World},
 };
 
 /// Watches are ended by the server after this time and opened again; kube refuses 295 s and more.
@@ -51,7 +48,6 @@ pub struct Watches {
     leases: Store<Lease>,
     secrets: Store<Secret>,
     wake: Arc<Notify>,
-    events: Arc<AtomicU64>,
     epoch: Instant,
     liveness: Liveness,
     /// Dropped with this value, and the watches end with it.
@@ -62,10 +58,9 @@ impl Watches {
     /// Opens every watch.
     #[must_use]
     pub fn open(client: &Client) -> Self {
-        let (wake, events) = (Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
+        let wake = Arc::new(Notify::new());
         let mut opener = Opener {
             wake: Arc::clone(&wake),
-            events: Arc::clone(&events),
             tasks: JoinSet::new(),
         };
         let watches = Self {
@@ -80,7 +75,6 @@ impl Watches {
             leases: opener.open(Api::namespaced(client.clone(), SYSTEM_NAMESPACE)),
             secrets: opener.open(Api::all(client.clone())),
             wake,
-            events,
             epoch: Instant::now(),
             liveness: Liveness::default(),
             _tasks: JoinSet::new(),
@@ -113,12 +107,6 @@ impl Watches {
     pub async fn changed(&self, at_most: Duration) {
         // A time-out is as good as a change: the caller looks again either way.
         let _ = tokio::time::timeout(at_most, self.wake.notified()).await;
-    }
-
-    /// A number that grows with every event; a search that began at another one may be out of date.
-    #[must_use]
-    pub fn events(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.events)
     }
 
     /// The Models as they are now.
@@ -158,6 +146,15 @@ impl Watches {
         )
     }
 
+    /// Who is lost now. Looks at Leases and EdgeNodes alone, so it may be asked often.
+    #[must_use]
+    pub fn lost(&mut self) -> BTreeMap<String, Loss> {
+        let now = self.epoch.elapsed();
+        self.liveness
+            .observe(now, &self.leases.state(), &self.nodes.state())
+            .lost
+    }
+
     fn key_hashes(&self, users: &[Arc<EdgeUser>], identity: &Identity) -> BTreeMap<(String, String), String> {
         let mut hashes = BTreeMap::new();
         for user in users {
@@ -185,7 +182,6 @@ impl Watches {
 /// What every watch shares.
 struct Opener {
     wake: Arc<Notify>,
-    events: Arc<AtomicU64>,
     tasks: JoinSet<()>,
 }
 
@@ -199,7 +195,7 @@ impl Opener {
         let config = watcher::Config::default()
             .timeout(WATCH_SECONDS)
             .streaming_lists();
-        let (wake, events) = (Arc::clone(&self.wake), Arc::clone(&self.events));
+        let wake = Arc::clone(&self.wake);
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         let stream = watcher(api, config).default_backoff().reflect(writer);
         self.tasks.spawn(async move {
@@ -209,7 +205,6 @@ impl Opener {
                     warn!(kind, %error, "a watch failed and is opened again");
                     continue;
                 }
-                events.fetch_add(1, Ordering::Relaxed);
                 wake.notify_one();
             }
         });
