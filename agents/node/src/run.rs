@@ -147,7 +147,7 @@ async fn start(config: Config) -> Result<Started, Error> {
         public_key,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         engine_version: ENGINE_VERSION.to_owned(),
-        incarnation: format!("{:016x}", rand::random::<u64>()),
+        incarnation: endpoint.incarnation().to_owned(),
         features: FEATURES.map(str::to_owned).to_vec(),
     };
 

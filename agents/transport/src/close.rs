@@ -42,6 +42,22 @@ pub(crate) fn reason(error: &ConnectionError) -> String {
     }
 }
 
+/// As [`reason`], for who dialled this agent and was not let in: any key of the table would have been good.
+pub(crate) fn reason_not_welcome(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::TransportError(error) if error.code == TransportErrorCode::crypto(ACCESS_DENIED) => {
+            "its key is not in this agent's table of peers; a new peer's comes with the next RouteTable"
+                .to_owned()
+        }
+        ConnectionError::ConnectionClosed(close)
+            if close.error_code == TransportErrorCode::crypto(ACCESS_DENIED) =>
+        {
+            "it expected another agent at this address".to_owned()
+        }
+        other => reason(other),
+    }
+}
+
 /// The TLS alerts that a person can do something about; the meaning of a denied access depends on the side.
 fn alert(code: TransportErrorCode, access_denied: &str) -> Option<String> {
     match code {

@@ -17,12 +17,15 @@ use crate::{figures::RateFigures, meter::Meter, wire};
 pub(crate) struct Hello {
     /// Name and version of the program, for the log.
     pub(crate) software: String,
+    /// Which start of the agent this is.
+    pub(crate) incarnation: String,
 }
 
 impl Hello {
-    pub(crate) fn ours() -> Self {
+    pub(crate) fn ours(incarnation: &str) -> Self {
         Self {
             software: concat!("edgeloom ", env!("CARGO_PKG_VERSION")).to_owned(),
+            incarnation: incarnation.to_owned(),
         }
     }
 }

@@ -53,8 +53,10 @@ pub(crate) async fn keep_dialling(shared: Arc<Shared>, peer: Peer, stop: Cancell
             if let Some((connection, _)) = shared.registry.live(&peer.node) {
                 connection.closed().await;
             } else if let Err(why) = dial(&shared, &peer).await {
-                tracing::debug!(node = %peer.node, %why, "dialling failed");
-                shared.registry.dialling_failed(&peer.node, &why);
+                // A peer that is away for long fails many times for one reason.
+                if shared.registry.dialling_failed(&peer.node, &why) {
+                    tracing::info!(node = %peer.node, %why, "not connected; dialled again until it is");
+                }
             } else {
                 continue;
             }
@@ -93,9 +95,8 @@ async fn dial(shared: &Arc<Shared>, peer: &Peer) -> Result<(), String> {
             .await
             .map_err(|error| close::reason(&error))?;
         let said = |error: wire::Error| why_ended(&connection, &error);
-        wire::write(&mut send, &Preamble::Control(Hello::ours()), within)
-            .await
-            .map_err(said)?;
+        let ours = Preamble::Control(Hello::ours(&shared.incarnation));
+        wire::write(&mut send, &ours, within).await.map_err(said)?;
         let mut reader = wire::Reader::new(receive);
         let hello: Hello = reader.expect(MAX_HELLO_BYTES, within).await.map_err(said)?;
         Ok::<_, String>((send, reader, hello))
@@ -104,7 +105,11 @@ async fn dial(shared: &Arc<Shared>, peer: &Peer) -> Result<(), String> {
         .await
         .inspect_err(|_| connection.close(close::CONFUSED, b""))?;
     tracing::debug!(node = %peer.node, software = %hello.software, "said hello");
-    if let Some(meter) = shared.registry.register(&peer.node, &peer.key, &connection, true) {
+    let incarnation = hello.incarnation;
+    if let Some(meter) = shared
+        .registry
+        .register(&peer.node, &peer.key, &connection, true, incarnation)
+    {
         tokio::spawn(serve(
             shared.clone(),
             peer.node.clone(),
@@ -149,7 +154,7 @@ pub(crate) async fn accept_connections(shared: Arc<Shared>) {
             tokio::spawn(async move {
                 let address = incoming.remote_address();
                 if let Err(why) = welcome(&shared, incoming).await {
-                    tracing::warn!(%address, %why, "connection refused");
+                    tracing::info!(%address, %why, "connection refused");
                 }
                 drop(permit);
             });
@@ -166,7 +171,7 @@ async fn welcome(shared: &Arc<Shared>, incoming: quinn::Incoming) -> Result<(), 
     let connection = timeout(within, connecting)
         .await
         .map_err(|_| format!("handshake not done within {within:?}"))?
-        .map_err(|error| close::reason(&error))?;
+        .map_err(|error| close::reason_not_welcome(&error))?;
     let key = tls::peer_key(&connection).ok_or("no certificate was shown")?;
     let Some(node) = shared.registry.node_of(&key) else {
         // Taken from the table since the handshake looked.
@@ -176,33 +181,43 @@ async fn welcome(shared: &Arc<Shared>, incoming: quinn::Incoming) -> Result<(), 
     if let Some(emulated) = &shared.emulated {
         emulated.seen(&node, connection.remote_address());
     }
-    let (send, reader) = match greet(&connection, within).await {
-        Ok(control) => control,
+    let (send, reader, theirs) = match greet(shared, &connection).await {
+        Ok(greeted) => greeted,
         Err(error) => {
             let why = why_ended(&connection, &error);
             connection.close(close::CONFUSED, b"");
             return Err(why);
         }
     };
-    if let Some(meter) = shared.registry.register(&node, &key, &connection, false) {
+    let incarnation = theirs.incarnation;
+    if let Some(meter) = shared
+        .registry
+        .register(&node, &key, &connection, false, incarnation)
+    {
         tokio::spawn(serve(shared.clone(), node, connection, (send, reader), meter));
     }
     Ok(())
 }
 
 /// Hears the dialler's hello, and answers it.
-async fn greet(connection: &Connection, within: Duration) -> Result<(SendStream, wire::Reader), wire::Error> {
+async fn greet(
+    shared: &Shared,
+    connection: &Connection,
+) -> Result<(SendStream, wire::Reader, Hello), wire::Error> {
+    let within = shared.limits.handshake_timeout;
     let streams = timeout(within, connection.accept_bi())
         .await
         .map_err(|_| wire::Error::Deadline(within))?;
     let (mut send, receive) = streams.map_err(|error| wire::Error::Read(std::io::Error::other(error)))?;
     let mut reader = wire::Reader::new(receive);
-    match reader.expect(MAX_HELLO_BYTES, within).await? {
-        Preamble::Control(Hello { software }) => tracing::debug!(%software, "heard hello"),
+    let theirs = match reader.expect(MAX_HELLO_BYTES, within).await? {
+        Preamble::Control(hello) => hello,
         Preamble::Session(_) | Preamble::Probe => return Err(wire::Error::NoHello),
-    }
-    wire::write(&mut send, &Hello::ours(), within).await?;
-    Ok((send, reader))
+    };
+    tracing::debug!(software = %theirs.software, "heard hello");
+    let ours = Hello::ours(&shared.incarnation);
+    wire::write(&mut send, &ours, within).await?;
+    Ok((send, reader, theirs))
 }
 
 #[cfg(test)]

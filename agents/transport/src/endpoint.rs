@@ -34,6 +34,9 @@ use crate::{
     tls, wire,
 };
 
+/// The longest [`Config::incarnation`].
+pub const INCARNATION_BYTES_MAX: usize = 256;
+
 /// What an endpoint is made of.
 #[derive(Debug)]
 pub struct Config {
@@ -41,6 +44,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Who this agent is.
     pub identity: Identity,
+    /// Which start of the agent this is, as peers are told: at most [`INCARNATION_BYTES_MAX`], new at each start.
+    pub incarnation: String,
     /// Links that are slower than the machine's network; `None` to use the network as it is.
     pub emulation: Option<Emulation>,
     /// Bounds and times.
@@ -50,11 +55,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// A configuration with default limits and probing, and no emulation.
+    /// A configuration with a random incarnation, default limits and probing, and no emulation.
     pub fn new(listen: SocketAddr, identity: Identity) -> Self {
         Self {
             listen,
             identity,
+            incarnation: format!("{:016x}", rand::random::<u64>()),
             emulation: None,
             limits: Limits::default(),
             probing: Some(Probing::default()),
@@ -204,6 +210,7 @@ pub struct Accepted {
 pub(crate) struct Shared {
     pub(crate) quinn: quinn::Endpoint,
     pub(crate) identity: Identity,
+    pub(crate) incarnation: String,
     pub(crate) transport: Arc<TransportConfig>,
     pub(crate) limits: Limits,
     pub(crate) probing: Option<Probing>,
@@ -229,11 +236,12 @@ impl Endpoint {
         let Config {
             listen,
             identity,
+            incarnation,
             emulation,
             limits,
             probing,
         } = config;
-        check(&limits, probing.as_ref())?;
+        check(&incarnation, &limits, probing.as_ref())?;
         let table = SharedTable::default();
         let transport = Arc::new(transport_config(&limits));
         let mut server =
@@ -271,6 +279,7 @@ impl Endpoint {
             probing,
             registry: Registry::new(table, identity.public_key().clone()),
             identity,
+            incarnation,
             accepted,
             stop: stop.clone(),
             emulated,
@@ -292,6 +301,11 @@ impl Endpoint {
     /// The key by which peers know this agent.
     pub fn public_key(&self) -> &PublicKey {
         self.shared.identity.public_key()
+    }
+
+    /// Which start of the agent this is, as its peers are told.
+    pub fn incarnation(&self) -> &str {
+        &self.shared.incarnation
     }
 
     /// Puts this table in force in place of the one before. Connections to peers that are not in it, or have
@@ -406,13 +420,16 @@ impl Endpoint {
     }
 }
 
-fn check(limits: &Limits, probing: Option<&Probing>) -> Result<(), Error> {
+fn check(incarnation: &str, limits: &Limits, probing: Option<&Probing>) -> Result<(), Error> {
     let wrong = |field, wrong: &str| {
         Err(Error::Config {
             field,
             wrong: wrong.to_owned(),
         })
     };
+    if incarnation.is_empty() || incarnation.len() > INCARNATION_BYTES_MAX {
+        return wrong("incarnation", "1 to 256 bytes are right");
+    }
     if limits.accept_queue == 0 {
         return wrong(
             "limits.acceptQueue",

@@ -38,6 +38,8 @@ struct Link {
 struct Live {
     connection: Connection,
     dialled_here: bool,
+    /// Of the peer's agent.
+    incarnation: String,
 }
 
 impl Registry {
@@ -168,13 +170,14 @@ impl Registry {
     /// Puts a connection in force whose peer has proved `key`. If there is a live one already, the newer of
     /// two dialled by the same end stays (its dialler was restarted, or knows better), and of two dialled by
     /// different ends the one dialled by the end with the smaller key, so that both ends choose alike.
-    /// `None` if this connection is not to be used; it is then closed.
+    /// `None` if this connection is not to be used; it is then closed. `incarnation` is the peer's own word.
     pub(crate) fn register(
         &self,
         node: &str,
         key: &PublicKey,
         connection: &Connection,
         dialled_here: bool,
+        incarnation: String,
     ) -> Option<Arc<Meter>> {
         let mut links = self.links();
         let allowed = self
@@ -199,12 +202,14 @@ impl Registry {
         link.live = Some(Live {
             connection: connection.clone(),
             dialled_here,
+            incarnation: incarnation.clone(),
         });
         link.meter.attach(connection);
         let meter = link.meter.clone();
         let state = PeerState::Connected {
             since: SystemTime::now(),
             address: connection.remote_address(),
+            incarnation,
         };
         self.states.send_modify(|states| {
             states.insert(node.to_owned(), state);
@@ -221,15 +226,15 @@ impl Registry {
         let mut links = self.links();
         let Some(link) = links.get_mut(node) else { return };
         link.meter.detach(connection);
-        if link
+        let Some(ended) = link
             .live
             .take_if(|live| live.connection.stable_id() == connection.stable_id())
-            .is_none()
-        {
+        else {
             return;
-        }
+        };
         let state = PeerState::Lost {
             since: SystemTime::now(),
+            incarnation: ended.incarnation,
             reason: reason.clone(),
         };
         self.states.send_modify(|states| {
@@ -242,8 +247,9 @@ impl Registry {
         });
     }
 
-    /// An attempt to dial has failed: the state keeps its beginning and gets the newest reason.
-    pub(crate) fn dialling_failed(&self, node: &str, why: &str) {
+    /// An attempt to dial has failed: the state keeps its beginning and gets the newest reason. Says whether the reason
+    /// is another than before.
+    pub(crate) fn dialling_failed(&self, node: &str, why: &str) -> bool {
         self.states.send_if_modified(|states| match states.get_mut(node) {
             Some(
                 PeerState::Waiting {
@@ -260,7 +266,7 @@ impl Registry {
                 true
             }
             Some(PeerState::Connected { .. }) | None => false,
-        });
+        })
     }
 
     fn tell(&self, event: Event) {

@@ -44,11 +44,15 @@ pub enum PeerState {
         since: SystemTime,
         /// The address at which the peer is seen (behind NAT: the translated one).
         address: SocketAddr,
+        /// Which start of its agent it is, as it says itself.
+        incarnation: String,
     },
     /// It was connected, and is not any more.
     Lost {
         /// Since when.
         since: SystemTime,
+        /// Which start of its agent was connected, as it said itself.
+        incarnation: String,
         /// Why, or why the last attempt to reconnect failed.
         reason: String,
     },

@@ -84,10 +84,11 @@ impl Reporter {
 /// Peers whose connection died and has not come back.
 fn lost_peers(states: &BTreeMap<String, PeerState>) -> Vec<LostPeer> {
     let lost = |(node, state): (&String, &PeerState)| match state {
-        PeerState::Lost { since, .. } => Some(LostPeer {
+        PeerState::Lost {
+            since, incarnation, ..
+        } => Some(LostPeer {
             node: node.clone(),
-            // The connection does not tell which start of the peer's agent it was.
-            incarnation: None,
+            incarnation: Some(incarnation.clone()),
             since: Time(whole_seconds(*since)),
         }),
         PeerState::Waiting { .. } | PeerState::Connected { .. } => None,

@@ -69,7 +69,13 @@ fn a_peer_that_dies_silently_is_lost_and_is_connected_again_when_it_is_back() {
         die_silently(away);
         let ended = channel.receive(DEADLINE).await;
         assert!(matches!(ended, Err(channel::Error::PeerLost(_))), "{ended:?}");
-        state(&pharos, SKERRY, |state| matches!(state, PeerState::Lost { .. })).await;
+        let of_first_life = skerry.incarnation().to_owned();
+        state(
+            &pharos,
+            SKERRY,
+            |state| matches!(state, PeerState::Lost { incarnation, .. } if *incarnation == of_first_life),
+        )
+        .await;
         // Only their last handle frees the port.
         drop((skerry, accepted));
 
@@ -79,7 +85,16 @@ fn a_peer_that_dies_silently_is_lost_and_is_connected_again_when_it_is_back() {
         })
         .unwrap();
         back.set_peers(vec![peer(PHAROS, &pharos, false)]).unwrap();
-        state(&pharos, SKERRY, PeerState::is_connected).await;
+        let connected = state(&pharos, SKERRY, PeerState::is_connected).await;
+        let told = |state| match state {
+            PeerState::Connected { incarnation, .. } => incarnation,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told(connected), back.incarnation());
+        assert_ne!(back.incarnation(), of_first_life);
+        // The end that was dialled has heard the other's too.
+        let seen = state(&back, PHAROS, PeerState::is_connected).await;
+        assert_eq!(told(seen), pharos.incarnation());
         let (mut channel, mut accepted) = session(&pharos, &back).await;
         channel
             .send(frame(Kind::Decode, 0, vec![1]), DEADLINE)
