@@ -172,7 +172,7 @@ pub(crate) struct Context {
     /// The callback of the context points into this box, so it outlives the context.
     capture: Option<Box<Capture>>,
     model: Arc<Model>,
-    _threads: Arc<ThreadPool>,
+    threads: Arc<ThreadPool>,
 }
 
 // SAFETY: a context has no thread affinity; `&mut self` keeps its steps apart.
@@ -227,16 +227,25 @@ impl Context {
             path: "its context".into(),
             reason: log::last_error(),
         })?;
-        // SAFETY: both are alive, and the context keeps the pool alive.
-        unsafe {
-            sys::llama_attach_threadpool(context.as_ptr(), threads.pool.as_ptr(), threads.pool.as_ptr())
-        };
-        Ok(Self {
+        let mut context = Self {
             context,
             capture,
             model,
-            _threads: threads,
-        })
+            threads: Arc::clone(&threads),
+        };
+        context.use_threads(threads);
+        Ok(context)
+    }
+
+    /// Computes with these threads from the next step on.
+    pub(crate) fn use_threads(&mut self, threads: Arc<ThreadPool>) {
+        let count = i32::try_from(threads.threads).expect("a pool has at most 512 threads");
+        // SAFETY: both are alive, and the context keeps the pool alive; no step is under way, since that borrows `self`.
+        unsafe {
+            sys::llama_attach_threadpool(self.context.as_ptr(), threads.pool.as_ptr(), threads.pool.as_ptr());
+            sys::llama_set_n_threads(self.context.as_ptr(), count, count);
+        }
+        self.threads = threads;
     }
 
     /// Computes one step. The caller has checked that there are 1 to `rows_max` rows, that input and rows have the same

@@ -29,7 +29,7 @@ use self::{
     life::Life,
     protocol::{Description, Reply, Request},
     reservation::Reservation,
-    supervisor::{Call, Command, LOAD_DEADLINE, Supervisor},
+    supervisor::{Call, Command, LOAD_DEADLINE, Limits, Supervisor},
 };
 use crate::{Batch, BatchOutput, Benchmark, Error, LoadStage, Loaded, Memory, Result, StageId};
 
@@ -78,15 +78,16 @@ impl WorkerConfig {
         self.threads.unwrap_or(share).clamp(1, cores)
     }
 
-    fn check(&self) -> Result<()> {
-        match self.compute_share_cores {
-            Some(share) if !(0.001..=4_096.0).contains(&share) => Err(Error::invalid(
-                "compute_share_cores",
-                share,
-                "use 0.001 to 4096 cores, or none",
-            )),
-            _ => Ok(()),
-        }
+}
+
+fn check_share(compute_share_cores: Option<f64>) -> Result<()> {
+    match compute_share_cores {
+        Some(share) if !(0.001..=4_096.0).contains(&share) => Err(Error::invalid(
+            "compute_share_cores",
+            share,
+            "use 0.001 to 4096 cores, or none",
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -145,7 +146,7 @@ impl Worker {
     /// [`Error::WorkerDied`] when the program cannot be started or does not answer, [`Error::Invalid`] for a share that
     /// no machine has.
     pub async fn start(config: WorkerConfig) -> Result<Self> {
-        config.check()?;
+        check_share(config.compute_share_cores)?;
         let life = Life::begin(&config).await?;
         let (commands, queue) = mpsc::channel(QUEUE_LENGTH);
         let (state, states) = watch::channel(State::Running { epoch: life.epoch });
@@ -295,6 +296,30 @@ impl Worker {
             (_, Reply::Benchmark(benchmark), _) => Ok(benchmark),
             (_, other, _) => Err(unexpected(&other)),
         }
+    }
+
+    /// Changes what [`WorkerConfig`] said of memory and share, without a restart. Stages that are loaded stay, even
+    /// beyond the memory; none is loaded until there is room again. The share counts from the next batch on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a share that no machine has; nothing is changed then. [`Error::Stopped`].
+    pub async fn set_limits(
+        &self,
+        memory_limit_bytes: Option<u64>,
+        compute_share_cores: Option<f64>,
+    ) -> Result<()> {
+        check_share(compute_share_cores)?;
+        let limits = Limits {
+            memory_bytes: memory_limit_bytes,
+            compute_share_cores,
+        };
+        let (done, set) = oneshot::channel();
+        let sent = self.commands.send(Command::Limit(limits, done)).await;
+        sent.map_err(|_| Error::Stopped)?;
+        // A worker that ends before it answers has the limits in its next life.
+        let _ = set.await;
+        Ok(())
     }
 
     /// What the process holds now, beside what was reserved.

@@ -133,6 +133,11 @@ impl LoadPlan {
 }
 
 impl LoadedStage {
+    /// Computes with these threads from the next batch on.
+    pub(crate) fn use_threads(&mut self, threads: Arc<ThreadPool>) {
+        self.context.use_threads(threads);
+    }
+
     /// Floats in one row of hidden state.
     pub(crate) fn embedding_length(&self) -> u32 {
         self.facts.embedding_length

@@ -36,7 +36,8 @@ pub(super) struct Life {
     pub(super) process: u32,
     child: Child,
     stream: UnixStream,
-    memory_limit_bytes: Option<u64>,
+    /// A process that holds more is killed.
+    pub(super) memory_limit_bytes: Option<u64>,
     last_words: Arc<Mutex<String>>,
     listener: JoinHandle<()>,
 }

@@ -113,6 +113,10 @@ impl Device {
     fn answer(&mut self, request: Request, progress: &mut dyn FnMut(f32)) -> Result<Reply> {
         match request {
             Request::Begin { .. } => Err(Error::invalid("request", "Begin", "it is the first one only")),
+            Request::Share {
+                threads,
+                compute_share_cores,
+            } => self.share(threads, compute_share_cores).map(|()| Reply::Done),
             Request::Load(stage) => self.load(stage, progress).map(Reply::Loaded),
             Request::Unload(id) => self.unload(&id).map(|()| Reply::Done),
             Request::Execute(batch) => self.execute(&batch).map(Reply::Output),
@@ -129,6 +133,17 @@ impl Device {
                 model_digest,
             } => benchmark::run(self, model_path, model_digest).map(Reply::Benchmark),
         }
+    }
+
+    fn share(&mut self, threads: u32, compute_share_cores: Option<f64>) -> Result<()> {
+        if threads != self.num_threads() {
+            self.threads = Arc::new(ThreadPool::new(threads)?);
+            for stage in self.stages.values_mut() {
+                stage.use_threads(Arc::clone(&self.threads));
+            }
+        }
+        self.pace = compute_share_cores.map(Pace::new);
+        Ok(())
     }
 
     pub(crate) fn load(&mut self, stage: LoadStage, progress: &mut dyn FnMut(f32)) -> Result<Description> {

@@ -34,6 +34,11 @@ pub(super) enum Request {
         compute_share_cores: Option<f64>,
         cache_dir: PathBuf,
     },
+    /// Another share of the machine, from the next batch on. Answered by [`Reply::Done`].
+    Share {
+        threads: u32,
+        compute_share_cores: Option<f64>,
+    },
     /// Answered by any number of [`Reply::Progress`] and a [`Reply::Loaded`].
     Load(LoadStage),
     /// Answered by [`Reply::Done`].

@@ -57,6 +57,14 @@ impl Reservation {
         self.with(|account| account.stages_bytes -= bytes);
     }
 
+    /// What the process may hold under a limit: stages that were admitted under a higher one stay.
+    pub(super) fn allowed_bytes(&self, limit_bytes: u64) -> u64 {
+        self.with(|account| match account.stages_bytes {
+            0 => limit_bytes,
+            stages_bytes => limit_bytes.max(account.base_bytes + stages_bytes),
+        })
+    }
+
     /// What the process holds now, beside the account; `None` between two lives.
     pub(super) fn held(&self) -> Option<Held> {
         let (process, reserved_bytes) =

@@ -30,6 +30,8 @@ const GOOD_LIFE: Duration = Duration::from_secs(60);
 const DEATHS_MAX: u32 = 2;
 /// Requests that ended a life and are remembered.
 const SUSPECTS_MAX: usize = 64;
+/// Starting threads takes milliseconds; this is for a machine that swaps.
+const SHARE_DEADLINE: Duration = Duration::from_secs(30);
 /// Reading and repacking the largest models from a slow disk.
 pub(super) const LOAD_DEADLINE: Duration = Duration::from_secs(30 * 60);
 
@@ -45,7 +47,15 @@ pub(super) struct Call {
 /// What stands in the queue.
 pub(super) enum Command {
     Call(Box<Call>),
+    Limit(Limits, oneshot::Sender<()>),
     Stop(oneshot::Sender<()>),
+}
+
+/// What a worker is held to, as in [`WorkerConfig`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) memory_bytes: Option<u64>,
+    pub(super) compute_share_cores: Option<f64>,
 }
 
 /// Why serving ended.
@@ -127,6 +137,7 @@ impl Supervisor {
     /// Serves one life from its start to its end.
     async fn live(&mut self, mut life: Life) -> Ended {
         self.reservation.begin_life(life.process);
+        self.watch_over(&mut life);
         if let Err(reason) = self.load_again(&mut life).await {
             return Ended::Died(reason);
         }
@@ -145,6 +156,13 @@ impl Supervisor {
             match command {
                 None => return Ended::Stopped(None),
                 Some(Command::Stop(done)) => return Ended::Stopped(Some(done)),
+                Some(Command::Limit(limits, done)) => {
+                    if let Err(reason) = self.limit(life, limits).await {
+                        return Ended::Died(reason);
+                    }
+                    // Whoever asked may have gone meanwhile.
+                    let _ = done.send(());
+                }
                 Some(Command::Call(call)) => {
                     if let Err(reason) = self.answer(life, *call).await {
                         return Ended::Died(reason);
@@ -152,6 +170,28 @@ impl Supervisor {
                 }
             }
         }
+    }
+
+    /// Holds a process that runs to other limits. An error is the reason why it is gone.
+    async fn limit(&mut self, life: &mut Life, limits: Limits) -> std::result::Result<(), String> {
+        self.set_limits(limits);
+        self.watch_over(life);
+        let share = Request::Share {
+            threads: self.config.num_threads(),
+            compute_share_cores: self.config.compute_share_cores,
+        };
+        let shared = life.ask(&share, SHARE_DEADLINE, None).await;
+        shared.map(drop).map_err(|error| error.to_string())
+    }
+
+    fn set_limits(&mut self, limits: Limits) {
+        self.config.memory_limit_bytes = limits.memory_bytes;
+        self.config.compute_share_cores = limits.compute_share_cores;
+    }
+
+    fn watch_over(&self, life: &mut Life) {
+        let limit = self.config.memory_limit_bytes;
+        life.memory_limit_bytes = limit.map(|limit| self.reservation.allowed_bytes(limit));
     }
 
     /// Loads every stage into a new process. A stage that is refused now (its file is gone) is dropped with a warning;
@@ -203,6 +243,7 @@ impl Supervisor {
         };
         if outcome.is_ok() {
             self.note(request, admitted);
+            self.watch_over(life);
         }
         // A caller that went away meanwhile wants no answer.
         let _ = answer.send(outcome.map(|reply| (life.epoch, reply, admitted)));
@@ -276,6 +317,10 @@ impl Supervisor {
             match command {
                 None => return Some(None),
                 Some(Command::Stop(done)) => return Some(Some(done)),
+                Some(Command::Limit(limits, done)) => {
+                    self.set_limits(limits);
+                    let _ = done.send(());
+                }
                 Some(Command::Call(call)) => {
                     let _ = call.answer.send(Err(Error::Restarting {
                         reason: reason.to_owned(),

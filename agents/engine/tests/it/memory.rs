@@ -107,3 +107,22 @@ async fn a_stage_that_does_not_fit_beside_the_others_is_refused_with_the_figures
     worker.unload(&stage(0..15).id).await.unwrap();
     worker.load(stage(15..25), |_| {}).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_lower_limit_takes_no_stage_away_and_lets_none_in() {
+    let pipeline = Pipeline::load(Worker::start(config()).await.unwrap(), &[], &stage(0..15)).await;
+    let worker = &pipeline.worker;
+    let epoch = worker.epoch().unwrap();
+    let lower = worker.held_memory().unwrap().reserved_bytes - (4 << 20);
+    worker.set_limits(Some(lower), None).await.unwrap();
+    let refused = worker.load(stage(15..16), |_| {}).await;
+    assert!(matches!(refused, Err(Error::Memory { free_bytes: 0, .. })), "{refused:?}");
+    // The stage computes on, in the same life: what it holds is above the limit, and no more than was admitted.
+    for position in 0..20 {
+        let batch = pipeline.batch(0, Input::Tokens(vec![1]), &rows(0, position, 1), &[]);
+        worker.execute(batch).await.unwrap();
+    }
+    assert_eq!(worker.epoch(), Ok(epoch));
+    worker.unload(&stage(0..15).id).await.unwrap();
+    worker.load(stage(15..16), |_| {}).await.unwrap();
+}

@@ -382,6 +382,27 @@ async fn a_share_of_a_core_takes_as_much_longer_as_it_is_smaller() {
 }
 
 #[tokio::test]
+async fn another_share_counts_from_the_next_batch_on_and_keeps_sessions() {
+    let worker = Worker::start(WorkerConfig {
+        threads: None,
+        ..config()
+    });
+    let pipeline = Pipeline::load(worker.await.unwrap(), &[], &stage(12..14)).await;
+    let epoch = pipeline.worker.epoch();
+    for (position, share) in [(0, None), (1, Some(0.25)), (2, Some(2.0)), (3, None), (4, Some(0.5))] {
+        pipeline.worker.set_limits(None, share).await.unwrap();
+        let batch = pipeline.batch(0, hidden(1), &rows(0, position, 1), &[]);
+        let output = pipeline.worker.execute(batch).await.unwrap();
+        let least = share.map_or(Duration::ZERO, |share| output.cpu.div_f64(share));
+        // As above: never faster than the share.
+        assert!(output.wall >= least, "{share:?}: {:?} for {:?}", output.wall, output.cpu);
+    }
+    let refused = pipeline.worker.set_limits(None, Some(0.0)).await;
+    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
+    assert_eq!(pipeline.worker.epoch(), epoch, "the worker was not started again");
+}
+
+#[tokio::test]
 async fn stages_are_loaded_once_and_gone_when_unloaded() {
     let worker = Worker::start(config()).await.unwrap();
     let mut shares = Vec::new();
