@@ -180,6 +180,24 @@ pub struct ModelVariantStatus {
     pub other_bytes: i64,
 }
 
+/// What starts the digest of weights whose SHA-256 nobody has said.
+const HEADER: &str = "header:";
+
+/// Identifies weights by their file's header (magic, metadata, tensor infos) and size, where the spec gives no SHA-256:
+/// `header:` and a hash. Another shape, quantisation, vocabulary or length is another digest; other numbers in the same
+/// tensors are not noticed.
+#[must_use]
+pub fn header_digest(header: &[u8], file_bytes: u64) -> String {
+    let content = [header, &file_bytes.to_le_bytes()].concat();
+    format!("{HEADER}{}", crate::api_key::content_hash(&content))
+}
+
+/// Whether a digest is one of [`header_digest`].
+#[must_use]
+pub fn is_header_digest(digest: &str) -> bool {
+    digest.starts_with(HEADER)
+}
+
 impl ModelVariantStatus {
     /// Bytes of block `layer`.
     #[must_use]

@@ -24,6 +24,8 @@ pub struct Gguf {
     pub entries: Vec<Entry>,
     /// Tensors in the order of the file.
     pub tensors: Vec<Tensor>,
+    /// Bytes of magic, metadata and tensor infos, without the padding behind them.
+    pub header_bytes: u64,
     /// Length of the whole file.
     pub file_bytes: u64,
     /// Tensors begin at multiples of this.
@@ -240,7 +242,8 @@ impl Header<'_> {
         let mut tensors = (0..num_tensors)
             .map(|_| self.tensor())
             .collect::<Result<Vec<_>>>()?;
-        let data = self.at.next_multiple_of(u64::from(alignment));
+        let header_bytes = self.at;
+        let data = header_bytes.next_multiple_of(u64::from(alignment));
         for tensor in &mut tensors {
             let end = tensor.offset.checked_add(data).and_then(|offset| {
                 tensor.offset = offset;
@@ -254,6 +257,7 @@ impl Header<'_> {
             path: self.path.to_owned(),
             entries,
             tensors,
+            header_bytes,
             file_bytes: self.file_bytes,
             alignment: u64::from(alignment),
         })

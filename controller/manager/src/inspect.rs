@@ -153,7 +153,7 @@ pub fn read_variants(
         status.size_bytes = i64::try_from(file.size()).unwrap_or(i64::MAX);
         status.digest = match &variant.sha256 {
             Some(sha256) => format!("sha256:{sha256}"),
-            None => format!("header:{}", header.digest(file.size())),
+            None => header.digest(file.size()),
         };
         match &shape {
             None => shape = Some(architecture),

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use crds::location::{self, HUB_VARIABLE, Location};
+use crds::{
+    location::{self, HUB_VARIABLE, Location},
+    model::{header_digest, is_header_digest},
+};
 
 use super::verify::verify;
 
@@ -86,12 +89,20 @@ pub(crate) enum Error {
         /// Bytes that were announced.
         expected: u64,
     },
+    /// Its header cannot be read.
+    #[error("{path}")]
+    Header {
+        /// The file concerned.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: engine::Error,
+    },
     /// Another file than the one that was meant.
-    #[error("{path} has SHA-256 {found}, the Model says {expected}")]
+    #[error("{path} has {found}, the Model says {expected}")]
     Digest {
         /// The file, which was removed if it had been fetched.
         path: PathBuf,
-        /// What it has.
+        /// What it has, a SHA-256 or a digest of its header and size.
         found: String,
         /// What was asked for.
         expected: String,
@@ -112,17 +123,12 @@ pub(crate) fn fetch(source: &Source, data_dir: &Path, progress: &AtomicI64) -> R
     }
     let part = path.with_extension("part");
     let fetched_bytes = download(&url, &part, progress)?;
-    if let Some(expected) = &source.sha256 {
-        let verdict = verify(&part, expected, data_dir).map_err(|error| file_error(&part, error))?;
-        if let Err(found) = verdict {
+    if let Err(error) = check(source, &part, data_dir) {
+        if let Error::Digest { .. } | Error::Header { .. } = &error {
             // Resuming it would never make it right.
             fs::remove_file(&part).map_err(|error| file_error(&part, error))?;
-            return Err(Error::Digest {
-                path: part,
-                found,
-                expected: expected.clone(),
-            });
         }
+        return Err(error);
     }
     fs::rename(&part, &path).map_err(|error| file_error(&path, error))?;
     let bytes = length_of(&path)?;
@@ -146,21 +152,45 @@ pub(crate) fn local_path(source: &Source, data_dir: &Path) -> Option<PathBuf> {
 
 fn in_place(source: &Source, path: &Path, data_dir: &Path) -> Result<Fetched, Error> {
     let bytes = length_of(path)?;
-    if let Some(expected) = &source.sha256 {
-        let verdict = verify(path, expected, data_dir).map_err(|error| file_error(path, error))?;
-        if let Err(found) = verdict {
-            return Err(Error::Digest {
-                path: path.to_owned(),
-                found,
-                expected: expected.clone(),
-            });
-        }
-    }
+    check(source, path, data_dir)?;
     Ok(Fetched {
         path: path.to_owned(),
         bytes,
         fetched_bytes: 0,
     })
+}
+
+/// Whether the file is the one that was meant: by its SHA-256 where somebody has said it, otherwise by header and size,
+/// which the controller has read.
+fn check(source: &Source, path: &Path, data_dir: &Path) -> Result<(), Error> {
+    let (found, expected) = match &source.sha256 {
+        Some(expected) => match verify(path, expected, data_dir).map_err(|error| file_error(path, error))? {
+            Ok(()) => return Ok(()),
+            Err(found) => (format!("sha256:{found}"), format!("sha256:{expected}")),
+        },
+        None if is_header_digest(&source.digest) => (header_digest_of(path)?, source.digest.clone()),
+        None => return Ok(()),
+    };
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Digest {
+        path: path.to_owned(),
+        found,
+        expected,
+    })
+}
+
+fn header_digest_of(path: &Path) -> Result<String, Error> {
+    let read = engine::gguf::Gguf::read(path).map_err(|source| Error::Header {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut header = vec![];
+    fs::File::open(path)
+        .and_then(|file| file.take(read.header_bytes).read_to_end(&mut header))
+        .map_err(|error| file_error(path, error))?;
+    Ok(header_digest(&header, read.file_bytes))
 }
 
 /// A digest as a file's name.
@@ -342,6 +372,55 @@ mod tests {
         assert!(matches!(error, Error::Digest { .. }), "{error}");
         let kept = fs::read_dir(folder.path().join("models")).unwrap().count();
         assert_eq!(kept, 0);
+    }
+
+    /// A GGUF file with one entry, one tensor of 64 bytes, and the length of its header.
+    fn gguf(name: &str) -> (Vec<u8>, usize) {
+        let text = |text: &str| [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat();
+        let mut bytes = [&b"GGUF"[..], &3_u32.to_le_bytes()].concat();
+        bytes.extend([1_u64.to_le_bytes(), 1_u64.to_le_bytes()].concat());
+        bytes.extend([text("general.name"), 8_u32.to_le_bytes().to_vec(), text(name)].concat());
+        bytes.extend(
+            [
+                text("blk.0.x"),
+                1_u32.to_le_bytes().to_vec(),
+                16_u64.to_le_bytes().to_vec(),
+            ]
+            .concat(),
+        );
+        bytes.extend([&0_u32.to_le_bytes()[..], &0_u64.to_le_bytes()].concat());
+        let header_bytes = bytes.len();
+        bytes.resize(header_bytes.next_multiple_of(32) + 64, 7);
+        (bytes, header_bytes)
+    }
+
+    #[test]
+    fn without_a_sha256_the_header_and_the_size_say_which_file_was_meant() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.gguf");
+        let uri = format!("file://{}", path.display());
+        let (meant, header_bytes) = gguf("meant");
+        let hashed = [&meant[..header_bytes], &(meant.len() as u64).to_le_bytes()].concat();
+        let hash: String = ring::digest::digest(&ring::digest::SHA256, &hashed).as_ref()[..16]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let source = Source {
+            digest: format!("header:{hash}"),
+            uri,
+            sha256: None,
+        };
+        let fetch_of = |content: &[u8]| {
+            fs::write(&path, content).unwrap();
+            fetch(&source, folder.path(), &AtomicI64::new(0))
+        };
+        assert_eq!(fetch_of(&meant).unwrap().bytes, meant.len() as u64);
+        let another = fetch_of(&gguf("other").0).unwrap_err();
+        assert!(matches!(another, Error::Digest { .. }), "{another}");
+        let longer = fetch_of(&[&meant[..], &[0]].concat()).unwrap_err();
+        assert!(matches!(longer, Error::Digest { .. }), "{longer}");
+        let cut = fetch_of(&meant[..meant.len() - 1]).unwrap_err();
+        assert!(matches!(cut, Error::Header { .. }), "{cut}");
     }
 
     #[test]

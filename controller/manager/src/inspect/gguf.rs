@@ -124,12 +124,10 @@ pub fn parse(bytes: &[u8]) -> Result<Header, Error> {
 }
 
 impl Header {
-    /// A hash of the header and the file's size.
+    /// What identifies the file when nobody has said its SHA-256.
     #[must_use]
     pub fn digest(&self, file_size: u64) -> String {
-        let mut content = self.bytes.clone();
-        content.extend_from_slice(&file_size.to_le_bytes());
-        crds::api_key::content_hash(&content)
+        crds::model::header_digest(&self.bytes, file_size)
     }
 
     /// Shape and sizes of the decoder in the file. The variant's name, digest and file size are left for the caller.
