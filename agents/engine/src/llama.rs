@@ -242,7 +242,11 @@ impl Context {
         let count = i32::try_from(threads.threads).expect("a pool has at most 512 threads");
         // SAFETY: both are alive, and the context keeps the pool alive; no step is under way, since that borrows `self`.
         unsafe {
-            sys::llama_attach_threadpool(self.context.as_ptr(), threads.pool.as_ptr(), threads.pool.as_ptr());
+            sys::llama_attach_threadpool(
+                self.context.as_ptr(),
+                threads.pool.as_ptr(),
+                threads.pool.as_ptr(),
+            );
             sys::llama_set_n_threads(self.context.as_ptr(), count, count);
         }
         self.threads = threads;

@@ -77,7 +77,6 @@ impl WorkerConfig {
             .map_or(cores, |share| share.ceil().max(1.0) as u32);
         self.threads.unwrap_or(share).clamp(1, cores)
     }
-
 }
 
 fn check_share(compute_share_cores: Option<f64>) -> Result<()> {

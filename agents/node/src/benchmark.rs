@@ -28,6 +28,8 @@ use tokio::sync::{mpsc, watch};
 use crate::{
     execute::fetch::{Source, file_name, local_path},
     keep,
+    limits::InForce,
+    report::{core_limit, memory_limit},
     run::ENGINE_VERSION,
     watch::{begin, heard},
 };
@@ -47,37 +49,45 @@ pub(crate) struct Benchmarks(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    device: Device,
-    table: Mutex<BTreeMap<String, Benchmark>>,
+    device: watch::Sender<Device>,
+    /// By digest; with the cores that the device had.
+    table: Mutex<BTreeMap<String, (i64, Benchmark)>>,
 }
 
 impl Benchmarks {
     pub(crate) fn new(device: Device) -> Self {
         Self(Arc::new(Inner {
-            device,
+            device: watch::Sender::new(device),
             table: Mutex::default(),
         }))
     }
 
     /// The device, without figures.
     pub(crate) fn device(&self) -> Device {
-        self.0.device.clone()
+        self.0.device.borrow().clone()
+    }
+
+    /// The device is another now. Figures stay until there are new ones: without any, nothing would be placed here.
+    pub(crate) fn describe(&self, device: Device) {
+        self.0.device.send_replace(device);
     }
 
     /// Figures by model, as EdgeNode status shows them.
     pub(crate) fn report(&self) -> Vec<Benchmark> {
         let table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.values().cloned().collect()
+        table.values().map(|(_, benchmark)| benchmark.clone()).collect()
     }
 
+    /// Whether there are figures of the device as it is now.
     fn has(&self, digest: &str) -> bool {
+        let cores_milli = self.0.device.borrow().cores_milli;
         let table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.contains_key(digest)
+        table.get(digest).is_some_and(|(cores, _)| *cores == cores_milli)
     }
 
-    fn put(&self, benchmark: Benchmark) {
+    fn put(&self, cores_milli: i64, benchmark: Benchmark) {
         let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.insert(benchmark.model.clone(), benchmark);
+        table.insert(benchmark.model.clone(), (cores_milli, benchmark));
     }
 }
 
@@ -97,6 +107,10 @@ pub(crate) struct Timekeeper {
     /// How the worker is run that times: a process of its own, so that sessions of the other go on, and what timing
     /// holds in memory is gone afterwards.
     pub(crate) worker: WorkerConfig,
+    /// What it is held to.
+    pub(crate) limits: watch::Receiver<InForce>,
+    /// Whether this machine only plays the node, and has more memory than that.
+    pub(crate) emulated: bool,
     pub(crate) data_dir: PathBuf,
     /// Locked while a model is timed.
     pub(crate) lock: PathBuf,
@@ -113,13 +127,31 @@ impl Timekeeper {
     }
 
     async fn time_all(&self, mut waiting: mpsc::Receiver<Source>) {
-        while let Some(source) = waiting.recv().await {
-            for _attempt in 0..ATTEMPTS {
-                if self.time(&source).await {
-                    break;
+        let mut device = self.benchmarks.0.device.subscribe();
+        let mut known = BTreeMap::new();
+        loop {
+            tokio::select! {
+                source = waiting.recv() => {
+                    let Some(source) = source else { return };
+                    self.try_to_time(&source).await;
+                    known.insert(source.digest.clone(), source);
                 }
-                tokio::time::sleep(PAUSE).await;
+                // Another share of the machine makes other figures.
+                Ok(()) = device.changed() => {
+                    for source in known.values() {
+                        self.try_to_time(source).await;
+                    }
+                }
             }
+        }
+    }
+
+    async fn try_to_time(&self, source: &Source) {
+        for _attempt in 0..ATTEMPTS {
+            if self.time(source).await {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -184,10 +216,20 @@ impl Timekeeper {
             Err(_) => None,
         };
         tracing::info!(digest = source.digest, "timing the model on this node");
-        let worker = Worker::start(self.worker.clone()).await?;
+        let worker = Worker::start(self.config()).await?;
         let benchmark = worker.benchmark(path, source.digest.clone()).await;
         worker.stop().await;
         benchmark
+    }
+
+    fn config(&self) -> WorkerConfig {
+        let limits = &self.limits.borrow().limits;
+        WorkerConfig {
+            // Timing needs some layers, a head and buffers at once. A machine that plays a smaller one has that memory.
+            memory_limit_bytes: memory_limit(limits).filter(|_| !self.emulated),
+            compute_share_cores: core_limit(limits),
+            ..self.worker.clone()
+        }
     }
 
     fn publish(&self, source: &Source, kept: &Kept) {
@@ -197,7 +239,7 @@ impl Timekeeper {
             points = benchmark.points.len(),
             "the model's figures are known"
         );
-        self.benchmarks.put(benchmark);
+        self.benchmarks.put(kept.cores_milli, benchmark);
         self.news.send_replace(());
     }
 

@@ -20,6 +20,7 @@ mod ingress;
 mod join;
 mod keep;
 mod lease;
+mod limits;
 mod metrics;
 mod observed;
 pub mod reconcile;

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crds::edge_node::{AgentInfo, NodeLimits};
+use crds::edge_node::AgentInfo;
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client, Resource,
@@ -30,7 +30,7 @@ use tokio::{
 use self::difference::difference;
 pub(crate) use self::machine::{Reported, core_limit, device, memory_limit, profile};
 pub(crate) use self::routes::hops;
-use crate::{agent::Core, benchmark::Benchmarks, watch::Seen};
+use crate::{agent::Core, benchmark::Benchmarks, limits::InForce, watch::Seen};
 
 /// Changes that come in quick succession are told together.
 const GATHER: Duration = Duration::from_millis(100);
@@ -50,7 +50,7 @@ pub(crate) struct Facts {
     /// Its device, and what was timed on it.
     pub(crate) benchmarks: Benchmarks,
     /// The limits that are in force.
-    pub(crate) limits: NodeLimits,
+    pub(crate) limits: watch::Receiver<InForce>,
 }
 
 /// Writes the status of everything that is this node's own.

@@ -15,6 +15,7 @@ use crate::{
     config::Config,
     join::join,
     keep, lease,
+    limits::{InForce, Keeper},
     report::{self, Reporter},
     watch::{Seen, Watches},
 };
@@ -113,12 +114,13 @@ async fn start(config: Config) -> Result<Started, Error> {
     let kept = kept.unwrap_or_default();
     let node = join(&config, kept.node.clone()).await;
 
-    let readings = telemetry::Telemetry::start(report::profile(&node.spec, config.emulated), READ_EVERY);
+    let (profile, declared) = watch::channel(report::profile(&node.spec, config.emulated));
+    let readings = telemetry::Telemetry::start(declared, READ_EVERY);
     let worker_config = engine::WorkerConfig {
         program: config.worker_program.clone(),
         arguments: config.worker_arguments.clone(),
-        memory_limit_bytes: report::memory_limit(&node.spec),
-        compute_share_cores: report::core_limit(&node.spec),
+        memory_limit_bytes: report::memory_limit(&node.spec.limits),
+        compute_share_cores: report::core_limit(&node.spec.limits),
         threads: None,
         cache_dir: config.data_dir.join("stage-files"),
     };
@@ -185,6 +187,20 @@ async fn start(config: Config) -> Result<Started, Error> {
     let (news, news_heard) = watch::channel(());
     let seen = Seen::default();
     let benchmarks = Benchmarks::new(device);
+    let (in_force, limits) = watch::channel(InForce {
+        limits: node.spec.limits,
+        refused: None,
+    });
+    let keeper = Keeper {
+        agent: agent.clone(),
+        seen: seen.clone(),
+        emulated: config.emulated,
+        profile,
+        readings: readings.clone(),
+        benchmarks: benchmarks.clone(),
+        in_force,
+        news: news.clone(),
+    };
     let reporter = Reporter::new(
         config.client.clone(),
         Arc::clone(agent.core()),
@@ -193,7 +209,7 @@ async fn start(config: Config) -> Result<Started, Error> {
             info: info.clone(),
             machine: report::Reported::new(readings, node_metrics),
             benchmarks: benchmarks.clone(),
-            limits: node.spec.limits.clone(),
+            limits: limits.clone(),
         },
         link_metrics,
     );
@@ -207,11 +223,9 @@ async fn start(config: Config) -> Result<Started, Error> {
     );
     let timekeeper = Timekeeper {
         client: config.client.clone(),
-        worker: engine::WorkerConfig {
-            // Timing needs some layers, a head and buffers at once. A machine that plays a smaller one has that memory.
-            memory_limit_bytes: worker_config.memory_limit_bytes.filter(|_| !config.emulated),
-            ..worker_config
-        },
+        worker: worker_config,
+        limits,
+        emulated: config.emulated,
         data_dir: config.data_dir.clone(),
         lock: config.benchmark_lock.clone(),
         benchmarks,
@@ -231,6 +245,7 @@ async fn start(config: Config) -> Result<Started, Error> {
     };
     tasks.spawn(timing);
     tasks.spawn(watches.run());
+    tasks.spawn(keeper.run());
     tasks.spawn(reporter.run(news_heard));
     tasks.spawn(renewing);
     Ok(Started {

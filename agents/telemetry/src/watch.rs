@@ -28,11 +28,11 @@ struct Usage {
 }
 
 impl Telemetry {
-    /// Takes a first reading, then one per `interval` for as long as a receiver is left. Must be called within a
-    /// tokio runtime. The interval should be seconds: a reading walks the page tables of this agent's
-    /// processes.
-    pub fn start(profile: Profile, interval: Duration) -> watch::Receiver<Reading> {
-        let mut telemetry = Self::new(profile);
+    /// Takes a first reading, then one per `interval` and at each change of the profile, for as long as a receiver is
+    /// left. Must be called within a tokio runtime. The interval should be seconds: a reading walks the page tables of
+    /// this agent's processes. A declared battery is that of the first profile.
+    pub fn start(mut profile: watch::Receiver<Profile>, interval: Duration) -> watch::Receiver<Reading> {
+        let mut telemetry = Self::new(profile.borrow_and_update().clone());
         let (readings, receiver) = watch::channel(telemetry.read());
         tokio::spawn(async move {
             let mut ticks = tokio::time::interval(interval.max(Duration::from_millis(1)));
@@ -42,8 +42,11 @@ impl Telemetry {
             loop {
                 tokio::select! {
                     _ = ticks.tick() => {}
+                    // Whoever declares may be gone; what was declared last stands.
+                    Ok(()) = profile.changed() => {}
                     () = readings.closed() => return,
                 }
+                telemetry.profile = profile.borrow_and_update().clone();
                 // Files of /proc and /sys: they may take milliseconds, so not on a thread that serves others.
                 let taken = tokio::task::spawn_blocking(move || {
                     let reading = telemetry.read();
@@ -244,6 +247,7 @@ mod tests {
             battery: Some(battery),
             ..Profile::default()
         };
+        let (_declares, profile) = watch::channel(profile);
         let mut readings = Telemetry::start(profile, Duration::from_millis(5));
         let is_empty = |reading: &Reading| reading.battery.is_some_and(|battery| battery.value.ratio == 0.0);
         let empty = tokio::time::timeout(Duration::from_secs(30), readings.wait_for(is_empty))
@@ -253,10 +257,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn another_profile_is_read_at_once() {
+        let (declares, profile) = watch::channel(Profile::default());
+        let mut readings = Telemetry::start(profile, Duration::from_secs(24 * 3600));
+        declares.send_modify(|profile| profile.cores = Some(0.125));
+        let capped = |reading: &Reading| {
+            reading
+                .processor
+                .is_some_and(|processor| processor.value.cores == 0.125)
+        };
+        let read = tokio::time::timeout(Duration::from_secs(30), readings.wait_for(capped)).await;
+        assert_eq!(read.unwrap().unwrap().processor.unwrap().source, Source::Declared);
+    }
+
+    #[tokio::test]
     async fn with_nothing_declared_everything_is_measured_or_absent() {
-        let reading = Telemetry::start(Profile::default(), Duration::from_secs(1))
-            .borrow()
-            .clone();
+        let (_, profile) = watch::channel(Profile::default());
+        let reading = Telemetry::start(profile, Duration::from_secs(1)).borrow().clone();
         assert_eq!(reading.memory.unwrap().source, Source::Measured);
         assert!(
             reading

@@ -425,6 +425,38 @@ fn without_memory_for_both_the_update_policy_decides() {
 }
 
 #[test]
+fn a_node_whose_limit_was_lowered_is_left_for_another_without_a_pause() {
+    let mut scene = Scene::new([node("a", 400, 100), node("b", 400, 900)]);
+    scene.settle();
+    assert_eq!(scene.serving().as_deref(), Some("a[0, 30)"));
+    scene.node("a").status.as_mut().unwrap().devices[0].memory_bytes = 20 * MIB;
+    for _ in 0..8 {
+        scene.round();
+        assert_eq!(
+            scene.targets(),
+            2,
+            "each node's router has a target at every moment"
+        );
+        scene.agents();
+    }
+    assert_eq!(scene.serving().as_deref(), Some("b[0, 30)"));
+    assert_eq!(scene.world.placements.len(), 1, "the old one has drained");
+}
+
+#[test]
+fn a_node_that_must_hold_less_of_the_same_model_pauses_rather_than_waits_for_ever() {
+    let mut scene = Scene::new([node("a", 400, 100), node("b", 120, 900)]);
+    scene.service().spec.update_policy = UpdatePolicy::MakeBeforeBreak;
+    scene.settle();
+    assert_eq!(scene.serving().as_deref(), Some("a[0, 30)"));
+    scene.node("a").status.as_mut().unwrap().devices[0].memory_bytes = 130 * MIB;
+    let plan = scene.settle();
+    assert_eq!(plan.services[&name()].blocked, None);
+    let serving = plan.serving(&name()).expect("it serves again");
+    assert_eq!(serving.spec.pipelines[0].stages.len(), 2, "over both nodes");
+}
+
+#[test]
 fn private_text_stays_on_trusted_nodes() {
     let mut scene = Scene::new([node("fast", 400, 100), node("trusted", 400, 900)]);
     scene.node("trusted").spec.trust_domain = Some("hospital".to_owned());

@@ -116,7 +116,10 @@ async fn a_lower_limit_takes_no_stage_away_and_lets_none_in() {
     let lower = worker.held_memory().unwrap().reserved_bytes - (4 << 20);
     worker.set_limits(Some(lower), None).await.unwrap();
     let refused = worker.load(stage(15..16), |_| {}).await;
-    assert!(matches!(refused, Err(Error::Memory { free_bytes: 0, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::Memory { free_bytes: 0, .. })),
+        "{refused:?}"
+    );
     // The stage computes on, in the same life: what it holds is above the limit, and no more than was admitted.
     for position in 0..20 {
         let batch = pipeline.batch(0, Input::Tokens(vec![1]), &rows(0, position, 1), &[]);

@@ -389,13 +389,24 @@ async fn another_share_counts_from_the_next_batch_on_and_keeps_sessions() {
     });
     let pipeline = Pipeline::load(worker.await.unwrap(), &[], &stage(12..14)).await;
     let epoch = pipeline.worker.epoch();
-    for (position, share) in [(0, None), (1, Some(0.25)), (2, Some(2.0)), (3, None), (4, Some(0.5))] {
+    for (position, share) in [
+        (0, None),
+        (1, Some(0.25)),
+        (2, Some(2.0)),
+        (3, None),
+        (4, Some(0.5)),
+    ] {
         pipeline.worker.set_limits(None, share).await.unwrap();
         let batch = pipeline.batch(0, hidden(1), &rows(0, position, 1), &[]);
         let output = pipeline.worker.execute(batch).await.unwrap();
         let least = share.map_or(Duration::ZERO, |share| output.cpu.div_f64(share));
         // As above: never faster than the share.
-        assert!(output.wall >= least, "{share:?}: {:?} for {:?}", output.wall, output.cpu);
+        assert!(
+            output.wall >= least,
+            "{share:?}: {:?} for {:?}",
+            output.wall,
+            output.cpu
+        );
     }
     let refused = pipeline.worker.set_limits(None, Some(0.0)).await;
     assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crds::{
     EdgeNodeSpec,
-    edge_node::{BatteryReading, Device, PowerSource, Provenance},
+    edge_node::{BatteryReading, Device, NodeLimits, PowerSource, Provenance},
 };
 use telemetry::{BatteryProfile, NodeMetrics, Profile, Reading, ReadingBands, Source};
 use tokio::sync::watch;
@@ -71,8 +71,8 @@ pub(crate) fn profile(spec: &EdgeNodeSpec, emulated: bool) -> Profile {
     let battery = battery.filter(|_| spec.power.source == PowerSource::Battery);
     Profile {
         emulated,
-        memory_bytes: memory_limit(spec),
-        cores: core_limit(spec),
+        memory_bytes: memory_limit(&spec.limits),
+        cores: core_limit(&spec.limits),
         battery: battery.map(|battery| BatteryProfile {
             capacity_joules: watts(battery.capacity_milliwatt_hours) * SECONDS_PER_HOUR,
             initial_ratio: f64::from(battery.percent) / 100.0,
@@ -84,14 +84,14 @@ pub(crate) fn profile(spec: &EdgeNodeSpec, emulated: bool) -> Profile {
 }
 
 /// The declared limit of memory, bytes.
-pub(crate) fn memory_limit(spec: &EdgeNodeSpec) -> Option<u64> {
-    let limit = spec.limits.memory.as_ref()?.value();
+pub(crate) fn memory_limit(limits: &NodeLimits) -> Option<u64> {
+    let limit = limits.memory.as_ref()?.value();
     u64::try_from(limit).ok()
 }
 
 /// The declared share of processors, cores.
-pub(crate) fn core_limit(spec: &EdgeNodeSpec) -> Option<f64> {
-    let limit = spec.limits.cores.as_ref()?.milli();
+pub(crate) fn core_limit(limits: &NodeLimits) -> Option<f64> {
+    let limit = limits.cores.as_ref()?.milli();
     Some(limit as f64 / 1000.0)
 }
 

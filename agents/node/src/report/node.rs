@@ -14,10 +14,6 @@ use transport::PeerState;
 
 use super::{Reporter, overtaken};
 
-/// The engine's process is held to its limits from its start.
-const LIMITS_CHANGED: &str =
-    "spec.limits have changed since the agent started; they are in force after its next start";
-
 impl Reporter {
     pub(super) async fn report_node(&mut self, now: Timestamp) -> kube::Result<()> {
         let long_silence_or_news = self.facts.machine.look();
@@ -45,13 +41,22 @@ impl Reporter {
         }
     }
 
+    /// What of `spec.limits` is not kept, and why.
+    fn beyond_limits(&self) -> Option<String> {
+        if let Some((_, why)) = &self.facts.limits.borrow().refused {
+            return Some(format!("spec.limits: {why}; the limits before stay in force"));
+        }
+        let limit = u64::try_from(self.facts.benchmarks.device().memory_bytes).ok()?;
+        let held = self.core.worker.held_memory().ok()?.reserved_bytes;
+        (held > limit).then(|| {
+            format!("stages hold {held} bytes of {limit} until they are placed elsewhere; none is loaded meanwhile")
+        })
+    }
+
     fn node_status(&self, node: &EdgeNode, held: &EdgeNodeStatus, now: Timestamp) -> EdgeNodeStatus {
         let mut conditions = held.conditions.clone();
         let (ready, reason, message) = match self.core.worker.epoch() {
-            Ok(_) if node.spec.limits != self.facts.limits => {
-                (true, Reason::AsDesired, LIMITS_CHANGED.to_owned())
-            }
-            Ok(_) => (true, Reason::AsDesired, String::new()),
+            Ok(_) => (true, Reason::AsDesired, self.beyond_limits().unwrap_or_default()),
             Err(error) => (false, Reason::WorkerRestarting, error.to_string()),
         };
         let generation = node.metadata.generation;

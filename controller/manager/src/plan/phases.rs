@@ -135,10 +135,17 @@ fn add_new(
         .unwrap_or(0)
         + 1;
     let new = planned(world, name, content, revision);
-    let too_small = {
-        let staying = advance.placements.iter().map(|placement| &placement.spec);
-        node_too_small(world, &staying.chain([&new.spec]).collect::<Vec<_>>())
-    };
+    let staying: Vec<_> = advance
+        .placements
+        .iter()
+        .map(|placement| &placement.spec)
+        .collect();
+    // A node that is too small without the new one already, since its limit was lowered, frees memory by no waiting.
+    let shrunk = nodes_too_small(world, &staying);
+    let too_small = nodes_too_small(world, &[&staying[..], &[&new.spec]].concat());
+    let too_small = too_small
+        .into_iter()
+        .find(|node| stages_of(&new.spec).any(|stage| stage.node == *node));
     let serving = advance
         .placements
         .iter_mut()
@@ -146,6 +153,9 @@ fn add_new(
     if let (Some(serving), Some(node)) = (serving, too_small) {
         match service.spec.update_policy {
             UpdatePolicy::AllowPause => serving.phase = PlacementPhase::Draining,
+            UpdatePolicy::MakeBeforeBreak if shrunk.contains(&node) => {
+                serving.phase = PlacementPhase::Draining;
+            }
             UpdatePolicy::MakeBeforeBreak => {
                 advance.blocked = Some(format!(
                     "a better placement waits: {node} has no memory for the old and the new pipeline together, and \
@@ -349,21 +359,23 @@ fn is_drained(world: &World, placement: &Placement) -> bool {
     })
 }
 
-/// A node whose memory does not hold all stages of these Placements and of every other live one.
-fn node_too_small(world: &World, together: &[&PlacementSpec]) -> Option<String> {
+fn stages_of(spec: &PlacementSpec) -> impl Iterator<Item = &PipelineStage> {
+    spec.pipelines.iter().flat_map(|pipeline| &pipeline.stages)
+}
+
+/// The nodes whose memory does not hold all stages of these Placements and of every other live one.
+fn nodes_too_small(world: &World, together: &[&PlacementSpec]) -> BTreeSet<String> {
     let others = world.placements.iter().map(|placement| &placement.spec);
     let mut needed: BTreeMap<&str, BTreeMap<&str, i64>> = BTreeMap::new();
-    for spec in others.chain(together.iter().copied()) {
-        for stage in spec.pipelines.iter().flat_map(|pipeline| &pipeline.stages) {
-            needed
-                .entry(&stage.node)
-                .or_default()
-                .insert(&stage.stage, stage.memory.total_bytes);
-        }
+    for stage in others.chain(together.iter().copied()).flat_map(stages_of) {
+        needed
+            .entry(&stage.node)
+            .or_default()
+            .insert(&stage.stage, stage.memory.total_bytes);
     }
-    let too_small = needed.into_iter().find(|(node, stages)| {
-        let memory = stages::memory_of(world, node);
-        world.is_alive(node) && stages.values().sum::<i64>() > memory
-    });
-    too_small.map(|(node, _)| node.to_owned())
+    let too_small = |(node, stages): &(&str, BTreeMap<&str, i64>)| {
+        world.is_alive(node) && stages.values().sum::<i64>() > stages::memory_of(world, node)
+    };
+    let too_small = needed.into_iter().filter(too_small);
+    too_small.map(|(node, _)| node.to_owned()).collect()
 }
