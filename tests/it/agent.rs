@@ -257,3 +257,98 @@ async fn an_agent_reports_itself_once_and_leaves_what_others_write_alone() {
     );
     agent.stop().await;
 }
+
+/// The node's device as its status tells it, once it has that memory.
+async fn device_with(nodes: &Api<EdgeNode>, memory_bytes: i64) -> (crds::edge_node::Device, String) {
+    until(&format!("the device has {memory_bytes} bytes"), || async {
+        let status = nodes.get_opt(NODE).await.ok().flatten()?.status?;
+        let device = status.devices.first()?.clone();
+        let ready = status
+            .conditions
+            .into_iter()
+            .find(|condition| condition.type_ == "Ready")?;
+        (device.memory_bytes == memory_bytes).then_some((device, ready.message))
+    })
+    .await
+}
+
+async fn limit(nodes: &Api<EdgeNode>, memory: &str, cores: &str) {
+    let patch = Patch::Merge(json!({ "spec": { "limits": { "memory": memory, "cores": cores } } }));
+    nodes
+        .patch(NODE, &PatchParams::default(), &patch)
+        .await
+        .expect("the node is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_limits_are_in_force_at_once_and_take_no_stage_away() {
+    let plane = ControlPlane::start().await;
+    let data = TempDir::new().expect("a temporary folder");
+    let router = a_port();
+    let agent = Running::start(plane.client.clone(), data.path(), router);
+    told(&plane, &stage(200 << 20)).await;
+    let epoch = stage_phase(&plane, StagePhase::Ready)
+        .await
+        .status
+        .expect("a status")
+        .epoch;
+    hop_phase(&plane, HopPhase::Ready).await;
+    let said = ask(router).await.expect("an answer");
+
+    let nodes = plane.cluster::<EdgeNode>();
+    limit(&nodes, "60Mi", "500m").await;
+    let (device, _) = device_with(&nodes, 60 << 20).await;
+    assert_eq!(device.cores_milli, 500);
+    until("the node says that it holds more than it may", || async {
+        let (_, message) = device_with(&nodes, 60 << 20).await;
+        message.contains("stages hold").then_some(())
+    })
+    .await;
+    assert_eq!(ask(router).await, Some(said), "what is loaded goes on");
+    let held = stage_phase(&plane, StagePhase::Ready)
+        .await
+        .status
+        .expect("a status");
+    assert_eq!((held.loads, held.epoch), (1, epoch), "it was not loaded again");
+
+    limit(&nodes, "60Mi", "0").await;
+    until("a share that cannot be is refused with its field", || async {
+        let (device, message) = device_with(&nodes, 60 << 20).await;
+        (device.cores_milli == 500 && message.contains("spec.limits.cores is 0; use 0.001")).then_some(())
+    })
+    .await;
+
+    // The stage goes, and finds no room any more until there is more again.
+    let stages = plane.cluster::<Stage>();
+    stages
+        .delete(STAGE, &Default::default())
+        .await
+        .expect("it is there");
+    let other = Stage::new("other", stage(200 << 20).spec);
+    stages
+        .create(&PostParams::default(), &other)
+        .await
+        .expect("a stage");
+    let other_is = |wanted: StagePhase| {
+        let stages = stages.clone();
+        until("the other stage is as asked", move || {
+            let stages = stages.clone();
+            async move {
+                let status = stages.get_opt("other").await.ok().flatten()?.status?;
+                let reason = status.conditions.first()?.reason.clone();
+                (status.phase == wanted).then_some(reason)
+            }
+        })
+    };
+    let reason = until("the other stage waits for memory", || async {
+        let reason = other_is(StagePhase::Pending).await;
+        (reason == "MemoryNotFree").then_some(reason)
+    })
+    .await;
+    assert_eq!(reason, "MemoryNotFree");
+    limit(&nodes, "512Mi", "1").await;
+    other_is(StagePhase::Ready).await;
+    let (device, message) = device_with(&nodes, 512 << 20).await;
+    assert_eq!((device.cores_milli, message.as_str()), (1000, ""));
+    agent.stop().await;
+}

@@ -74,10 +74,17 @@ impl Keeper {
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "the limits cannot be kept; those before stay in force");
+                let why = match error {
+                    // The share is all that can be wrong with them.
+                    engine::Error::Invalid { value, expected, .. } => {
+                        format!("spec.limits.cores is {value}; {expected}")
+                    }
+                    other => format!("spec.limits: {other}"),
+                };
+                tracing::warn!(why, "the limits cannot be kept; those before stay in force");
                 InForce {
                     limits,
-                    refused: Some((spec.limits.clone(), error.to_string())),
+                    refused: Some((spec.limits.clone(), why)),
                 }
             }
         };

@@ -44,7 +44,7 @@ impl Reporter {
     /// What of `spec.limits` is not kept, and why.
     fn beyond_limits(&self) -> Option<String> {
         if let Some((_, why)) = &self.facts.limits.borrow().refused {
-            return Some(format!("spec.limits: {why}; the limits before stay in force"));
+            return Some(format!("{why}; the limits before stay in force"));
         }
         let limit = u64::try_from(self.facts.benchmarks.device().memory_bytes).ok()?;
         let held = self.core.worker.held_memory().ok()?.reserved_bytes;
