@@ -21,6 +21,9 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// Where the example's Model says that its file is.
 const EXAMPLE_PATH: &str = "/var/lib/edgeloom/models/SmolLM2-135M-Instruct.Q4_1.gguf";
 
+/// Lines of each log that a test which fails shows.
+const LINES_SHOWN: usize = 60;
+
 /// Time that a clean stop may take.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -103,6 +106,28 @@ impl Up {
     ///
     /// When it does not.
     pub async fn start(manifests: &str, arguments: &[&str]) -> Self {
+        Self::run("--filename", manifests, arguments, None).await
+    }
+
+    /// The same, with logs of everything.
+    ///
+    /// # Panics
+    ///
+    /// When the API server does not answer.
+    pub async fn start_with_debug_logs(manifests: &str) -> Self {
+        Self::run("--filename", manifests, &[], Some("debug")).await
+    }
+
+    /// Runs `edgeloom up` with these EdgeNodes and EdgeLinks and nothing to serve.
+    ///
+    /// # Panics
+    ///
+    /// When the API server does not answer.
+    pub async fn start_idle(nodes: &str) -> Self {
+        Self::run("--nodes", nodes, &[], None).await
+    }
+
+    async fn run(option: &str, manifests: &str, arguments: &[&str], log_filter: Option<&str>) -> Self {
         let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("manifests.yaml");
@@ -110,9 +135,10 @@ impl Up {
         let log = fs::File::create(folder.path().join("up.log")).expect("a log file");
         let child = Command::new(edgeloom())
             .arg("up")
-            .args(["--filename".as_ref(), file.as_os_str()])
+            .args([option.as_ref(), file.as_os_str()])
             .args(["--data".as_ref(), folder.path().join("data").as_os_str()])
             .args(arguments)
+            .envs(log_filter.map(|filter| ("RUST_LOG", filter)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a handle can be cloned"))
             .stderr(log)
@@ -172,10 +198,34 @@ impl Up {
         PathBuf::from(self.document()["kubeconfig"].as_str().unwrap_or_default())
     }
 
-    /// Everything that was printed and logged, for the message of a test that fails.
+    /// The end of everything that was printed and logged, for the message of a test that fails.
     #[must_use]
     pub fn logs(&self) -> String {
-        logs(self.folder.path())
+        logs(self.folder.path(), LINES_SHOWN)
+    }
+
+    /// All that was printed and logged.
+    #[must_use]
+    pub fn whole_logs(&self) -> String {
+        logs(self.folder.path(), usize::MAX)
+    }
+
+    /// The engine's worker of a node's agent.
+    #[must_use]
+    pub fn pid_of_worker(&self, node: &str) -> Option<u64> {
+        let agent = self.pid_of(node);
+        let threads = fs::read_dir(format!("/proc/{agent}/task")).ok()?.flatten();
+        let children: Vec<_> = threads
+            .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+            .collect();
+        let children = children.join(" ");
+        children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .find(|pid: &u64| {
+                fs::read_to_string(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| line.contains("engine-worker"))
+            })
     }
 }
 
@@ -197,7 +247,11 @@ impl Starting {
             .child
             .as_mut()
             .and_then(|child| child.try_wait().ok().flatten());
-        assert!(ended.is_none(), "edgeloom up ended: {ended:?}\n{}", logs(&folder));
+        assert!(
+            ended.is_none(),
+            "edgeloom up ended: {ended:?}\n{}",
+            logs(&folder, LINES_SHOWN)
+        );
         async move {
             let kubeconfig = document(&folder)?["apiServer"]["kubeconfig"]
                 .as_str()
@@ -225,7 +279,7 @@ impl Drop for Starting {
         if let (Some(child), Some(folder)) = (&mut self.child, &self.folder) {
             let _ = child.kill();
             let _ = child.wait();
-            eprintln!("{}", logs(folder.path()));
+            eprintln!("{}", logs(folder.path(), LINES_SHOWN));
         }
     }
 }
@@ -289,7 +343,7 @@ fn document(folder: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(folder.join("data/up.json")).ok()?).ok()
 }
 
-fn logs(folder: &Path) -> String {
+fn logs(folder: &Path, lines_max: usize) -> String {
     let mut text = String::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -299,7 +353,7 @@ fn logs(folder: &Path) -> String {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "log") {
                 let log = fs::read_to_string(&path).unwrap_or_default();
-                let tail: Vec<_> = log.lines().rev().take(60).collect();
+                let tail: Vec<_> = log.lines().rev().take(lines_max).collect();
                 text.push_str(&format!("\n=== {}\n", path.display()));
                 tail.into_iter()
                     .rev()

@@ -366,9 +366,18 @@ impl Worker {
     }
 }
 
+/// The reply itself is not told: it may hold sampled tokens, and reasons stand in logs.
 fn unexpected(reply: &Reply) -> Error {
+    let kind = match reply {
+        Reply::Done => "done",
+        Reply::Progress(_) => "progress",
+        Reply::Loaded(_) => "a loaded stage",
+        Reply::Output(_) => "a batch's output",
+        Reply::Benchmark(_) => "a benchmark",
+        Reply::Failed(_) => "a failure",
+    };
     Error::WorkerDied {
-        reason: format!("it answered another question: {reply:?}"),
+        reason: format!("it answered another question, with {kind}"),
     }
 }
 
