@@ -4,6 +4,7 @@ mod agent;
 mod control_plane;
 mod headers;
 mod kinds;
+mod kubectl;
 mod layering;
 mod memory;
 mod up;
