@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Authorizer, Caller, Chain, Decision, RequestAttributes, UserInfo, refusal};
-use crate::{discovery, openapi};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::store::Store;
+use crate::{discovery, openapi};
 
 /// What a server is told at its start.
 #[derive(Clone)]
@@ -27,7 +27,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { git_version: "v1.37.0+edge".to_owned(), authorizers: Vec::new() }
+        Self {
+            git_version: "v1.37.0+edge".to_owned(),
+            authorizers: Vec::new(),
+        }
     }
 }
 
@@ -58,7 +61,9 @@ impl ApiServer {
             authorizer,
             shutdown: CancellationToken::new(),
         };
-        Self { inner: Arc::new(inner) }
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Everything that the server answers, for callers that a gate has let in ([`crate::auth`]). Without a gate every request is
@@ -73,9 +78,10 @@ impl ApiServer {
     /// The router for a client in this process, who is `user` and proves nothing.
     pub fn in_process_router(&self, user: UserInfo) -> Router {
         let authorizer = self.inner.authorizer.clone();
-        self.router().layer(middleware::from_fn(move |request: Request, next: Next| {
-            enter(authorizer.clone(), user.clone(), request, next)
-        }))
+        self.router()
+            .layer(middleware::from_fn(move |request: Request, next: Next| {
+                enter(authorizer.clone(), user.clone(), request, next)
+            }))
     }
 
     /// The store.
@@ -128,11 +134,23 @@ async fn refuse_unless_let_in(request: Request, next: Next) -> Response {
     }
 }
 
-async fn enter(authorizer: Arc<dyn Authorizer>, user: UserInfo, mut request: Request, next: Next) -> Response {
-    let attributes = RequestAttributes::read(user, request.method(), request.uri().path(), request.uri().query());
+async fn enter(
+    authorizer: Arc<dyn Authorizer>,
+    user: UserInfo,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let attributes = RequestAttributes::read(
+        user,
+        request.method(),
+        request.uri().path(),
+        request.uri().query(),
+    );
     match authorizer.authorize(&attributes).await {
         Decision::Allow => {
-            request.extensions_mut().insert(Caller::new(attributes, authorizer));
+            request
+                .extensions_mut()
+                .insert(Caller::new(attributes, authorizer));
             next.run(request).await
         }
         Decision::Deny(reason) => refusal(&attributes, &reason).into_response(),

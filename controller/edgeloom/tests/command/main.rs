@@ -1,6 +1,9 @@
 //! The built command, as a person or a script runs it. What needs a model is in the workspace's own tests.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test may fail as the test itself may")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test may fail as the test itself may"
+)]
 
 mod answers;
 mod processes;
