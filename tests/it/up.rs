@@ -227,7 +227,7 @@ async fn crash_in_the_middle_of_an_answer(up: &Up, router: &str, pipeline: &str)
         "model": "assistant", "temperature": 0, "max_tokens": 200, "stream": true,
         "messages": [{ "role": "user", "content": "Tell me a long story." }],
     });
-    let asking = Command::new("curl")
+    let mut asking = Command::new("curl")
         .args(["--silent", "--no-buffer", "--max-time", "120"])
         .args(["--header", "Content-Type: application/json"])
         .args(["--header", &format!("Authorization: Bearer {KEY}")])
@@ -236,7 +236,6 @@ async fn crash_in_the_middle_of_an_answer(up: &Up, router: &str, pipeline: &str)
         .stdout(std::process::Stdio::piped())
         .spawn()
         .expect("curl runs");
-    let mut asking = asking;
     let mut answer = BufReader::new(asking.stdout.take().expect("its output is piped")).lines();
     let begun = answer
         .by_ref()

@@ -7,46 +7,20 @@
 #[allow(dead_code, reason = "the other suite uses all of it")]
 mod scripted;
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
+use std::{fs, sync::Arc};
 
 use router::{Config, Error};
 use serde_json::json;
-use tracing_subscriber::fmt::MakeWriter;
 
 use scripted::*;
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn a_request_is_one_line_without_prompt_answer_or_key() {
-    let log = Log::default();
+    let log = tempfile::NamedTempFile::new().unwrap();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::INFO)
         .with_ansi(false)
-        .with_writer(log.clone())
+        .with_writer(Arc::new(log.reopen().unwrap()))
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
     let defect = Err(Error::Internal {
@@ -63,7 +37,7 @@ async fn a_request_is_one_line_without_prompt_answer_or_key() {
             .await;
     }
     drop(guard);
-    let written = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let written = fs::read_to_string(&log).unwrap();
     let done: Vec<&str> = written
         .lines()
         .filter(|line| line.contains("request done"))
