@@ -5,18 +5,18 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use kube::{Client, Config, config::KubeConfigOptions, config::Kubeconfig};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::wait;
 
 /// Systems of several agents are started one after the other: each takes most of a small machine.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// Where the example's Model says that its file is.
 const EXAMPLE_PATH: &str = "/var/lib/edgeloom/models/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -128,7 +128,7 @@ impl Up {
     }
 
     async fn run(option: &str, manifests: &str, arguments: &[&str], log_filter: Option<&str>) -> Self {
-        let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = ONE_AT_A_TIME.lock().await;
         let folder = tempfile::tempdir().expect("a temporary folder");
         let file = folder.path().join("manifests.yaml");
         fs::write(&file, manifests).expect("the manifests are written");

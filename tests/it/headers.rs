@@ -96,6 +96,9 @@ fn verdicts(path: &Path) -> (bool, bool) {
     (architecture.splittable, facts.split_unsupported.is_none())
 }
 
+/// What is peculiar, in words; architecture; pairs and tensors beside the usual ones; whether the model may be split.
+type Case<'a> = (&'a str, &'a str, &'a [Vec<u8>], &'a [&'a str], bool);
+
 #[test]
 fn the_controller_offers_to_split_exactly_what_the_engine_can_split() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -107,7 +110,7 @@ fn the_controller_offers_to_split_exactly_what_the_engine_can_split() {
         &4_u32.to_le_bytes(),
     ]
     .concat();
-    let cases: &[(&str, &str, &[Vec<u8>], &[&str], bool)] = &[
+    let cases: &[Case<'_>] = &[
         ("plain", "llama", &[], &[], true),
         (
             "with its own head",

@@ -1,6 +1,6 @@
 //! The solver's memory of a stage against the engine's, which the engine's own tests hold to what a worker really takes.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use crds::{EdgeNode, EdgeNodeSpec, LLMService, Model, ModelSpec, ModelStatus};
 use engine::{LoadStage, ModelFacts, Worker};
@@ -17,7 +17,7 @@ use solver::{
 use tests::up;
 
 /// The real model as the controller sees it, one node, and a service.
-fn world(model: &PathBuf, context: u32, sessions: u32) -> World {
+fn world(model: &Path, context: u32, sessions: u32) -> World {
     let spec: ModelSpec = serde_json::from_value(json!({
         "variants": [{ "name": "q4-1", "uri": format!("file://{}", model.display()) }],
     }))
