@@ -11,7 +11,7 @@ export EDGELOOM_CACHE
 # Read anew for each recipe, so that a library that has just been installed is found.
 export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
 
-.PHONY: help demo test check bench bench-reference generate clean model programs system-packages
+.PHONY: help demo test kubernetes-home check bench bench-reference generate clean model programs system-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -23,6 +23,10 @@ demo: system-packages model ## sets everything up, runs three agents and answers
 test: system-packages programs ## every test, after fetching what they need
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
+
+kubernetes-home: ## a real Kubernetes cluster of three nodes on this machine, left running; needs root and Go
+	@tests/programs/kubernetes-home.sh up --nodes 3 | sed 's/^/export KUBECONFIG=/'
+	@echo "# take it down with: tests/programs/kubernetes-home.sh down"
 
 check: system-packages ## what must be clean before a commit: formatting, lints, documentation, generated files
 	$(CARGO) fmt --all --check

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The cluster for tests: builds its programs, and hands the arguments on to kubernetes-home.
+#
+#   tests/programs/kubernetes-home.sh              builds, and prints the folder of what was built
+#   tests/programs/kubernetes-home.sh --lacks      prints what this machine lacks, one thing a line; builds nothing
+#   tests/programs/kubernetes-home.sh COMMAND …    builds, and runs a command, such as `up --nodes 3`
+set -euo pipefail
+cd "$(dirname "$0")/../kubernetes-home"
+
+# The release of Kubernetes is that of go.mod.
+release=$(sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\)$|\1|p' go.mod)
+built=${CARGO_TARGET_DIR:-$PWD/../../target}/kubernetes-home
+
+lacks() {
+    [[ $(uname -s) == Linux ]] || echo "Linux: nodes are made of its namespaces"
+    [[ $(id -u) -eq 0 ]] || echo "root: namespaces and mounts need it"
+    command -v go > /dev/null || echo "Go: see the version in tests/kubernetes-home/go.mod"
+    [[ -n ${packages[*]} ]] && ! command -v apt-get > /dev/null && echo "programs of the packages: ${packages[*]}"
+    true
+}
+
+# Debian's packages whose programs are missing.
+packages=()
+command -v containerd > /dev/null || packages+=(containerd)
+command -v runc > /dev/null || packages+=(runc)
+command -v nft > /dev/null || packages+=(nftables)
+command -v ip > /dev/null || packages+=(iproute2)
+command -v conntrack > /dev/null || packages+=(conntrack)
+command -v strip > /dev/null || packages+=(binutils)
+[[ -x /usr/lib/cni/bridge ]] || packages+=(containernetworking-plugins)
+
+if [[ ${1:-} == --lacks ]]; then
+    lacks
+    exit
+fi
+missing=$(lacks)
+if [[ -n $missing ]]; then
+    printf 'A cluster cannot be brought up here. What is missing:\n%s\n' "$missing" >&2
+    exit 1
+fi
+if [[ ${#packages[@]} -gt 0 ]]; then
+    echo "Installing system packages that are missing: ${packages[*]}" >&2
+    apt-get update -q > /dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -q "${packages[@]}" > /dev/null
+fi
+
+mkdir -p "$built"
+[[ -x $built/kubernetes-programs ]] || echo "building Kubernetes $release: some minutes, once" >&2
+export CGO_ENABLED=0
+go build -trimpath -ldflags='-s -w' -o "$built/" . ./pause ./serve
+go build -trimpath -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$release" -o "$built/kubernetes-programs" ./programs
+
+if [[ $# -eq 0 ]]; then
+    echo "$built"
+else
+    EDGELOOM_KUBECTL=${EDGELOOM_KUBECTL:-$(../programs/kubectl.sh)} exec "$built/kubernetes-home" "$@"
+fi
