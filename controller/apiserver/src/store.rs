@@ -1,6 +1,6 @@
 //! Where objects are kept: keys and bytes under one global, monotonic revision, with a history that watches resume from.
 //!
-//! A store knows nothing of kinds or JSON. Two backends share one state ([`state`]): [`memory`], for tests and for programs that keep
+//! A store knows nothing of kinds or JSON. Two backends share one state (`state`): [`memory`], for tests and for programs that keep
 //! nothing, and [`embedded`], whose acknowledged writes are on disk before they are acknowledged, or seen by anyone. One suite,
 //! [`conformance`], judges every backend.
 

@@ -1,6 +1,6 @@
 //! The store in one file: every acknowledged write has been synced to disk, and nobody sees a write before that.
 //!
-//! Reads come from memory ([`State`]); the file ([`redb`], copy-on-write B-trees) is read at opening and written by one thread. That
+//! Reads come from memory (`State`); the file ([`redb`], copy-on-write B-trees) is read at opening and written by one thread. That
 //! thread takes all writes that wait, commits them in one transaction with one sync, makes them visible, and answers: a hundred writers
 //! share a sync instead of queueing for a hundred. The history is in the file too, so that watches resume after a restart.
 
