@@ -50,8 +50,10 @@ generate: ## rewrites what is generated and committed: the CRD YAML in charts/
 model: ## fetches the model that tests and demo run
 	@python3 tests/programs/model.py
 
-programs: model ## fetches what the tests drive: the model, kubectl, the openai package
+programs: model ## fetches what the tests drive: the model, kubectl, helm, the openai package
 	@tests/programs/kubectl.sh
+	@tests/programs/helm.sh 4
+	@tests/programs/helm.sh 3
 	@tests/programs/python.sh
 
 clean: ## removes what was built
