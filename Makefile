@@ -34,7 +34,7 @@ check: system-packages ## what must be clean before a commit: formatting, lints,
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(CARGO) run --quiet -p crds --bin crds -- "$$fresh"; \
-	diff -ru charts/edgeloom/crds "$$fresh" || { echo "generated files differ: run make generate" >&2; exit 1; }
+	diff -ru charts/edgeloom/files/crds "$$fresh" || { echo "generated files differ: run make generate" >&2; exit 1; }
 
 bench: system-packages model ## the benchmarks, with their figures on the terminal
 	$(CARGO) bench --workspace --benches
@@ -45,7 +45,7 @@ bench-reference: system-packages programs ## tokens/s against llama.cpp itself, 
 		"$$(tests/programs/kubectl.sh)" "$$(tests/programs/model.py)"
 
 generate: ## rewrites what is generated and committed: the CRD YAML in charts/
-	$(CARGO) run --quiet -p crds --bin crds -- charts/edgeloom/crds
+	$(CARGO) run --quiet -p crds --bin crds -- charts/edgeloom/files/crds
 
 model: ## fetches the model that tests and demo run
 	@python3 tests/programs/model.py

@@ -31,7 +31,7 @@ fn walk(path: &str, schema: &Value, look: &mut dyn FnMut(&str, &Value)) {
 
 #[test]
 fn the_chart_ships_what_the_types_say() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/edgeloom/crds");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/edgeloom/files/crds");
     let definitions = crds::definitions();
     for definition in &definitions {
         let file = folder.join(format!("{}.yaml", definition.spec.names.plural));
