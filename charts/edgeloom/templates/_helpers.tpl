@@ -20,22 +20,35 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{/* The labels of an object: (list . "controller"), or (list . "") for what belongs to no component. */}}
+{{/*
+The labels of an object: (list . "controller"), or (list . "") for what belongs to no component. A third item holds labels
+of its own, which go before commonLabels; none goes before those by which the chart finds its objects.
+*/}}
 {{- define "edgeloom.labels" -}}
 {{- $root := index . 0 -}}
-{{- $component := index . 1 -}}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/name: {{ default $root.Chart.Name $root.Values.nameOverride | trunc 63 | trimSuffix "-" }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-app.kubernetes.io/part-of: edgeloom
-{{- with $component }}
-app.kubernetes.io/component: {{ . }}
-{{- end }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $labels := dict
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/name" (default $root.Chart.Name $root.Values.nameOverride | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/instance" $root.Release.Name
+  "app.kubernetes.io/version" $root.Chart.AppVersion
+  "app.kubernetes.io/managed-by" $root.Release.Service
+  "app.kubernetes.io/part-of" "edgeloom"
+-}}
+{{- with index . 1 }}{{ $_ := set $labels "app.kubernetes.io/component" . }}{{ end -}}
+{{- $own := dict -}}
+{{- if gt (len .) 2 }}{{ $own = index . 2 }}{{ end -}}
+{{- toYaml (merge $labels (deepCopy $own) (deepCopy $root.Values.commonLabels)) -}}
+{{- end -}}
+
+{{/*
+The labels of a pod: (list . "agent" POOL LABELS). Not all labels of an object: pods are not restarted for another version of
+the chart.
+*/}}
+{{- define "edgeloom.podLabels" -}}
+{{- $root := index . 0 -}}
+{{- $labels := fromYaml (include "edgeloom.selectorLabels" (list $root (index . 1))) -}}
+{{- with index . 2 }}{{ $_ := set $labels "edgeloom.dev/pool" . }}{{ end -}}
+{{- toYaml (merge $labels (deepCopy (index . 3)) (deepCopy $root.Values.commonLabels)) -}}
 {{- end -}}
 
 {{- define "edgeloom.image" -}}
