@@ -247,7 +247,7 @@ fn event(line: &str) -> Event {
 }
 
 /// The message of an OpenAI error, or the text itself when it is none.
-fn said_in(text: &str) -> String {
+pub(crate) fn said_in(text: &str) -> String {
     let error: Value = serde_json::from_str(text).unwrap_or_default();
     error["error"]["message"].as_str().unwrap_or(text).to_owned()
 }

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    agent, apiserver, chat, control_plane, controller, explain, logging, output, solve, up, version,
+    agent, apiserver, chat, control_plane, controller, explain, logging, models, output, prepare_data, solve,
+    up, version,
 };
 
 /// Serves large language models on the edge: a Kubernetes-style control plane that splits models over nodes and links,
@@ -32,6 +33,8 @@ enum Command {
     Up(up::Arguments),
     /// Asks a service, and prints the answer as it comes.
     Chat(chat::Arguments),
+    /// Lists the services that a router offers.
+    Models(models::Arguments),
     /// Explains why a service is placed as it is, and what it costs.
     Explain(explain::Arguments),
     /// Decides about manifests offline, and explains it or prints the Placements.
@@ -47,6 +50,9 @@ enum Command {
     /// What `up` runs as its control plane.
     #[command(hide = true)]
     ControlPlane(control_plane::Arguments),
+    /// What an agent's pod runs before the agent.
+    #[command(hide = true)]
+    PrepareData(prepare_data::Arguments),
     /// What an agent runs for each device.
     #[command(hide = true)]
     EngineWorker,
@@ -62,9 +68,13 @@ const ANSWERING: &str = "warn,kube_client=off";
 pub fn main() -> ExitCode {
     let Cli { log_format, command } = Cli::parse();
     let filter = match &command {
-        Command::Up(_) | Command::Chat(_) | Command::Explain(_) | Command::Solve(_) | Command::Version => {
-            ANSWERING
-        }
+        Command::Up(_)
+        | Command::Chat(_)
+        | Command::Models(_)
+        | Command::Explain(_)
+        | Command::Solve(_)
+        | Command::PrepareData(_)
+        | Command::Version => ANSWERING,
         _ => SERVING,
     };
     logging::begin(log_format, filter);
@@ -89,12 +99,14 @@ fn run(command: Command, log_format: logging::Format) -> anyhow::Result<ExitCode
     match command {
         Command::Up(arguments) => runtime.block_on(up::run(&arguments, log_format)),
         Command::Chat(arguments) => chat::run(&arguments, &runtime).map(done),
+        Command::Models(arguments) => models::run(&arguments).map(done),
         Command::Explain(arguments) => runtime.block_on(explain::run(&arguments)).map(done),
         Command::Solve(arguments) => solve::run(&arguments),
         Command::Controller(arguments) => runtime.block_on(controller::run(arguments)).map(done),
         Command::Apiserver(arguments) => runtime.block_on(apiserver::run(arguments)).map(done),
         Command::Agent(arguments) => runtime.block_on(agent::run(arguments)).map(done),
         Command::ControlPlane(arguments) => runtime.block_on(control_plane::run(arguments)).map(done),
+        Command::PrepareData(arguments) => prepare_data::run(&arguments).map(done),
         Command::Version => {
             output::print(&version::text())?;
             Ok(ExitCode::SUCCESS)

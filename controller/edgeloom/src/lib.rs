@@ -5,7 +5,8 @@
 //!    └─▶ agent × N       node, one process each ──▶ engine-worker
 //!
 //! controller             manager, against any Kubernetes API
-//! explain, solve, chat   ask, and print
+//! explain, solve, chat,   ask, and print
+//! models
 //! ```
 //!
 //! Nothing is decided here: where layers run is the manager's business, what an agent does with them the node's. What is
@@ -23,8 +24,10 @@ mod definitions;
 mod explain;
 mod health;
 mod logging;
+mod models;
 pub mod node_authorizer;
 mod output;
+mod prepare_data;
 mod solve;
 mod steady_port;
 mod stop;
