@@ -2,5 +2,6 @@
 
 pub mod agents;
 pub mod control_plane;
+pub mod helm;
 pub mod up;
 pub mod wait;

@@ -1,6 +1,7 @@
 //! The suites that need more than one room.
 
 mod agent;
+mod chart;
 mod control_plane;
 mod headers;
 mod kinds;
