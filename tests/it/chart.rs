@@ -157,6 +157,91 @@ fn every_combination_of_switches_renders_sound_manifests() {
 }
 
 #[test]
+fn the_notes_name_what_is_not_restricted_and_what_is_unsafe() {
+    // Values, words that the notes must have, and words that they must not have.
+    let cases: &[(&[&str], &[&str], &[&str])] = &[
+        (
+            &[],
+            &["hostPath /var/lib/edgeloom", "CAP_CHOWN", "enforce=privileged"],
+            &["UDP port", "WARNING"],
+        ),
+        (
+            &["agent.cache.hostPath.prepare=false"],
+            &["hostPath"],
+            &["with CAP_CHOWN"],
+        ),
+        (
+            &[r#"agent.cache.type="emptyDir""#],
+            &[],
+            &["hostPath", "CAP_CHOWN", "enforce=privileged", "WARNING"],
+        ),
+        (
+            &[
+                r#"agent.cache.type="emptyDir""#,
+                r#"agent.pools={"far":{"quic":{"hostPort":{"enabled":true,"port":9999}}}}"#,
+            ],
+            &["UDP port", "9999", "enforce=privileged"],
+            &["hostPath", "CAP_CHOWN"],
+        ),
+        (
+            &["admissionPolicy.enabled=false"],
+            &["WARNING: admissionPolicy.enabled"],
+            &[],
+        ),
+        (
+            &[r#"agent.updateStrategy="RollingUpdate""#],
+            &["WARNING: agent.updateStrategy"],
+            &[],
+        ),
+        (
+            &["controller.updatesAgents=false"],
+            &["delete the agents' pods yourself"],
+            &[],
+        ),
+        (
+            &["crds.keep=false"],
+            &["`helm uninstall` keeps the Secret"],
+            &["CustomResourceDefinitions"],
+        ),
+        (
+            &[
+                "router.ingress.enabled=true",
+                r#"router.ingress.hosts=["edge.example"]"#,
+            ],
+            &["http://edge.example/v1/chat/completions"],
+            &["port-forward"],
+        ),
+    ];
+    for (values, words, absent) in cases {
+        let chart = chart();
+        let mut arguments = vec![
+            "install",
+            "edgeloom",
+            &chart,
+            "--dry-run=client",
+            "--namespace",
+            "edgeloom-system",
+        ];
+        for value in *values {
+            arguments.extend(["--set-json", value]);
+        }
+        let text = Helm::V4
+            .run(&arguments)
+            .unwrap_or_else(|error| panic!("{values:?}: {error}"));
+        let (_, notes) = text.split_once("NOTES:").expect("there are notes");
+        for word in *words {
+            assert!(
+                notes.contains(word),
+                "{values:?}: {word:?} is missing in\n{notes}"
+            );
+        }
+        for word in *absent {
+            assert!(!notes.contains(word), "{values:?}: {word:?} stands in\n{notes}");
+        }
+    }
+}
+
+#[test]
 fn both_helms_render_the_same() {
     let everything = switches::everything();
     for values in [vec![], everything] {

@@ -245,7 +245,12 @@ impl Manifests {
                 )
             });
             let found: Vec<_> = found.collect();
-            let port = &monitor["spec"]["endpoints"][0]["port"];
+            let endpoint = &monitor["spec"]["endpoints"][0];
+            // Prometheus would rename our own labels to `exported_…`, and no rule would find them.
+            if endpoint["honorLabels"] != true {
+                faults.push("the ServiceMonitor does not honour labels".to_owned());
+            }
+            let port = &endpoint["port"];
             let all_have = found
                 .iter()
                 .all(|service| each(&service["spec"]["ports"]).any(|known| known["name"] == *port));
