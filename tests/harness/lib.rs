@@ -3,5 +3,6 @@
 pub mod agents;
 pub mod control_plane;
 pub mod helm;
+pub mod switches;
 pub mod up;
 pub mod wait;

@@ -2,7 +2,6 @@
 
 mod policy;
 mod rules;
-mod switches;
 
 use std::{collections::BTreeSet, fs};
 
@@ -10,10 +9,11 @@ use serde_json::Value;
 use tests::{
     control_plane::ControlPlane,
     helm::{Helm, Release, chart},
+    switches::{self, Setting},
     up::repository,
 };
 
-use self::{rules::Manifests, switches::Setting};
+use self::rules::Manifests;
 
 fn rendered(values: &[&str]) -> Manifests {
     let values: Vec<_> = values.iter().map(ToString::to_string).collect();

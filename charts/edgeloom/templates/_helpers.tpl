@@ -47,6 +47,7 @@ the chart.
 {{- define "edgeloom.podLabels" -}}
 {{- $root := index . 0 -}}
 {{- $labels := fromYaml (include "edgeloom.selectorLabels" (list $root (index . 1))) -}}
+{{- $_ := set $labels "app.kubernetes.io/part-of" "edgeloom" -}}
 {{- with index . 2 }}{{ $_ := set $labels "edgeloom.dev/pool" . }}{{ end -}}
 {{- toYaml (merge $labels (deepCopy (index . 3)) (deepCopy $root.Values.commonLabels)) -}}
 {{- end -}}

@@ -1,14 +1,14 @@
 //! The chart's main switches, and combinations of them: all of those that meet in the agents' pods, and of all others every
-//! two together.
+//! two together. The suites that render the chart and those that ask a cluster what it says of it share them.
 
 use std::collections::BTreeSet;
 
+use crate::helm::Release;
 use serde_json::{Value, json};
-use tests::helm::Release;
 
 /// A switch, and how it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Setting {
+pub struct Setting {
     name: &'static str,
     value: &'static str,
 }
@@ -39,7 +39,8 @@ const OTHERS: [Switch; 10] = [
 ];
 
 /// Every combination that is tried.
-pub(super) fn combinations() -> Vec<Vec<Setting>> {
+#[must_use]
+pub fn combinations() -> Vec<Vec<Setting>> {
     let mut begun = vec![vec![]];
     for switch in OF_AGENTS {
         let longer = |known: &Vec<Setting>| {
@@ -101,7 +102,8 @@ fn pair(one: Setting, other: Setting) -> (Setting, Setting) {
 
 impl Setting {
     /// The chart's values, as `--set-json` takes them.
-    pub(super) fn values(&self) -> Vec<String> {
+    #[must_use]
+    pub fn values(&self) -> Vec<String> {
         let set = |values: &[(&str, Value)]| {
             values
                 .iter()
@@ -193,7 +195,8 @@ impl Setting {
 }
 
 /// All at once.
-pub(super) fn everything() -> Vec<String> {
+#[must_use]
+pub fn everything() -> Vec<String> {
     let settings = [
         ("hostPort", "on"),
         ("gpu", "on"),
@@ -211,7 +214,8 @@ pub(super) fn everything() -> Vec<String> {
 }
 
 /// What the release is called.
-pub(super) fn release(settings: &[Setting]) -> Release<'static> {
+#[must_use]
+pub fn release(settings: &[Setting]) -> Release<'static> {
     if settings.contains(&Setting {
         name: "names",
         value: "other",
@@ -226,7 +230,8 @@ pub(super) fn release(settings: &[Setting]) -> Release<'static> {
 }
 
 /// What does not meet the standard `restricted`, as the values say and NOTES.txt repeats.
-pub(super) fn named(settings: &[Setting]) -> BTreeSet<String> {
+#[must_use]
+pub fn named(settings: &[Setting]) -> BTreeSet<String> {
     let is = |name, value| settings.contains(&Setting { name, value });
     let mut named = BTreeSet::new();
     if !is("cache", "emptyDir") {
