@@ -195,7 +195,7 @@ fn the_notes_name_what_is_not_restricted_and_what_is_unsafe() {
         ),
         (
             &["controller.updatesAgents=false"],
-            &["delete the agents' pods yourself"],
+            &["delete their pods yourself"],
             &[],
         ),
         (

@@ -75,6 +75,13 @@ the chart.
 {{- $name -}}
 {{- end -}}
 
+{{/* Whether the controller takes new agents into use: not empty if so. It follows one DaemonSet. */}}
+{{- define "edgeloom.updatesAgents" -}}
+{{- if and .Values.controller.updatesAgents (eq .Values.agent.updateStrategy "OnDelete") (not .Values.agent.pools) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* The user of every container: that of the image. */}}
 {{- define "edgeloom.podSecurityContext" -}}
 runAsNonRoot: true
