@@ -1,6 +1,6 @@
 //! What a pipeline costs: memory, time, energy; and how they add up to the objective.
 //!
-//! A pipeline's figures are sums of [`Part`]s (one per layer, end, stage and hop) and one maximum, the bottleneck. The
+//! A pipeline's figures are sums of `Part`s (one per layer, end, stage and hop) and one maximum, the bottleneck. The
 //! search adds the same parts, so what it minimises is what is reported, to the nanosecond.
 
 mod energy;

@@ -1,12 +1,12 @@
 //! Services one after the other by priority; for each the best pipeline, exactly where the budget allows.
 //!
 //! For one service, in this order:
-//! 1. [`unsplit`]: one stage on every node. Exact.
-//! 2. [`relax`]: the plain dynamic program over (layer boundary, node) for every candidate. It books nodes twice, so it
+//! 1. `unsplit`: one stage on every node. Exact.
+//! 2. `relax`: the plain dynamic program over (layer boundary, node) for every candidate. It books nodes twice, so it
 //!    is a bound and a compass, not an answer.
-//! 3. [`labels`] as a beam: good pipelines early, none of them with a node used twice.
-//! 4. [`exact`]: nodes that no better pipeline can use are discarded; decremental state-space relaxation proves the rest.
-//! 5. [`choose`]: what runs stays unless the new one is better by the margin.
+//! 3. `labels` as a beam: good pipelines early, none of them with a node used twice.
+//! 4. `exact`: nodes that no better pipeline can use are discarded; decremental state-space relaxation proves the rest.
+//! 5. `choose`: what runs stays unless the new one is better by the margin.
 //!
 //! What is exact: the whole objective of the [crate], the bottleneck of chunked prefill and the penalties included, over
 //! all pipelines with one stage per node, for one service beside what services of higher priority took. When the budget
