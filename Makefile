@@ -37,6 +37,7 @@ check: system-packages ## what must be clean before a commit: formatting, lints,
 	diff -ru charts/edgeloom/files/crds "$$fresh" || { echo "generated files differ: run make generate" >&2; exit 1; }
 
 bench: system-packages model ## the benchmarks, with their figures on the terminal
+	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench --workspace --benches
 
 bench-reference: system-packages programs ## tokens/s against llama.cpp itself, which it builds first (20 minutes)

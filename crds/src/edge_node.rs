@@ -321,8 +321,14 @@ pub struct BenchmarkPoint {
     pub rows: i32,
     /// Time of one block for the whole batch.
     pub layer_nanoseconds: i64,
-    /// Time of the output projection for `rows` outputs.
+    /// Time of the output projection for `rows` outputs; 0 where it was not measured, since a prompt has one output.
     pub head_nanoseconds: i64,
+    /// Time of the last block and the output projection for a prompt's rows, of which only the last is an output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_end_nanoseconds: Option<i64>,
+    /// What a thousand positions, which the session held before the batch, add to one block.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history_nanoseconds: Option<i64>,
 }
 
 /// A battery's state.

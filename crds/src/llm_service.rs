@@ -149,7 +149,8 @@ pub struct ServiceLevel {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3_600_000))]
     pub time_per_output_token_milliseconds: Option<i32>,
-    /// The share of requests that must be within the times.
+    /// The share of requests that must be within the times. Agents report the percentiles 50, 75, 90, 95, 99 and 100 of
+    /// recent requests; the next one of these is compared.
     #[serde(default = "default_percentile")]
     #[schemars(range(min = 1, max = 100))]
     pub percentile: i32,
@@ -317,9 +318,13 @@ pub struct LLMServiceStatus {
     /// What the cost model predicts for the typical request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predicted: Option<ServiceFigures>,
-    /// What agents observed.
+    /// What the head of the active pipeline observed: medians of recent requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<ServiceFigures>,
+    /// What the cost model predicts, with the speeds and links that are measured now, for prompts as long as those that
+    /// were observed and one request at a time: what `observed` is to be compared with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predicted_for_observed: Option<ServiceFigures>,
     /// Why the placement is as it is, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -337,4 +342,7 @@ pub struct ServiceFigures {
     /// Requests that an observed figure stands for; 0 for a prediction.
     #[serde(default)]
     pub requests: i64,
+    /// Tokens of the prompt that the figures are for: their median where they were observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<i32>,
 }

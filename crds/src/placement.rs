@@ -162,6 +162,9 @@ pub struct Prediction {
     /// Battery energy for one output token.
     #[serde(default)]
     pub battery_microjoules_per_token: i64,
+    /// Tokens of the prompt that the times are for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<i32>,
 }
 
 /// Why a placement won.

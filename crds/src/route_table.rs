@@ -226,7 +226,8 @@ pub enum HopPhase {
     Drained,
 }
 
-/// Quality of a service as its head saw it. Written on change only.
+/// Quality of a service as its head saw it, of the most recent requests that the present pipeline answered. Written on
+/// change only.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservedService {
@@ -234,11 +235,32 @@ pub struct ObservedService {
     pub service: String,
     /// Requests since the agent started.
     pub requests: i64,
-    /// Median from the request to the first token.
+    /// Median of the prompts' tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt_tokens: Option<i32>,
+    /// Median from the arrival at the head to the first token.
     pub time_to_first_token_microseconds: i64,
     /// Median between two tokens.
     pub time_per_output_token_microseconds: i64,
+    /// The same times at other percentiles, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["percentile".into()]))]
+    #[schemars(length(max = 16))]
+    pub quantiles: Vec<ObservedQuantile>,
     /// The share of requests within the objective that the service's percentile asks for, when it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within_objective_parts_per_million: Option<i64>,
+}
+
+/// Times that so many percent of the requests did not exceed, each time by itself.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ObservedQuantile {
+    /// The share of the requests; 50 is the median, 100 the worst.
+    #[schemars(range(min = 1, max = 100))]
+    pub percentile: i32,
+    /// From the arrival at the head to the first token.
+    pub time_to_first_token_microseconds: i64,
+    /// Between two tokens.
+    pub time_per_output_token_microseconds: i64,
 }

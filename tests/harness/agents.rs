@@ -51,6 +51,7 @@ impl ScriptedAgent {
             rows,
             layer_nanoseconds: nanoseconds * factor,
             head_nanoseconds: nanoseconds * 4 * factor,
+            ..BenchmarkPoint::default()
         };
         let status = EdgeNodeStatus {
             agent: Some(AgentInfo {

@@ -22,21 +22,26 @@ pub struct BenchmarkKey {
     pub share_millicores: u32,
 }
 
-/// Measured times at one number of rows. The least of several, in nanoseconds of wall time at the worker's
-/// share: what else the machine does only adds.
+/// Measured times at one number of rows: medians, in nanoseconds of wall time at the worker's share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BenchmarkPoint {
     /// Rows in a batch.
     pub rows: u32,
     /// One layer, for the whole batch.
     pub layer_ns: u64,
-    /// Final norm, head and choice of tokens, for [`BenchmarkPoint::outputs`] rows.
-    pub head_ns: u64,
-    /// Rows that the head was timed with: all rows of a batch that decodes, one of a prompt's.
-    pub outputs: u32,
+    /// Final norm, head and choice of tokens, each row an output of a session of its own; none for a batch that only a
+    /// prompt has.
+    pub head_ns: Option<u64>,
+    /// The last layer with the head behind it, for a prompt's rows of which the last one is an output.
+    pub prompt_end_ns: u64,
+    /// What [`HISTORY_POSITIONS`] positions, which the session held before, add to one layer.
+    pub history_ns: u64,
     /// Embedding lookup, for the whole batch.
     pub embedding_ns: u64,
 }
+
+/// Positions that [`BenchmarkPoint::history_ns`] is about.
+pub const HISTORY_POSITIONS: u32 = 1_000;
 
 /// Speed of one device with one kind of block.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ mod stage_file;
 mod text;
 pub mod worker;
 
-pub use benchmark::{Benchmark, BenchmarkKey, BenchmarkPoint};
+pub use benchmark::{Benchmark, BenchmarkKey, BenchmarkPoint, HISTORY_POSITIONS};
 pub use error::{Error, Result};
 pub use facts::ModelFacts;
 pub use memory::Memory;

@@ -316,10 +316,9 @@ fn to_kind(digest: &str, kept: &Kept) -> Benchmark {
     let points = benchmark.points.iter().map(|point| BenchmarkPoint {
         rows: i32::try_from(point.rows).unwrap_or(i32::MAX),
         layer_nanoseconds: nanoseconds(point.layer_ns),
-        // The kinds say the time of as many outputs as rows; a prompt's batch was timed with one.
-        head_nanoseconds: nanoseconds(
-            point.head_ns.saturating_mul(point.rows.into()) / u64::from(point.outputs.max(1)),
-        ),
+        head_nanoseconds: point.head_ns.map_or(0, nanoseconds),
+        prompt_end_nanoseconds: Some(nanoseconds(point.prompt_end_ns)),
+        history_nanoseconds: Some(nanoseconds(point.history_ns)),
     });
     let largest = benchmark.points.last();
     Benchmark {
@@ -357,15 +356,17 @@ mod tests {
                     engine::BenchmarkPoint {
                         rows: 1,
                         layer_ns: 10,
-                        head_ns: 30,
-                        outputs: 1,
+                        head_ns: Some(30),
+                        prompt_end_ns: 40,
+                        history_ns: 5,
                         embedding_ns: 2,
                     },
                     engine::BenchmarkPoint {
                         rows: 4,
                         layer_ns: 20,
-                        head_ns: 60,
-                        outputs: 2,
+                        head_ns: None,
+                        prompt_end_ns: 45,
+                        history_ns: 6,
                         embedding_ns: 8,
                     },
                 ],
@@ -374,7 +375,20 @@ mod tests {
             },
         };
         let figures = to_kind("sha256:1", &kept);
-        assert_eq!(figures.points[1].head_nanoseconds, 120);
+        assert_eq!(
+            figures.points[0],
+            BenchmarkPoint {
+                rows: 1,
+                layer_nanoseconds: 10,
+                head_nanoseconds: 30,
+                prompt_end_nanoseconds: Some(40),
+                history_nanoseconds: Some(5),
+            }
+        );
+        assert_eq!(
+            figures.points[1].head_nanoseconds, 0,
+            "what was not measured is not scaled from what was"
+        );
         assert_eq!(figures.embedding_nanoseconds_per_row, 2);
         assert_eq!(figures.batch_overhead_nanoseconds, 7);
     }

@@ -12,7 +12,7 @@ mod report;
 mod table;
 
 pub(crate) use print::text;
-pub(crate) use report::{Figures, Report};
+pub(crate) use report::Report;
 pub(crate) use table::Table;
 
 /// `edgeloom explain`

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 
 use crds::{
     LLMService, Placement, PlacementSpec, RouteTableSpec, StageSpec,
+    llm_service::ServiceFigures,
     placement::{Alternative, PlacementPhase},
 };
 use solver::{Solution, solution::Outcome};
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub mod decision;
+pub mod forecast;
 pub mod phases;
 pub mod routes;
 pub mod stages;
@@ -71,6 +73,8 @@ pub struct ServicePlan {
     pub next: Option<String>,
     /// What keeps the decision from being carried out.
     pub blocked: Option<String>,
+    /// What the cost model says of requests like those that were observed, when there were any.
+    pub forecast: Option<ServiceFigures>,
 }
 
 /// The solver's word on a service.
@@ -139,6 +143,12 @@ impl Plan<Proposed> {
             let name = ServiceName::of(service);
             let (verdict, decision) = verdict_of(world, snapshot, solution, service, &name);
             let outcome = phases::advance(world, service, &name, decision.as_ref());
+            let mut live = outcome.placements.iter();
+            let forecast = live
+                .find(|placement| placement.phase == PlacementPhase::Serving)
+                .and_then(|placement| {
+                    forecast::like_observed(world, snapshot, solution, &placement.spec, &name)
+                });
             plan.finished.extend(outcome.finished);
             plan.services.insert(
                 name,
@@ -147,6 +157,7 @@ impl Plan<Proposed> {
                     serving: name_in_phase(&outcome.placements, |phase| phase == PlacementPhase::Serving),
                     next: name_in_phase(&outcome.placements, |phase| phase < PlacementPhase::Serving),
                     blocked: outcome.blocked,
+                    forecast,
                 },
             );
             plan.placements.extend(outcome.placements);

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use crds::{
-    ActivationPrecision, EdgeNode, InferenceMode, LLMService, Model, Placement,
+    ActivationPrecision, EdgeNode, InferenceMode, LLMService, Model, Placement, PlacementSpec,
     edge_link::{LinkReport, RateProvenance},
-    edge_node::{Benchmark, PowerSource, Tier},
+    edge_node::{Benchmark, BenchmarkPoint, PowerSource, Tier},
     llm_service::PrivacyLevel,
     placement::PlacementPhase,
     stage::StagePhase,
@@ -410,12 +410,21 @@ impl Snapshot {
                     .rev()
                     .find(|placement| phase(placement) != PlacementPhase::Draining)
             })?;
-        let model = &placement.spec.model;
+        self.shape_of(&placement.spec, candidates)
+    }
+
+    /// A Placement's first pipeline in ordinals; none when it names what the snapshot has not.
+    pub(crate) fn shape_of(
+        &self,
+        placement: &PlacementSpec,
+        candidates: &[Candidate],
+    ) -> Option<PipelineShape> {
+        let model = &placement.model;
         let candidate = candidates.iter().find(|candidate| {
             let names = &self.models[candidate.model.index()];
             names.name == model.name && names.variants[candidate.variant.index()] == model.variant
         })?;
-        let stages = &placement.spec.pipelines.first()?.stages;
+        let stages = &placement.pipelines.first()?.stages;
         let shapes = stages.iter().enumerate().map(|(index, stage)| {
             let activation = (index + 1 < stages.len()).then(|| precision_of(stage.sends));
             Some(StageShape {
@@ -606,19 +615,24 @@ fn battery_of(node: &EdgeNode, cores_milli: u64) -> Option<Battery> {
 
 fn speed_of(benchmark: &Benchmark, kernels: &Kernels) -> Option<SpeedTable> {
     let kernel = *kernels.by_digest.get(&benchmark.model)?;
-    let points = |time: fn(&crds::edge_node::BenchmarkPoint) -> i64| {
+    // What was not measured has no point.
+    let points = |time: fn(&BenchmarkPoint) -> Option<i64>| {
         let points = benchmark.points.iter();
         points
-            .map(|point| SpeedPoint {
-                rows: small(point.rows),
-                time: nanos(time(point)),
+            .filter_map(|point| {
+                Some(SpeedPoint {
+                    rows: small(point.rows),
+                    time: nanos(time(point)?),
+                })
             })
             .collect::<Vec<_>>()
     };
     Some(SpeedTable {
         kernel,
-        layer: points(|point| point.layer_nanoseconds),
-        head: points(|point| point.head_nanoseconds),
+        layer: points(|point| Some(point.layer_nanoseconds)),
+        head: points(|point| Some(point.head_nanoseconds).filter(|time| *time > 0)),
+        prompt_end: points(|point| point.prompt_end_nanoseconds),
+        history: points(|point| point.history_nanoseconds),
         embedding_row: nanos(benchmark.embedding_nanoseconds_per_row),
     })
     .filter(|table| !table.layer.is_empty())

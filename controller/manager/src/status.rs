@@ -7,12 +7,13 @@ use crds::{
     condition::{self, Reason, State},
     llm_service::ServiceFigures,
     placement::PlacementPhase,
+    route_table::{ObservedQuantile, ObservedService},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use crate::{
-    plan::{Plan, PlannedPlacement, Verdict, decision::pipeline_line, routes},
+    plan::{Plan, PlannedPlacement, Verdict, decision::pipeline_line, forecast, routes},
     snapshot::attachment,
     world::{Loss, Now, ServiceName, World},
 };
@@ -63,13 +64,13 @@ pub fn of_service<S>(world: &World, plan: &Plan<S>, service: &LLMService, now: N
     let name = ServiceName::of(service);
     let known = plan.services.get(&name).cloned().unwrap_or_default();
     let serving = plan.serving(&name);
-    let observed = observed_of(world, serving, &name);
+    let seen = serving.and_then(|placement| forecast::observed(world, &placement.spec, &name));
     let generation = service.metadata.generation;
 
     let mut conditions = service.status.clone().unwrap_or_default().conditions;
     feasible(&known.verdict).set(&mut conditions, ConditionType::Feasible, generation, now);
     ready(plan, &name, serving).set(&mut conditions, ConditionType::Ready, generation, now);
-    slo(world, service, serving, &name).set(&mut conditions, ConditionType::SLOMet, generation, now);
+    slo(service, seen).set(&mut conditions, ConditionType::SLOMet, generation, now);
 
     let shown = serving.or_else(|| plan.placements_of(&name).last());
     let pipeline = shown.and_then(|placement| placement.spec.pipelines.first());
@@ -88,8 +89,15 @@ pub fn of_service<S>(world: &World, plan: &Plan<S>, service: &LLMService, now: N
             time_to_first_token_microseconds: pipeline.predicted.time_to_first_token_microseconds,
             time_per_output_token_microseconds: pipeline.predicted.time_per_output_token_microseconds,
             requests: 0,
+            prompt_tokens: pipeline.predicted.prompt_tokens,
         }),
-        observed,
+        observed: seen.map(|seen| ServiceFigures {
+            time_to_first_token_microseconds: seen.time_to_first_token_microseconds,
+            time_per_output_token_microseconds: seen.time_per_output_token_microseconds,
+            requests: seen.requests,
+            prompt_tokens: seen.prompt_tokens,
+        }),
+        predicted_for_observed: known.forecast,
         why: match known.verdict {
             Verdict::Feasible(why) | Verdict::Infeasible(why, _) | Verdict::Skipped(why) => Some(
                 known
@@ -152,30 +160,40 @@ fn ready<S>(plan: &Plan<S>, name: &ServiceName, serving: Option<&PlannedPlacemen
     Said::new(Some(false), reason, message)
 }
 
-/// Compares what the head saw with the objective.
-fn slo(world: &World, service: &LLMService, serving: Option<&PlannedPlacement>, name: &ServiceName) -> Said {
+/// Compares what the head saw with the objective, at the percentile that it names.
+fn slo(service: &LLMService, observed: Option<&ObservedService>) -> Said {
     let objective = &service.spec.slo;
     if objective.time_to_first_token_milliseconds.is_none()
         && objective.time_per_output_token_milliseconds.is_none()
     {
         return Said::new(Some(true), Reason::AsDesired, "the service promises nothing");
     }
-    let Some(observed) = observed_of(world, serving, name).filter(|observed| observed.requests > 0) else {
+    let Some(observed) = observed else {
         return Said::new(None, Reason::NoTraffic, "no request was answered yet");
     };
+    let Some(quantile) = quantile_for(objective.percentile, observed) else {
+        let message = format!(
+            "the head does not report percentile {} of its requests",
+            objective.percentile
+        );
+        return Said::new(None, Reason::NotObservedYet, message);
+    };
+    let percentile = quantile.percentile;
     let miss = |what: &str, observed: i64, promised: Option<i32>| {
         let promised = i64::from(promised?) * 1000;
-        (observed > promised).then(|| format!("median {what} is {observed} µs, promised are {promised} µs"))
+        (observed > promised).then(|| {
+            format!("percentile {percentile} of the {what} is {observed} µs, promised are {promised} µs")
+        })
     };
     let missed = miss(
         "time to first token",
-        observed.time_to_first_token_microseconds,
+        quantile.time_to_first_token_microseconds,
         objective.time_to_first_token_milliseconds,
     )
     .or_else(|| {
         miss(
             "time per output token",
-            observed.time_per_output_token_microseconds,
+            quantile.time_per_output_token_microseconds,
             objective.time_per_output_token_milliseconds,
         )
     });
@@ -184,27 +202,16 @@ fn slo(world: &World, service: &LLMService, serving: Option<&PlannedPlacement>, 
         None => Said::new(
             Some(true),
             Reason::AsDesired,
-            "the observed medians are within the objective",
+            format!("percentile {percentile} of the observed times is within the objective"),
         ),
     }
 }
 
-fn observed_of(
-    world: &World,
-    serving: Option<&PlannedPlacement>,
-    name: &ServiceName,
-) -> Option<ServiceFigures> {
-    let head = &serving?.spec.pipelines.first()?.stages.first()?.node;
-    let status = world.route_table(head)?.status.as_ref()?;
-    let observed = status
-        .observed
-        .iter()
-        .find(|observed| observed.service == name.to_string())?;
-    Some(ServiceFigures {
-        time_to_first_token_microseconds: observed.time_to_first_token_microseconds,
-        time_per_output_token_microseconds: observed.time_per_output_token_microseconds,
-        requests: observed.requests,
-    })
+/// The least reported percentile that is not below the one that was asked for.
+fn quantile_for(percentile: i32, observed: &ObservedService) -> Option<&ObservedQuantile> {
+    let enough = |quantile: &&ObservedQuantile| quantile.percentile >= percentile;
+    let quantiles = observed.quantiles.iter().filter(enough);
+    quantiles.min_by_key(|quantile| quantile.percentile)
 }
 
 fn endpoints_of(world: &World, service: &LLMService) -> Vec<String> {

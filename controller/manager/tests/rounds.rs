@@ -10,7 +10,7 @@ use crds::{
     llm_service::{PrivacyLevel, UpdatePolicy},
     model::{ModelArchitecture, ModelVariantStatus},
     placement::PlacementPhase,
-    route_table::{HopPhase, HopStatus},
+    route_table::{HopPhase, HopStatus, ObservedQuantile, ObservedService},
     stage::StagePhase,
 };
 use kube::ResourceExt as _;
@@ -72,6 +72,7 @@ fn node(name: &str, memory_mib: i64, layer_microseconds: i64) -> EdgeNode {
         rows,
         layer_nanoseconds: layer_microseconds * 1000 * factor,
         head_nanoseconds: layer_microseconds * 4000 * factor,
+        ..BenchmarkPoint::default()
     };
     node.status = Some(EdgeNodeStatus {
         agent: Some(AgentInfo {
@@ -547,5 +548,83 @@ fn a_key_reaches_routers_as_a_hash_with_the_services_it_opens() {
         !serde_json::to_string(&scene.world.route_tables[0].spec)
             .unwrap()
             .contains("secret\"")
+    );
+}
+
+/// Lets the head of the only pipeline report what it observed.
+fn observe(scene: &mut Scene, observed: ObservedService) {
+    let table = Arc::make_mut(&mut scene.world.route_tables[0]);
+    table.status.get_or_insert_default().observed = vec![observed];
+}
+
+fn observed(prompt_tokens: i32, first_token_milliseconds: &[(i32, i64)]) -> ObservedService {
+    let quantile = |&(percentile, milliseconds): &(i32, i64)| ObservedQuantile {
+        percentile,
+        time_to_first_token_microseconds: milliseconds * 1000,
+        time_per_output_token_microseconds: 30_000,
+    };
+    ObservedService {
+        service: "default/chat".to_owned(),
+        requests: 9,
+        prompt_tokens: Some(prompt_tokens),
+        time_to_first_token_microseconds: 400_000,
+        time_per_output_token_microseconds: 30_000,
+        quantiles: first_token_milliseconds.iter().map(quantile).collect(),
+        ..ObservedService::default()
+    }
+}
+
+#[test]
+fn what_was_observed_stands_beside_a_prediction_for_prompts_of_that_length() {
+    let mut scene = Scene::new([node("a", 400, 900)]);
+    scene.settle();
+    observe(&mut scene, observed(64, &[]));
+    let (plan, written) = scene.round();
+    assert!(!written, "what is observed changes no decision");
+    let status = status::of_service(&scene.world, &plan, &scene.world.services[0], k8s_now());
+    assert_eq!(status.observed.unwrap().prompt_tokens, Some(64));
+    let predicted = status.predicted_for_observed.expect("a prediction");
+    // 30 layers with 64 rows, and the head for one.
+    assert_eq!(
+        (
+            predicted.prompt_tokens,
+            predicted.time_to_first_token_microseconds,
+            predicted.time_per_output_token_microseconds
+        ),
+        (Some(64), 30 * 900 * 16 + 3_600, 30 * 900 + 3_600)
+    );
+    let typical = status.predicted.expect("a prediction");
+    assert_eq!(typical.prompt_tokens, Some(128));
+    assert!(typical.time_to_first_token_microseconds > predicted.time_to_first_token_microseconds);
+}
+
+#[test]
+fn the_objective_is_judged_at_the_percentile_that_it_names() {
+    let mut scene = Scene::new([node("a", 400, 900)]);
+    scene.service().spec.slo.time_to_first_token_milliseconds = Some(500);
+    scene.settle();
+    let judged = |scene: &mut Scene, percentile| {
+        scene.service().spec.slo.percentile = percentile;
+        let plan = scene.plan();
+        condition(&scene.world, &plan, "SLOMet")
+    };
+    assert_eq!(judged(&mut scene, 95), ("Unknown".into(), "NoTraffic".into()));
+
+    observe(
+        &mut scene,
+        observed(64, &[(50, 100), (90, 400), (95, 600), (100, 900)]),
+    );
+    let met = || ("True".to_owned(), "AsDesired".to_owned());
+    let missed = || ("False".to_owned(), "Missed".to_owned());
+    for (percentile, expected) in [(50, met()), (90, met()), (95, missed()), (100, missed())] {
+        assert_eq!(judged(&mut scene, percentile), expected, "{percentile}");
+    }
+    assert_eq!(judged(&mut scene, 91), missed(), "the next one that is reported");
+
+    observe(&mut scene, observed(64, &[(50, 100)]));
+    assert_eq!(
+        judged(&mut scene, 95),
+        ("Unknown".into(), "NotObservedYet".into()),
+        "a median says nothing about a tail"
     );
 }

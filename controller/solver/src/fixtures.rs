@@ -52,6 +52,8 @@ pub fn smollm_node(memory: Bytes) -> Node {
                 .map(point)
                 .to_vec(),
             head: [(1, 3_000), (8, 14_000)].map(point).to_vec(),
+            prompt_end: [(1, 3_650), (512, 40_000)].map(point).to_vec(),
+            history: [(1, 300), (512, 100_000)].map(point).to_vec(),
             embedding_row: Nanos::from_micros(2),
         }],
         declared: None,

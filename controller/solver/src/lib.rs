@@ -22,6 +22,9 @@
 //! TPOT = Σ stages decode + Σ hops token + return
 //! ```
 //!
+//! A stage's times are of as many rows as a chunk or a token has, and grow with the positions that the session holds before
+//! them: their mean over the chunks of the prompt, and over the answer.
+//!
 //! The maximum and the penalties are part of what is minimised exactly, not replaced by a surrogate: see [`search`].
 
 pub mod check;
@@ -36,5 +39,5 @@ pub mod units;
 
 pub use check::check;
 pub use problem::Problem;
-pub use search::{Budget, solve};
+pub use search::{Budget, forecast, solve};
 pub use solution::Solution;

@@ -120,9 +120,18 @@ pub struct SpeedTable {
     /// The head (projection to the vocabulary), by rows; strictly ascending. Empty when the node never measured it, and
     /// then the declared rates are asked.
     pub head: Vec<SpeedPoint>,
+    /// The model's last layer with the head behind it, by rows of a prompt of which the last one is an output (the layer
+    /// computes little for the others); strictly ascending. Empty when it was not measured: the sum of both is taken.
+    pub prompt_end: Vec<SpeedPoint>,
+    /// What [`HISTORY_POSITIONS`] positions, which a session held before the batch, add to one layer, by rows; strictly
+    /// ascending. Empty when it was not measured, and then it is not counted.
+    pub history: Vec<SpeedPoint>,
     /// Looking up the embedding of one row.
     pub embedding_row: Nanos,
 }
+
+/// Positions that [`SpeedTable::history`] is about.
+pub const HISTORY_POSITIONS: u64 = 1_000;
 
 /// A measured time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

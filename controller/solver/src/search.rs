@@ -16,6 +16,7 @@
 mod budget;
 mod choose;
 mod exact;
+mod forecast;
 mod infeasible;
 mod instance;
 mod labels;
@@ -28,6 +29,7 @@ mod unsplit;
 use std::cmp::Reverse;
 
 pub use budget::{Budget, DEFAULT_STEPS};
+pub use forecast::forecast;
 
 use crate::check::{Occupancy, check_pipeline};
 use crate::links::LinkIndex;
@@ -48,9 +50,7 @@ use survey::Survey;
 pub fn solve(problem: &Problem, budget: &Budget<'_>) -> Result<Solution, InvalidProblem> {
     problem.validate()?;
     let links = LinkIndex::new(problem);
-    let mut order: Vec<ServiceOrd> = (0..problem.services.len()).map(ServiceOrd::from_index).collect();
-    order.sort_by_key(|service| (Reverse(problem.services[service.index()].priority), *service));
-
+    let order = order(problem);
     let mut residual = Residual::new(problem);
     let mut occupancy = Occupancy::default();
     let mut outcomes: Vec<Option<Outcome>> = vec![None; problem.services.len()];
@@ -76,6 +76,13 @@ pub fn solve(problem: &Problem, budget: &Budget<'_>) -> Result<Solution, Invalid
         steps,
         cancelled,
     })
+}
+
+/// Services in the order in which they choose.
+fn order(problem: &Problem) -> Vec<ServiceOrd> {
+    let mut order: Vec<ServiceOrd> = (0..problem.services.len()).map(ServiceOrd::from_index).collect();
+    order.sort_by_key(|service| (Reverse(problem.services[service.index()].priority), *service));
+    order
 }
 
 /// The outcome of one service beside what others took.

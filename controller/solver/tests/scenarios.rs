@@ -3,14 +3,16 @@
 use solver::fixtures::{FIRST, declared_node, mesh, round_model, smollm_fleet, wire};
 use solver::problem::{
     ActivationFormat, Battery, ExcludedNode, Exclusion, Ingress, LoadedStage, Mode, Precision, Privacy,
-    Service, Tier,
+    Service, SpeedPoint, Tier,
 };
 use solver::solution::{
     Binding, Cause, Decision, Illegality, Infeasible, NodeReason, Offer, PipelineShape, Placed, Remedy,
     StageShape,
 };
-use solver::units::{Bytes, BytesPerSecond, LayerRange, MicroJoules, Nanos, NodeOrd, TrustDomainOrd};
-use solver::{Budget, Problem, Solution, check, solve};
+use solver::units::{
+    Bytes, BytesPerSecond, LayerRange, MicroJoules, Nanos, NodeOrd, ServiceOrd, TrustDomainOrd,
+};
+use solver::{Budget, Problem, Solution, check, forecast, solve};
 
 fn answer(problem: &Problem) -> Solution {
     let solution = solve(problem, &Budget::default()).expect("a meaningful problem");
@@ -451,4 +453,59 @@ fn a_running_pipeline_of_another_shape_is_compared_at_its_own_cost() {
     assert!(
         matches!(moved.decision, Decision::Moved { previous_cost } if previous_cost > moved.cost.total())
     );
+}
+
+/// A node that holds the whole model, with round times and nothing beside them.
+fn round_times() -> Problem {
+    let mut problem = smollm_fleet(&[400]);
+    let points = |points: &[(u32, u64)]| {
+        let points = points.iter();
+        let points = points.map(|&(rows, micros)| SpeedPoint {
+            rows,
+            time: Nanos::from_micros(micros),
+        });
+        points.collect::<Vec<_>>()
+    };
+    let node = &mut problem.nodes[0];
+    node.message_overhead = Nanos::ZERO;
+    let table = &mut node.speeds[0];
+    table.embedding_row = Nanos::ZERO;
+    table.layer = points(&[(1, 1_000), (64, 10_000)]);
+    table.head = points(&[(1, 2_000)]);
+    table.prompt_end = points(&[(64, 5_000)]);
+    table.history = points(&[(1, 500), (64, 20_000)]);
+    let service = &mut problem.services[0];
+    (service.prompt_tokens, service.output_tokens, service.chunk_rows) = (192, 16, 64);
+    problem
+}
+
+#[test]
+fn chunks_pay_for_what_the_session_holds_and_little_for_the_last_layer() {
+    let predicted = placed(&round_times()).predicted;
+    // Three chunks behind 0, 64 and 128 positions: 1,280 µs a layer on average. The last layer takes 5,000 - 2,000.
+    let chunk = 29 * (10_000 + 1_280) + 3_000 + 1_280;
+    assert_eq!(predicted.ttft, Nanos::from_micros(3 * chunk + 2_000));
+    // An answer's tokens have 192 to 208 positions before them.
+    assert_eq!(predicted.tpot, Nanos::from_micros(30 * (1_000 + 100) + 2_000));
+}
+
+#[test]
+fn a_pipeline_is_forecast_for_a_prompt_of_another_length_as_its_head_sees_it() {
+    let mut problem = round_times();
+    let solution = answer(&problem);
+    let shape = placed(&problem).pipeline.shape();
+    let expected = (
+        Nanos::from_micros(29 * 10_000 + 3_000 + 2_000),
+        Nanos::from_micros(30 * (1_000 + 36) + 2_000),
+    );
+    let of = |problem: &Problem, tokens| {
+        let predicted =
+            forecast(problem, &solution, ServiceOrd(0), &shape, tokens).expect("speeds are known");
+        (predicted.ttft, predicted.tpot)
+    };
+    assert_eq!(of(&problem, 64), expected);
+    let typical = placed(&problem).predicted;
+    assert_eq!(of(&problem, 192), (typical.ttft, typical.tpot));
+    problem.nodes[0].speeds.clear();
+    assert_eq!(forecast(&problem, &solution, ServiceOrd(0), &shape, 64), None);
 }

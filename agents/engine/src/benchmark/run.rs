@@ -1,5 +1,7 @@
 //! Times stages of one and of three layers, and of the last layer with the head, through the same door as any batch:
 //! two layers are what the three-layer stage takes longer, and what is left of the one-layer stage is a batch's own cost.
+//! The three take turns, so that a slow moment of the machine meets all of them, and each finds its weights no better
+//! cached than in a pass through a whole model.
 
 use std::{
     fs,
@@ -9,16 +11,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Benchmark, BenchmarkKey, BenchmarkPoint};
+use super::{Benchmark, BenchmarkKey, BenchmarkPoint, HISTORY_POSITIONS};
 use crate::{
     Batch, Error, Input, LoadStage, ModelFacts, Output, Result, Row, Sampling, StageId, gguf::Gguf,
     stage::EmbeddingTable, worker::Device,
 };
 
-/// Rows of a batch, and how often each is timed: small batches are noisier and cheap to repeat.
-const ROUNDS: [(u32, usize); 4] = [(1, 25), (8, 10), (64, 4), (512, 2)];
-/// Batches up to this size decode, one row for each session; larger ones are a prompt's.
+/// Rows of a batch up to those of a prompt's chunk, and how often each is timed: small batches are noisier and cheap to
+/// repeat.
+const ROUNDS: [(u32, usize); 4] = [(1, 25), (8, 11), (32, 7), (128, 5)];
+/// Batches up to this size decode, too, one row for each session.
 const SESSIONS: u32 = 8;
+/// Positions that a session holds before a batch that continues it, and its slot.
+const HELD: u32 = 384;
+const HELD_SLOT: u32 = SESSIONS;
 /// The version of llama.cpp's bindings, which is pinned in the workspace.
 const LLAMA_VERSION: &str = "llama-cpp-sys-2 0.1.161";
 /// Two buffers of this size are copied: beyond most caches, within the smallest memory limits.
@@ -36,27 +42,41 @@ pub(crate) fn run(device: &mut Device, model_path: PathBuf, model_digest: String
             "a model of at least 3 layers can be timed",
         ));
     }
-    let stage = |name: &str, layers: Range<u32>| LoadStage {
+    // A model of a short context is timed with shorter batches.
+    let rows_max = ROUNDS[ROUNDS.len() - 1].0.min(facts.context_length / 2).max(1);
+    let held = HELD.min(facts.context_length - rows_max);
+    let stage = |name: &str, layers: Range<u32>, context: u32, sessions: u32| LoadStage {
         id: StageId(format!("benchmark {name}")),
         model_path: model_path.clone(),
         model_digest: model_digest.clone(),
         layers,
-        context: ROUNDS[3].0.min(facts.context_length),
-        sessions: SESSIONS,
-        rows_max: ROUNDS[3].0,
+        context,
+        sessions,
+        rows_max,
     };
     // Not the first layers: a first stage looks embeddings up, which is timed by itself.
     let stages = [
-        stage("one", 1..2),
-        stage("three", facts.layers - 4..facts.layers - 1),
-        stage("last", facts.layers - 1..facts.layers),
+        stage("one", 1..2, held + rows_max, SESSIONS + 1),
+        stage("three", facts.layers - 4..facts.layers - 1, rows_max, SESSIONS),
+        stage("last", facts.layers - 1..facts.layers, rows_max, SESSIONS),
     ];
     let timed = stages
         .iter()
         .try_for_each(|stage| device.load(stage.clone(), &mut |_| {}).map(drop))
         .and_then(|()| {
-            let ids = stages.each_ref().map(|stage| &stage.id);
-            measure(device, &facts, &EmbeddingTable::open(&model)?, ids)
+            let [one, three, last] = stages.each_ref().map(|stage| &stage.id);
+            let embedding = EmbeddingTable::open(&model)?;
+            Bench {
+                device: &mut *device,
+                facts: &facts,
+                embedding,
+                rows_max,
+                held,
+                one,
+                three,
+                last,
+            }
+            .measure()
         });
     for stage in &stages {
         // What was not loaded, because an earlier one failed, need not be freed.
@@ -71,99 +91,146 @@ pub(crate) fn run(device: &mut Device, model_path: PathBuf, model_digest: String
     })
 }
 
-fn measure(
-    device: &mut Device,
-    facts: &ModelFacts,
-    embedding: &EmbeddingTable,
-    [one, three, last]: [&StageId; 3],
-) -> Result<(Vec<BenchmarkPoint>, u64)> {
-    let mut points: Vec<BenchmarkPoint> = Vec::new();
-    let mut overhead_ns = 0;
-    for (rows, rounds) in ROUNDS
-        .into_iter()
-        .filter(|(rows, _)| *rows <= facts.context_length)
-    {
-        let decoding = rows <= SESSIONS;
-        // The three take turns, so that a slow moment of the machine meets all of them.
-        let mut times: [Vec<Duration>; 3] = Default::default();
-        for _ in 0..rounds {
-            times[0].push(time_batch(device, facts, one, rows, 0)?);
-            times[1].push(time_batch(device, facts, three, rows, 0)?);
-            if decoding {
-                times[2].push(time_batch(device, facts, last, rows, rows)?);
-            }
-        }
-        let [one_ns, three_ns, last_ns] = times.map(least_ns);
-        let layer_ns = three_ns.saturating_sub(one_ns) / 2;
-        if rows == 1 {
-            overhead_ns = one_ns.saturating_sub(layer_ns);
-        }
-        // A prompt has one output row, whatever its length; that head was timed at one row.
-        let (head_ns, outputs) = match (decoding, points.first()) {
-            (false, Some(single)) => (single.head_ns, 1),
-            _ => (last_ns.saturating_sub(one_ns), rows),
-        };
-        let embedding_ns = time_embedding(embedding, facts, rows)?;
-        points.push(BenchmarkPoint {
-            rows,
-            layer_ns,
-            head_ns,
-            outputs,
-            embedding_ns,
-        });
-    }
-    Ok((points, overhead_ns))
+/// Rows of a batch that is timed.
+#[derive(Clone, Copy)]
+enum Rows {
+    /// One of each session, all of them outputs where the stage is the last.
+    Decode(u32),
+    /// A prompt's, of which the last is an output where the stage is the last.
+    Prompt(u32),
+    /// As a prompt's, behind the positions that a session holds.
+    Continued(u32),
 }
 
-/// Time of one batch of hidden states, paced as the device is.
-fn time_batch(
-    device: &mut Device,
-    facts: &ModelFacts,
-    stage: &StageId,
-    rows: u32,
-    outputs: u32,
-) -> Result<Duration> {
-    let decoding = rows <= SESSIONS;
-    let row = |index| {
-        if decoding {
-            Row {
-                slot: index,
-                position: 0,
+/// The stages, and what is known of the model.
+struct Bench<'b> {
+    device: &'b mut Device,
+    facts: &'b ModelFacts,
+    embedding: EmbeddingTable,
+    rows_max: u32,
+    held: u32,
+    one: &'b StageId,
+    three: &'b StageId,
+    last: &'b StageId,
+}
+
+impl Bench<'_> {
+    /// A point for each number of rows, and the time of a batch beside its layers.
+    fn measure(mut self) -> Result<(Vec<BenchmarkPoint>, u64)> {
+        self.fill_held_session()?;
+        let mut overhead_ns = 0;
+        let mut points = Vec::new();
+        let rows_max = self.rows_max;
+        for (rows, rounds) in ROUNDS.into_iter().filter(|(rows, _)| *rows <= rows_max) {
+            let (point, batch_ns) = self.measure_point(rows, rounds)?;
+            if rows == 1 {
+                overhead_ns = batch_ns;
             }
-        } else {
-            Row {
-                slot: 0,
-                position: index,
-            }
+            points.push(point);
         }
-    };
-    let output = |index| Output {
-        row: rows - 1 - index,
-        sampling: Sampling::default(),
-        history: Vec::new(),
-        logprob: false,
-    };
-    let floats = u64::from(rows) * u64::from(facts.embedding_length);
-    // Hidden states of about the right size; their values do not change the time.
-    let hidden = (0..floats)
-        .flat_map(|index| ((index % 17) as f32 / 8.0 - 1.0).to_le_bytes())
-        .collect::<Vec<u8>>();
-    let batch = Batch {
-        stage: stage.clone(),
-        epoch: device.epoch(),
-        input: Input::Hidden(hidden.into()),
-        rows: (0..rows).map(row).collect(),
-        outputs: (0..outputs).map(output).collect(),
-        deadline: Duration::MAX,
-    };
-    let output = device.execute(&batch)?;
-    for slot in 0..if decoding { rows } else { 1 } {
-        device.truncate(device.epoch(), stage, slot, 0)?;
+        Ok((points, overhead_ns))
     }
-    // A share is a share of processor time, which does not depend on what else the machine does meanwhile.
-    Ok(device
-        .share_cores()
-        .map_or(output.wall, |share| output.cpu.div_f64(share)))
+
+    fn measure_point(&mut self, rows: u32, rounds: usize) -> Result<(BenchmarkPoint, u64)> {
+        let decodes = rows <= SESSIONS;
+        let batch = if decodes {
+            Rows::Decode(rows)
+        } else {
+            Rows::Prompt(rows)
+        };
+        let [mut one, mut three, mut continued, mut heads, mut ends] = <[Vec<Duration>; 5]>::default();
+        for _ in 0..rounds {
+            one.push(self.time_batch(self.one, batch, false)?);
+            three.push(self.time_batch(self.three, batch, false)?);
+            if decodes {
+                heads.push(self.time_batch(self.last, batch, true)?);
+            }
+            continued.push(self.time_batch(self.one, Rows::Continued(rows), false)?);
+            ends.push(self.time_batch(self.last, Rows::Prompt(rows), true)?);
+        }
+        let [one_ns, three_ns, continued_ns, head_ns, end_ns] =
+            [one, three, continued, heads, ends].map(median_ns);
+        let layer_ns = three_ns.saturating_sub(one_ns) / 2;
+        let batch_ns = one_ns.saturating_sub(layer_ns);
+        let history_ns = u128::from(continued_ns.saturating_sub(one_ns)) * u128::from(HISTORY_POSITIONS)
+            / u128::from(self.held);
+        let point = BenchmarkPoint {
+            rows,
+            layer_ns,
+            head_ns: decodes.then(|| head_ns.saturating_sub(one_ns)),
+            prompt_end_ns: end_ns.saturating_sub(batch_ns),
+            history_ns: u64::try_from(history_ns).unwrap_or(u64::MAX),
+            embedding_ns: time_embedding(&self.embedding, self.facts, rows)?,
+        };
+        Ok((point, batch_ns))
+    }
+
+    /// Gives one session of the one-layer stage its positions.
+    fn fill_held_session(&mut self) -> Result<()> {
+        for first in (0..self.held).step_by(self.rows_max as usize) {
+            let end = (first + self.rows_max).min(self.held);
+            let rows = (first..end).map(|position| Row {
+                slot: HELD_SLOT,
+                position,
+            });
+            self.execute(self.one, rows.collect(), 0)?;
+        }
+        Ok(())
+    }
+
+    /// Time of one batch of hidden states, paced as the device is.
+    fn time_batch(&mut self, stage: &StageId, rows: Rows, is_last: bool) -> Result<Duration> {
+        let of_one_session = |slot, first, count| {
+            let positions = first..first + count;
+            positions.map(move |position| Row { slot, position }).collect()
+        };
+        let (rows, num_outputs, slots, keep): (Vec<Row>, u32, Range<u32>, u32) = match rows {
+            Rows::Decode(count) => {
+                let rows = (0..count).map(|slot| Row { slot, position: 0 });
+                (rows.collect(), count, 0..count, 0)
+            }
+            Rows::Prompt(count) => (of_one_session(0, 0, count), 1, 0..1, 0),
+            Rows::Continued(count) => {
+                let slots = HELD_SLOT..HELD_SLOT + 1;
+                (of_one_session(HELD_SLOT, self.held, count), 1, slots, self.held)
+            }
+        };
+        let time = self.execute(stage, rows, if is_last { num_outputs } else { 0 })?;
+        for slot in slots {
+            self.device.truncate(self.device.epoch(), stage, slot, keep)?;
+        }
+        Ok(time)
+    }
+
+    /// Computes rows, the last so many of them as outputs.
+    fn execute(&mut self, stage: &StageId, rows: Vec<Row>, num_outputs: u32) -> Result<Duration> {
+        let num_rows = rows.len() as u32;
+        let output = |index| Output {
+            row: num_rows - 1 - index,
+            sampling: Sampling::default(),
+            history: Vec::new(),
+            logprob: false,
+        };
+        let floats = u64::from(num_rows) * u64::from(self.facts.embedding_length);
+        // Hidden states of about the right size; their values do not change the time.
+        let hidden = (0..floats)
+            .flat_map(|index| ((index % 17) as f32 / 8.0 - 1.0).to_le_bytes())
+            .collect::<Vec<u8>>();
+        let batch = Batch {
+            stage: stage.clone(),
+            epoch: self.device.epoch(),
+            input: Input::Hidden(hidden.into()),
+            rows,
+            outputs: (0..num_outputs).map(output).collect(),
+            deadline: Duration::MAX,
+        };
+        let output = self.device.execute(&batch)?;
+        // A share is a share of processor time, which does not depend on what else the machine does meanwhile.
+        Ok(self
+            .device
+            .share_cores()
+            .map_or(output.wall, |share| output.cpu.div_f64(share)))
+    }
 }
 
 fn time_embedding(embedding: &EmbeddingTable, facts: &ModelFacts, rows: u32) -> Result<u64> {
@@ -179,7 +246,7 @@ fn time_embedding(embedding: &EmbeddingTable, facts: &ModelFacts, rows: u32) -> 
             began.elapsed()
         })
     };
-    (0..ROUNDS).map(time).collect::<Result<Vec<_>>>().map(least_ns)
+    (0..ROUNDS).map(time).collect::<Result<Vec<_>>>().map(median_ns)
 }
 
 fn copy_speed() -> u64 {
@@ -191,18 +258,18 @@ fn copy_speed() -> u64 {
         black_box(&to);
         began.elapsed()
     };
-    let least_ns = least_ns((0..COPIES).map(time).collect());
+    let median_ns = median_ns((0..COPIES).map(time).collect());
     (COPY_BYTES as u64 * 1_000_000_000)
-        .checked_div(least_ns)
+        .checked_div(median_ns)
         .unwrap_or(0)
 }
 
-/// The least of several times: whatever else the machine does only adds to them.
-fn least_ns(times: Vec<Duration>) -> u64 {
-    times
-        .into_iter()
-        .min()
-        .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
+/// The median of several times, which are to stand for what a request will see: neither the luckiest nor the one that
+/// was interrupted.
+fn median_ns(mut times: Vec<Duration>) -> u64 {
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    u64::try_from(median.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn key(device: &Device, facts: &ModelFacts) -> BenchmarkKey {

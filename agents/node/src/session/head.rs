@@ -21,7 +21,7 @@ use super::{
     tokens::Arrivals,
     wire::{Answer, Limits, Sampled, Terms},
 };
-use crate::{agent::Core, routes::hop_key};
+use crate::{agent::Core, observed::Answered, routes::hop_key};
 
 /// A seat that was just left is free within this time; a client that finds none is told that the service is busy.
 const SEAT_WITHIN: Duration = Duration::from_millis(250);
@@ -224,8 +224,13 @@ impl Head {
         if let Some(way) = way {
             way.next.finish();
         }
+        let answered = Answered {
+            prompt_tokens: self.prompt.len() as u32,
+            first_token: first_token.duration_since(self.arrived),
+            per_token: (generated > 1).then(|| first_token.elapsed() / (generated - 1)),
+        };
         core.observed
-            .record(&self.order.service, self.arrived, first_token, generated);
+            .record(&self.order.service, self.order.revision, answered);
         let usage = router::Usage {
             prompt_tokens: self.prompt.len() as u32,
             completion_tokens: generated,
@@ -262,14 +267,14 @@ impl Head {
 
     /// Sends the prompt through in chunks; while a chunk is under way, this stage computes the next.
     async fn prefill(&self, core: &Core, way: &mut Option<Way>) -> Result<Sampled, Refusal> {
-        let chunk_rows = self
+        let rows_max = self
             .hop
             .prefill_chunk_rows
             .unsigned_abs()
             .clamp(1, self.seat.stage.batch_rows()) as usize;
         let mut position = 0;
         let mut sampled = None;
-        for chunk in self.prompt.chunks(chunk_rows) {
+        for chunk in self.prompt.chunks(chunk_rows(self.prompt.len(), rows_max)) {
             let end = position + chunk.len() as u32;
             let ends_prompt = end as usize == self.prompt.len();
             sampled = self
@@ -358,6 +363,13 @@ impl Way {
     }
 }
 
+/// Rows of a prompt's chunks: as few chunks as `rows_max` allows, all of about the same length, so that stages of a
+/// pipeline that work side by side wait for none longer than for the others. The cost model counts on it.
+fn chunk_rows(prompt_tokens: usize, rows_max: usize) -> usize {
+    let chunks = prompt_tokens.div_ceil(rows_max).max(1);
+    prompt_tokens.div_ceil(chunks).max(1)
+}
+
 /// The most tokens that the answer may have.
 ///
 /// A client that names a number gets it or a refusal, up to the service's cap; one that names none gets what fits.
@@ -437,6 +449,21 @@ mod tests {
         context_tokens: 100,
         output_tokens_max: 40,
     };
+
+    #[test]
+    fn a_prompt_is_cut_into_few_chunks_of_equal_length() {
+        let cut = |tokens: usize, rows_max| {
+            let prompt = vec![0; tokens];
+            let chunks = prompt.chunks(chunk_rows(tokens, rows_max));
+            chunks.map(<[_]>::len).collect::<Vec<_>>()
+        };
+        assert_eq!(cut(1, 128), [1]);
+        assert_eq!(cut(128, 128), [128]);
+        assert_eq!(cut(130, 128), [65, 65]);
+        assert_eq!(cut(400, 128), [100, 100, 100, 100]);
+        assert_eq!(cut(401, 128), [101, 101, 101, 98]);
+        assert_eq!(cut(3, 1), [1, 1, 1]);
+    }
 
     #[test]
     fn an_answer_is_bounded_by_the_client_the_service_and_the_context() {

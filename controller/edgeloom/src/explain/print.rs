@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 
 use crds::{
     InferenceMode, PlacementSpec,
+    llm_service::ServiceFigures,
     placement::{Alternative, Pipeline, Prediction},
 };
 
-use super::{Figures, Report, Table};
+use super::{Report, Table};
 
 /// The whole explanation of a service.
 pub(crate) fn text(report: &Report) -> String {
@@ -17,8 +18,9 @@ pub(crate) fn text(report: &Report) -> String {
         why,
         placement,
         next,
-        observed,
-        objective,
+        observed: _,
+        predicted_for_observed: _,
+        objective: _,
         impossible,
     } = report;
     let mut text = format!("LLMService {service}: {state}\n");
@@ -26,7 +28,7 @@ pub(crate) fn text(report: &Report) -> String {
         let _ = writeln!(text, "  {sentence}");
     }
     if let Some(placement) = placement {
-        write_placement(&mut text, placement, *observed, *objective);
+        write_placement(&mut text, placement, report);
     }
     if let Some(next) = next {
         let _ = writeln!(text, "\nPlacement {next} is being made ready to take over.");
@@ -38,12 +40,7 @@ pub(crate) fn text(report: &Report) -> String {
     text
 }
 
-fn write_placement(
-    text: &mut String,
-    placement: &PlacementSpec,
-    observed: Option<Figures>,
-    objective: (Option<i32>, Option<i32>),
-) {
+fn write_placement(text: &mut String, placement: &PlacementSpec, report: &Report) {
     let model = &placement.model;
     let _ = writeln!(
         text,
@@ -64,7 +61,7 @@ fn write_placement(
             mode_in_words(pipeline.mode)
         );
         write_stages(text, pipeline);
-        write_figures(text, &pipeline.predicted, observed, objective);
+        write_figures(text, &pipeline.predicted, report);
     }
     let why = &placement.explanation;
     text.push('\n');
@@ -121,38 +118,56 @@ fn write_stages(text: &mut String, pipeline: &Pipeline) {
     text.push_str(&table.print());
 }
 
-fn write_figures(
-    text: &mut String,
-    predicted: &Prediction,
-    observed: Option<Figures>,
-    objective: (Option<i32>, Option<i32>),
-) {
+/// The decision's prediction is for the typical request; beside what was observed stands what is predicted for that.
+fn write_figures(text: &mut String, predicted: &Prediction, report: &Report) {
     let mut table = Table::new(["", "TIME TO FIRST TOKEN", "TIME PER TOKEN", ""]);
-    let energy = match predicted.battery_microjoules_per_token {
-        0 => String::new(),
-        energy => format!("{} J of battery a token", fixed(energy, 1_000_000, 3)),
-    };
-    table.row([
-        "predicted".to_owned(),
-        milliseconds(predicted.time_to_first_token_microseconds),
-        milliseconds(predicted.time_per_output_token_microseconds),
-        energy,
-    ]);
-    if let Some(observed) = observed {
+    let mut row = |what: &str, first: i64, each: i64, of: Vec<String>| {
         table.row([
-            "observed".to_owned(),
-            milliseconds(observed.time_to_first_token_microseconds),
-            milliseconds(observed.time_per_output_token_microseconds),
-            format!("median of {} requests", observed.requests),
+            what.to_owned(),
+            milliseconds(first),
+            milliseconds(each),
+            of.join(", "),
         ]);
-    }
-    if objective != (None, None) {
+    };
+    let prompt = |tokens: Option<i32>| tokens.map(|tokens| format!("prompts of {tokens} tokens"));
+    let energy = match predicted.battery_microjoules_per_token {
+        0 => None,
+        energy => Some(format!("{} J of battery a token", fixed(energy, 1_000_000, 3))),
+    };
+    row(
+        "predicted",
+        predicted.time_to_first_token_microseconds,
+        predicted.time_per_output_token_microseconds,
+        prompt(predicted.prompt_tokens)
+            .into_iter()
+            .chain(energy)
+            .collect(),
+    );
+    let mut figures = |what: &str, of: Option<&ServiceFigures>, note: Option<String>| {
+        if let Some(figures) = of {
+            row(
+                what,
+                figures.time_to_first_token_microseconds,
+                figures.time_per_output_token_microseconds,
+                prompt(figures.prompt_tokens).into_iter().chain(note).collect(),
+            );
+        }
+    };
+    let observed = report.observed.as_ref();
+    let requests = observed.map(|observed| format!("medians, {} requests answered", observed.requests));
+    figures("observed", observed, requests);
+    figures(
+        "predicted",
+        report.predicted_for_observed.as_ref(),
+        Some("to be compared with what was observed".to_owned()),
+    );
+    if report.objective != (None, None) {
         let limit =
             |milliseconds: Option<i32>| milliseconds.map_or("-".to_owned(), |limit| format!("{limit} ms"));
         table.row([
             "objective".to_owned(),
-            limit(objective.0),
-            limit(objective.1),
+            limit(report.objective.0),
+            limit(report.objective.1),
             String::new(),
         ]);
     }
@@ -247,6 +262,7 @@ mod tests {
             time_to_first_token_microseconds: first,
             time_per_output_token_microseconds: token,
             battery_microjoules_per_token: 21_000,
+            prompt_tokens: Some(64),
         };
         PlacementSpec {
             service: "chat".to_owned(),
@@ -289,10 +305,17 @@ mod tests {
             state: "Ready".to_owned(),
             why: "no node holds the whole model".to_owned(),
             placement: Some(split()),
-            observed: Some(Figures {
-                time_to_first_token_microseconds: 530_000,
+            observed: Some(ServiceFigures {
+                time_to_first_token_microseconds: 330_000,
                 time_per_output_token_microseconds: 30_000,
                 requests: 7,
+                prompt_tokens: Some(35),
+            }),
+            predicted_for_observed: Some(ServiceFigures {
+                time_to_first_token_microseconds: 310_000,
+                time_per_output_token_microseconds: 29_200,
+                requests: 0,
+                prompt_tokens: Some(35),
             }),
             objective: (Some(2000), None),
             ..Report::default()
@@ -309,8 +332,9 @@ Pipeline default/chat/0, revision 1: split over two nodes
   robot   cpu     [12,30)  56.0 MiB  22.0 MiB  2.0 MiB  80.0 MiB  250 ms  9.5 ms  laptop (token)  5.6 ms  5.1 ms
 
              TIME TO FIRST TOKEN  TIME PER TOKEN
-  predicted  521 ms               29.2 ms         0.021 J of battery a token
-  observed   530 ms               30.0 ms         median of 7 requests
+  predicted  521 ms               29.2 ms         prompts of 64 tokens, 0.021 J of battery a token
+  observed   330 ms               30.0 ms         prompts of 35 tokens, medians, 7 requests answered
+  predicted  310 ms               29.2 ms         prompts of 35 tokens, to be compared with what was observed
   objective  2000 ms              -
 
 Limited by:  the memory of robot

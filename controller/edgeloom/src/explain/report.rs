@@ -20,38 +20,14 @@ pub(crate) struct Report {
     pub(crate) placement: Option<PlacementSpec>,
     /// The name of the Placement that is made ready to take over, when there is one beside the decision that serves.
     pub(crate) next: Option<String>,
-    /// What agents observed.
-    pub(crate) observed: Option<Figures>,
+    /// What the head observed.
+    pub(crate) observed: Option<ServiceFigures>,
+    /// What is predicted for prompts as long as those that were observed.
+    pub(crate) predicted_for_observed: Option<ServiceFigures>,
     /// The objective, as (time to first token, time per output token), in milliseconds.
     pub(crate) objective: (Option<i32>, Option<i32>),
     /// For a service that cannot be placed: what each kind of pipeline lacks.
     pub(crate) impossible: Vec<Alternative>,
-}
-
-/// What was observed of requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Figures {
-    /// From the request to the first token, microseconds.
-    pub(crate) time_to_first_token_microseconds: i64,
-    /// Between two tokens, microseconds.
-    pub(crate) time_per_output_token_microseconds: i64,
-    /// Requests that were looked at.
-    pub(crate) requests: i64,
-}
-
-impl From<&ServiceFigures> for Figures {
-    fn from(figures: &ServiceFigures) -> Self {
-        let ServiceFigures {
-            time_to_first_token_microseconds,
-            time_per_output_token_microseconds,
-            requests,
-        } = *figures;
-        Self {
-            time_to_first_token_microseconds,
-            time_per_output_token_microseconds,
-            requests,
-        }
-    }
 }
 
 impl Report {
@@ -80,7 +56,8 @@ impl Report {
             next: status
                 .next_placement
                 .filter(|next| shown.is_some_and(|placement| placement.name_any() != *next)),
-            observed: status.observed.as_ref().map(Figures::from),
+            observed: status.observed,
+            predicted_for_observed: status.predicted_for_observed,
             objective: (
                 service.spec.slo.time_to_first_token_milliseconds,
                 service.spec.slo.time_per_output_token_milliseconds,

@@ -54,9 +54,9 @@ pub fn content(
             mode: mode_of(placed.pipeline.mode),
             prefill_chunk_rows: chunk_rows,
             stages,
-            predicted: prediction(&placed.predicted),
+            predicted: prediction(&placed.predicted, service),
         }],
-        explanation: explanation(snapshot, placed),
+        explanation: explanation(snapshot, service, placed),
     }
 }
 
@@ -66,13 +66,13 @@ pub fn infeasible(snapshot: &Snapshot, infeasible: &Infeasible) -> String {
     clip(Wording(snapshot).infeasible(infeasible), 2000)
 }
 
-fn explanation(snapshot: &Snapshot, placed: &Placed) -> Explanation {
+fn explanation(snapshot: &Snapshot, service: &LLMService, placed: &Placed) -> Explanation {
     let wording = Wording(snapshot);
     let certificate = &placed.certificate;
     let runner_up = placed.runner_up.iter().map(|runner_up| Alternative {
         mode: mode_of(runner_up.mode),
         pipeline: shape_line(snapshot, &runner_up.shape),
-        predicted: Some(prediction(&runner_up.predicted)),
+        predicted: Some(prediction(&runner_up.predicted, service)),
         why_not: format!("the runner-up: costs {} more per request", runner_up.behind),
     });
     let best_of_modes = placed.alternatives.iter().filter(|alternative| {
@@ -87,7 +87,7 @@ fn explanation(snapshot: &Snapshot, placed: &Placed) -> Explanation {
             _ => String::new(),
         },
         predicted: match &alternative.offer {
-            Offer::Found { predicted, .. } => Some(prediction(predicted)),
+            Offer::Found { predicted, .. } => Some(prediction(predicted, service)),
             _ => None,
         },
         why_not: clip(wording.offer(&alternative.offer, placed.cost.total()), 1000),
@@ -202,12 +202,13 @@ fn cost_of(placed: &Placed, ordinal: usize) -> StageCost {
     }
 }
 
-fn prediction(predicted: &Predicted) -> Prediction {
+fn prediction(predicted: &Predicted, service: &LLMService) -> Prediction {
     let MicroJoules(energy) = predicted.energy_per_token;
     Prediction {
         time_to_first_token_microseconds: micros(predicted.ttft),
         time_per_output_token_microseconds: micros(predicted.tpot),
         battery_microjoules_per_token: signed(energy),
+        prompt_tokens: Some(service.spec.workload.prompt_tokens),
     }
 }
 
@@ -247,7 +248,8 @@ fn activation_of(precision: Precision) -> ActivationPrecision {
     }
 }
 
-fn micros(time: Nanos) -> i64 {
+/// Whole microseconds, rounded up.
+pub(super) fn micros(time: Nanos) -> i64 {
     signed(time.0.div_ceil(1_000))
 }
 

@@ -3,7 +3,7 @@
 //! Measured tables first, interpolated between their points; where nothing was measured a roofline over declared rates,
 //! marked as an estimate. How these times add up to a request is [`CostModel`](super::CostModel)'s business.
 
-use crate::problem::{Link, Model, Node, SpeedPoint, Variant};
+use crate::problem::{HISTORY_POSITIONS, Link, Model, Node, SpeedPoint, SpeedTable, Variant};
 use crate::units::{Bytes, BytesPerSecond, Nanos};
 
 /// A request's text on the wire, per token: four characters, JSON around them.
@@ -21,11 +21,26 @@ pub(crate) const FRAME_BYTES: u64 = 64;
 /// overflow, and whatever is slower is as useless.
 pub(crate) const LONGEST: Nanos = Nanos(1_000_000_000_000_000);
 
+/// What a request's batches are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Batches {
+    /// Rows of a prefill chunk.
+    pub(crate) chunk_rows: u32,
+    /// Positions that a session holds before a chunk, mean over the chunks of a prompt.
+    pub(crate) chunk_history: u64,
+    /// Positions that a session holds before a token, mean over an answer.
+    pub(crate) token_history: u64,
+    /// Sessions that share a batch at most.
+    pub(crate) concurrency: u32,
+}
+
 /// Times of one node for one variant, its share of compute applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodeSpeed {
     /// One layer, a prefill chunk.
     pub(crate) chunk_layer: Nanos,
+    /// The model's last layer, a prefill chunk: little is computed for rows that are no output.
+    pub(crate) chunk_last_layer: Nanos,
     /// Embedding of a prefill chunk.
     pub(crate) chunk_embedding: Nanos,
     /// One layer, one row.
@@ -54,47 +69,111 @@ pub(crate) fn node_speed(
     node: &Node,
     model: &Model,
     variant: &Variant,
-    chunk_rows: u32,
-    concurrency: u32,
+    batches: Batches,
     load_milli: u64,
 ) -> Option<NodeSpeed> {
     if node.compute_share_milli == 0 {
         return None;
     }
-    let table = node.speeds.iter().find(|table| table.kernel == variant.kernel);
-    let layer = |rows: u32| match table {
-        Some(table) => Some(interpolate(&table.layer, rows)),
-        None => roofline_layer(node, model, variant, rows),
+    let source = Source {
+        node,
+        model,
+        variant,
+        table: node.speeds.iter().find(|table| table.kernel == variant.kernel),
     };
-    let head = |rows: u32| match table {
-        Some(table) if !table.head.is_empty() => Some(interpolate(&table.head, rows)),
-        _ => roofline_head(node, model, variant, rows),
-    };
-    let embedding = |rows: u32| match table {
-        Some(table) => Some(table.embedding_row.times(u64::from(rows))),
-        None => node.declared.map(|declared| {
-            transfer(
-                Bytes(u64::from(rows) * u64::from(model.hidden) * 4),
-                declared.memory_rate,
-            )
-        }),
-    };
+    let Batches {
+        chunk_rows,
+        chunk_history,
+        token_history,
+        concurrency,
+    } = batches;
     let stretched = |time: Nanos| {
         let time = u128::from(time.0) * u128::from(1_000 + load_milli) / u128::from(node.compute_share_milli);
         Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST)
     };
+    let chunk_attention = source.history(chunk_rows, chunk_history)?;
     Some(NodeSpeed {
-        chunk_layer: stretched(layer(chunk_rows)?),
-        chunk_embedding: stretched(embedding(chunk_rows)?),
-        decode_layer: stretched(layer(1)?),
-        decode_embedding: stretched(embedding(1)?),
-        head: stretched(head(1)?),
-        crowd_layer: stretched(layer(concurrency)?),
-        crowd_embedding: stretched(embedding(concurrency)?),
-        crowd_head: stretched(head(concurrency)?),
+        chunk_layer: stretched(source.layer(chunk_rows)? + chunk_attention),
+        chunk_last_layer: stretched(source.last_layer(chunk_rows)? + chunk_attention),
+        chunk_embedding: stretched(source.embedding(chunk_rows)?),
+        decode_layer: stretched(source.layer(1)? + source.history(1, token_history)?),
+        decode_embedding: stretched(source.embedding(1)?),
+        head: stretched(source.head(1)?),
+        crowd_layer: stretched(source.layer(concurrency)? + source.history(concurrency, token_history)?),
+        crowd_embedding: stretched(source.embedding(concurrency)?),
+        crowd_head: stretched(source.head(concurrency)?),
         overhead: node.message_overhead.min(LONGEST),
-        estimate: table.is_none_or(|table| table.head.is_empty()),
+        estimate: source.table.is_none_or(|table| table.head.is_empty()),
     })
+}
+
+/// Where a variant's times on a node come from: what was measured, otherwise what was declared.
+struct Source<'p> {
+    node: &'p Node,
+    model: &'p Model,
+    variant: &'p Variant,
+    table: Option<&'p SpeedTable>,
+}
+
+impl Source<'_> {
+    fn layer(&self, rows: u32) -> Option<Nanos> {
+        match self.table {
+            Some(table) => Some(interpolate(&table.layer, rows)),
+            None => {
+                let layers = self.variant.layer_bytes.iter().copied().sum::<Bytes>();
+                let mean = layers.0 / u64::from(self.variant.num_layers());
+                let operations = u128::from(self.model.layer_flops_per_row) * u128::from(rows);
+                roofline(self.node, operations, Bytes(mean))
+            }
+        }
+    }
+
+    fn head(&self, rows: u32) -> Option<Nanos> {
+        match self.table {
+            Some(table) if !table.head.is_empty() => Some(interpolate(&table.head, rows)),
+            _ => {
+                let weights = u128::from(self.model.hidden) * u128::from(self.model.vocabulary);
+                roofline(self.node, 2 * weights * u128::from(rows), self.variant.head_bytes)
+            }
+        }
+    }
+
+    /// The model's last layer for rows of a prompt.
+    fn last_layer(&self, rows: u32) -> Option<Nanos> {
+        let layer = self.layer(rows)?;
+        match self.table {
+            Some(table) if !table.prompt_end.is_empty() => {
+                let end = interpolate(&table.prompt_end, rows);
+                Some(end.saturating_sub(self.head(1)?).min(layer))
+            }
+            _ => Some(layer),
+        }
+    }
+
+    /// What so many positions that were held before add to a layer: scores and sums of two operations for each element.
+    fn history(&self, rows: u32, positions: u64) -> Option<Nanos> {
+        let Some(table) = self.table else {
+            let cells = u128::from(rows) * u128::from(positions);
+            let bytes = Bytes(self.model.kv_bytes_per_token_and_layer.saturating_mul(positions));
+            return roofline(self.node, 4 * u128::from(self.model.hidden) * cells, bytes);
+        };
+        if table.history.is_empty() {
+            return Some(Nanos::ZERO);
+        }
+        let measured = u128::from(interpolate(&table.history, rows).0);
+        let time = measured * u128::from(positions) / u128::from(HISTORY_POSITIONS);
+        Some(Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST))
+    }
+
+    fn embedding(&self, rows: u32) -> Option<Nanos> {
+        match self.table {
+            Some(table) => Some(table.embedding_row.times(u64::from(rows))),
+            None => self.node.declared.map(|declared| {
+                let bytes = u64::from(rows) * u64::from(self.model.hidden) * 4;
+                transfer(Bytes(bytes), declared.memory_rate)
+            }),
+        }
+    }
 }
 
 /// Time of `rows` rows, piecewise linear between measured points. Below the first point its time holds (a batch costs at
@@ -130,20 +209,6 @@ fn roofline(node: &Node, operations: u128, bytes: Bytes) -> Option<Nanos> {
     let compute = operations * 1_000_000_000 / u128::from(declared.flops_per_second);
     let compute = Nanos(u64::try_from(compute).unwrap_or(u64::MAX));
     Some(compute.max(transfer(bytes, declared.memory_rate)))
-}
-
-fn roofline_layer(node: &Node, model: &Model, variant: &Variant, rows: u32) -> Option<Nanos> {
-    let mean = variant.layer_bytes.iter().copied().sum::<Bytes>().0 / u64::from(variant.num_layers());
-    roofline(
-        node,
-        u128::from(model.layer_flops_per_row) * u128::from(rows),
-        Bytes(mean),
-    )
-}
-
-fn roofline_head(node: &Node, model: &Model, variant: &Variant, rows: u32) -> Option<Nanos> {
-    let weights = u128::from(model.hidden) * u128::from(model.vocabulary);
-    roofline(node, 2 * weights * u128::from(rows), variant.head_bytes)
 }
 
 /// Time of so many bytes at a rate, rounded up.

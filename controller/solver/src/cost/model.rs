@@ -2,8 +2,8 @@
 
 use super::energy::{energy_cost, picojoules};
 use super::latency::{
-    EVENT_BYTES, FRAME_BYTES, LONGEST, NodeSpeed, REQUEST_BYTES, REQUEST_BYTES_PER_TOKEN, TOKEN_BYTES,
-    message_latency, node_speed, traffic_cost, transfer,
+    Batches, EVENT_BYTES, FRAME_BYTES, LONGEST, NodeSpeed, REQUEST_BYTES, REQUEST_BYTES_PER_TOKEN,
+    TOKEN_BYTES, message_latency, node_speed, traffic_cost, transfer,
 };
 use crate::links::LinkIndex;
 use crate::problem::{ActivationFormat, Battery, Candidate, Link, Model, Problem, Service, Variant};
@@ -71,7 +71,8 @@ impl Part {
     }
 }
 
-/// The parts of a stage on one node: `layers × layer + fixed`, with `first` and `last` at the ends.
+/// The parts of a stage on one node: `layers × layer + fixed`, with `first` at the beginning of the model; at its end
+/// `last`, which is the model's last layer with the head, and takes the place of one `layer`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct StageParts {
     pub(crate) layer: Part,
@@ -117,9 +118,15 @@ impl<'p> CostModel<'p> {
     ) -> Self {
         let (model, variant) = problem.variant(candidate);
         let chunks = service.prompt_tokens.div_ceil(service.chunk_rows);
-        // Equal chunks: the engine cuts a prompt so, and a short last chunk would hide the bottleneck.
+        // Equal chunks: the head cuts a prompt so.
         let chunk_rows = service.prompt_tokens.div_ceil(chunks);
-        let speed = |(node, &load)| node_speed(node, model, variant, chunk_rows, service.concurrency, load);
+        let batches = Batches {
+            chunk_rows,
+            chunk_history: u64::from(chunk_rows) * u64::from(chunks - 1) / 2,
+            token_history: u64::from(service.prompt_tokens) + u64::from(service.output_tokens / 2),
+            concurrency: service.concurrency,
+        };
+        let speed = |(node, &load)| node_speed(node, model, variant, batches, load);
         Self {
             problem,
             service,
@@ -145,9 +152,9 @@ impl<'p> CostModel<'p> {
         let speed = self.speeds[node.index()]?;
         let battery = self.problem.nodes[node.index()].battery;
         let part = |chunk: Nanos, decode: Nanos| self.compute_part(battery, chunk, decode);
-        let mut last = part(Nanos::ZERO, speed.head);
+        let mut last = part(speed.chunk_last_layer, speed.decode_layer + speed.head);
         // The head answers the first token once, after the last chunk; the chunks do not wait for it.
-        last.ttft = speed.head.0;
+        last.ttft = last.ttft.saturating_add(speed.head.0);
         last.picojoules = last.picojoules.saturating_add(picojoules(battery, speed.head));
         last.energy_cost = energy_cost(last.picojoules, self.service.joule_cost);
         Some(StageParts {
@@ -359,11 +366,13 @@ impl<'p> CostModel<'p> {
 
     fn stage_part(&self, stage: &StageShape) -> Option<Part> {
         let parts = self.stage_parts(stage.node)?;
-        let mut part = parts.layer.times(stage.layers.len()).plus(parts.fixed);
+        let closes = stage.layers.end == self.num_layers;
+        let equal_layers = stage.layers.len() - u32::from(closes);
+        let mut part = parts.layer.times(equal_layers).plus(parts.fixed);
         if stage.layers.start == 0 {
             part = part.plus(parts.first);
         }
-        if stage.layers.end == self.num_layers {
+        if closes {
             part = part.plus(parts.last);
         }
         Some(part)

@@ -85,7 +85,9 @@ impl Problem {
                     "at least one measured point of a layer",
                 )?;
                 require(
-                    ascending(&table.layer) && ascending(&table.head),
+                    [&table.layer, &table.head, &table.prompt_end, &table.history]
+                        .into_iter()
+                        .all(|points| ascending(points)),
                     path,
                     "rows above zero, strictly ascending",
                 )?;

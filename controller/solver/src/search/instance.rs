@@ -295,11 +295,13 @@ impl<'p> Instance<'p> {
     /// What a stage adds.
     pub(super) fn stage(&self, node: usize, start: u32, end: u32) -> Element {
         let elements = &self.stages[node];
-        let mut sum = elements.layer.times(u64::from(end - start)).and(elements.fixed);
+        let closes = end == self.num_layers;
+        let equal_layers = end - start - u32::from(closes);
+        let mut sum = elements.layer.times(u64::from(equal_layers)).and(elements.fixed);
         if start == 0 {
             sum = sum.and(elements.first);
         }
-        if end == self.num_layers {
+        if closes {
             sum = sum.and(elements.last);
         }
         sum
