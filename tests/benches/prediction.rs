@@ -37,7 +37,8 @@ const ROUNDS: usize = 5;
 /// The longest time that a request may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A way to run the model: its name, what the service may be, and the nodes.
+/// A way to run the model: its name, what the service may be, and the nodes with their memory and cores. Shares are small,
+/// so that the agents, which run on one machine here, leave each other alone.
 struct Setting {
     name: &'static str,
     modes: &'static str,
@@ -48,25 +49,25 @@ const SETTINGS: [Setting; 4] = [
     Setting {
         name: "1 stage",
         modes: "OnServer",
-        nodes: &[("one", "400Mi", "700m")],
+        nodes: &[("one", "400Mi", "300m")],
     },
     Setting {
         name: "2 stages",
         modes: "Split",
-        nodes: &[("one", "110Mi", "500m"), ("two", "110Mi", "500m")],
+        nodes: &[("one", "110Mi", "250m"), ("two", "110Mi", "250m")],
     },
     Setting {
         name: "2 stages, thin",
         modes: "Split",
-        nodes: &[("one", "140Mi", "700m"), ("two", "130Mi", "400m")],
+        nodes: &[("one", "140Mi", "300m"), ("two", "130Mi", "200m")],
     },
     Setting {
         name: "3 stages",
         modes: "MultiHop",
         nodes: &[
-            ("one", "80Mi", "400m"),
-            ("two", "80Mi", "400m"),
-            ("three", "80Mi", "400m"),
+            ("one", "80Mi", "200m"),
+            ("two", "80Mi", "200m"),
+            ("three", "80Mi", "200m"),
         ],
     },
 ];
