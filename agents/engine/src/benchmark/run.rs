@@ -1,7 +1,7 @@
 //! Times stages of one and of three layers, and of the last layer with the head, through the same door as any batch:
 //! two layers are what the three-layer stage takes longer, and what is left of the one-layer stage is a batch's own cost.
-//! The three take turns, so that a slow moment of the machine meets all of them, and each finds its weights no better
-//! cached than in a pass through a whole model.
+//! Stages and numbers of rows take turns, so that a slow moment of the machine meets all of them, and each stage finds its
+//! weights no better cached than in a pass through a whole model.
 
 use std::{
     fs,
@@ -17,9 +17,11 @@ use crate::{
     stage::EmbeddingTable, worker::Device,
 };
 
-/// Rows of a batch up to those of a prompt's chunk, and how often each is timed: small batches are noisier and cheap to
-/// repeat.
-const ROUNDS: [(u32, usize); 4] = [(1, 25), (8, 11), (32, 7), (128, 5)];
+/// Rows of a batch up to those of a prompt's chunk, and how often each is timed in a pass: small batches are noisier and
+/// cheap to repeat.
+const ROUNDS: [(u32, usize); 4] = [(1, 5), (8, 2), (32, 1), (128, 1)];
+/// Passes through all numbers of rows.
+const PASSES: usize = 5;
 /// Batches up to this size decode, too, one row for each session.
 const SESSIONS: u32 = 8;
 /// Positions that a session holds before a batch that continues it, and its slot.
@@ -102,6 +104,21 @@ enum Rows {
     Continued(u32),
 }
 
+/// Times of batches of one number of rows.
+#[derive(Clone, Default)]
+struct Times {
+    /// On the one-layer stage.
+    one: Vec<Duration>,
+    /// On the three-layer stage.
+    three: Vec<Duration>,
+    /// On the last layer, all rows being outputs.
+    heads: Vec<Duration>,
+    /// On the one-layer stage, behind the positions that a session holds.
+    continued: Vec<Duration>,
+    /// On the last layer, a prompt's rows with one output.
+    ends: Vec<Duration>,
+}
+
 /// The stages, and what is known of the model.
 struct Bench<'b> {
     device: &'b mut Device,
@@ -118,11 +135,20 @@ impl Bench<'_> {
     /// A point for each number of rows, and the time of a batch beside its layers.
     fn measure(mut self) -> Result<(Vec<BenchmarkPoint>, u64)> {
         self.fill_held_session()?;
+        let rows_max = self.rows_max;
+        let rounds: Vec<_> = ROUNDS.into_iter().filter(|(rows, _)| *rows <= rows_max).collect();
+        let mut all = vec![Times::default(); rounds.len()];
+        for _pass in 0..PASSES {
+            for ((rows, count), times) in rounds.iter().zip(&mut all) {
+                for _ in 0..*count {
+                    self.time_round(*rows, times)?;
+                }
+            }
+        }
         let mut overhead_ns = 0;
         let mut points = Vec::new();
-        let rows_max = self.rows_max;
-        for (rows, rounds) in ROUNDS.into_iter().filter(|(rows, _)| *rows <= rows_max) {
-            let (point, batch_ns) = self.measure_point(rows, rounds)?;
+        for ((rows, _), times) in rounds.into_iter().zip(all) {
+            let (point, batch_ns) = self.point(rows, times)?;
             if rows == 1 {
                 overhead_ns = batch_ns;
             }
@@ -131,23 +157,37 @@ impl Bench<'_> {
         Ok((points, overhead_ns))
     }
 
-    fn measure_point(&mut self, rows: u32, rounds: usize) -> Result<(BenchmarkPoint, u64)> {
+    /// Every kind of batch of so many rows once.
+    fn time_round(&mut self, rows: u32, times: &mut Times) -> Result<()> {
         let decodes = rows <= SESSIONS;
         let batch = if decodes {
             Rows::Decode(rows)
         } else {
             Rows::Prompt(rows)
         };
-        let [mut one, mut three, mut continued, mut heads, mut ends] = <[Vec<Duration>; 5]>::default();
-        for _ in 0..rounds {
-            one.push(self.time_batch(self.one, batch, false)?);
-            three.push(self.time_batch(self.three, batch, false)?);
-            if decodes {
-                heads.push(self.time_batch(self.last, batch, true)?);
-            }
-            continued.push(self.time_batch(self.one, Rows::Continued(rows), false)?);
-            ends.push(self.time_batch(self.last, Rows::Prompt(rows), true)?);
+        times.one.push(self.time_batch(self.one, batch, false)?);
+        times.three.push(self.time_batch(self.three, batch, false)?);
+        if decodes {
+            times.heads.push(self.time_batch(self.last, batch, true)?);
         }
+        let continued = self.time_batch(self.one, Rows::Continued(rows), false)?;
+        times.continued.push(continued);
+        times
+            .ends
+            .push(self.time_batch(self.last, Rows::Prompt(rows), true)?);
+        Ok(())
+    }
+
+    /// What follows from the times of so many rows, and what a batch takes beside its layers.
+    fn point(&self, rows: u32, times: Times) -> Result<(BenchmarkPoint, u64)> {
+        let Times {
+            one,
+            three,
+            heads,
+            continued,
+            ends,
+        } = times;
+        let decodes = !heads.is_empty();
         let [one_ns, three_ns, continued_ns, head_ns, end_ns] =
             [one, three, continued, heads, ends].map(median_ns);
         let layer_ns = three_ns.saturating_sub(one_ns) / 2;
