@@ -79,6 +79,9 @@ pub struct IngressRule {
     pub context_tokens: i32,
     /// The most tokens of an answer.
     pub output_tokens_max: i32,
+    /// What the service promises; the router counts the requests that it kept to.
+    #[serde(default)]
+    pub slo: crate::llm_service::ServiceLevel,
     /// Pipelines by weight; none while the service is not ready.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["pipeline".into()]))]

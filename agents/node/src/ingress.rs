@@ -1,12 +1,22 @@
 //! The router's backend: services, keys and targets as the RouteTable names them. A request whose head is another node
 //! is passed on to it; this node then sees text, and holds no cells.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
-use crds::{api_key::keyed_hash, llm_service::Access, route_table::IngressRule, route_table::IngressTarget};
+use crds::{
+    api_key::keyed_hash,
+    llm_service::{Access, ServiceLevel},
+    route_table::{IngressRule, IngressTarget},
+};
 use futures::stream;
-use router::{AllowedServices, AuthError, Backend, Caller, EventStream, Readiness, Reason, ServiceInfo};
+use router::{
+    AllowedServices, AuthError, Backend, Caller, EventStream, Objective, Readiness, Reason, ServiceInfo,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use transport::SessionId;
@@ -40,6 +50,8 @@ impl Backend for Ingress {
             created: routes.created,
             owned_by: namespace_of(&rule.service).to_owned(),
             context_tokens: u32::try_from(rule.context_tokens).ok(),
+            label: rule.service.clone(),
+            objective: objective(&rule.slo),
         };
         routes.ingress().iter().map(info).collect()
     }
@@ -156,6 +168,14 @@ impl Relay {
             Ok(router::Event::Started { .. } | router::Event::Text { .. })
         );
         Some((answer, goes_on.then_some(relay)))
+    }
+}
+
+fn objective(slo: &ServiceLevel) -> Objective {
+    let milliseconds = |limit: Option<i32>| Some(Duration::from_millis(u64::from(limit?.unsigned_abs())));
+    Objective {
+        time_to_first_token: milliseconds(slo.time_to_first_token_milliseconds),
+        time_per_output_token: milliseconds(slo.time_per_output_token_milliseconds),
     }
 }
 

@@ -43,6 +43,8 @@ impl Backend for Instantly {
             created: 0,
             owned_by: "bench".to_owned(),
             context_tokens: None,
+            label: name.to_owned(),
+            objective: router::Objective::default(),
         };
         vec![service("tiny")]
     }

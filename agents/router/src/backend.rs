@@ -56,6 +56,19 @@ pub struct ServiceInfo {
     pub owned_by: String,
     /// The most tokens that prompt and answer may have together, where it is known.
     pub context_tokens: Option<u32>,
+    /// What metrics and logs call it, so that their series join with those of other programs.
+    pub label: String,
+    /// What it promises; requests are counted by whether it was kept.
+    pub objective: Objective,
+}
+
+/// What a service promises to each request; `None` promises nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The longest time from the arrival of a request to its first token.
+    pub time_to_first_token: Option<Duration>,
+    /// The longest mean time between two tokens.
+    pub time_per_output_token: Option<Duration>,
 }
 
 /// Who is asking.

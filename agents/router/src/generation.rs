@@ -93,6 +93,11 @@ impl Generation {
         }
     }
 
+    /// The client is about to get its 200.
+    pub(crate) fn stream_begins(&mut self) {
+        self.record.stream_begins();
+    }
+
     /// What comes next; `None` after [`Output::Finished`] or a refusal. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Result<Output, Refusal>> {
         if let Some(reason) = self.finish.take() {

@@ -36,11 +36,12 @@ mod request_id;
 mod response;
 mod routes;
 mod serve;
+mod slo;
 mod stop;
 
 pub use backend::{
-    AllowedServices, AuthError, Backend, Caller, Error, Event, EventStream, FinishReason, Message, Prompt,
-    Readiness, Reason, Request, Role, Sampling, ServiceInfo, Usage,
+    AllowedServices, AuthError, Backend, Caller, Error, Event, EventStream, FinishReason, Message, Objective,
+    Prompt, Readiness, Reason, Request, Role, Sampling, ServiceInfo, Usage,
 };
 pub use config::Config;
 pub use routes::routes;

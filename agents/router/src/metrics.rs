@@ -1,10 +1,12 @@
 //! What Prometheus is told. Only generating requests are counted: probes and listings would drown them.
 //!
-//! Labels are bounded: `service` is a name that the backend knows or [`UNKNOWN_SERVICE`], `code` is the HTTP status that
+//! Labels are bounded: `service` is the label of a service that the backend knows or [`UNKNOWN_SERVICE`], `code` is the HTTP status that
 //! the outcome deserves. That is the status that was sent, except for a stream that broke off after its 200, and for
 //! [`CLIENT_GONE`].
 
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+use crate::{backend::ServiceInfo, slo::Promise};
 
 /// The service of a request that names none that exists, or that was refused before it was read.
 pub(crate) const UNKNOWN_SERVICE: &str = "unknown";
@@ -36,6 +38,8 @@ pub(crate) struct Metrics {
     pub(crate) request_duration: HistogramVec,
     pub(crate) prompt_tokens: IntCounterVec,
     pub(crate) completion_tokens: IntCounterVec,
+    pub(crate) stream_errors: IntCounterVec,
+    pub(crate) slo_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -91,6 +95,34 @@ impl Metrics {
                 "Generated tokens.",
                 &["service"],
             )?,
+            stream_errors: counter(
+                "edgeloom_stream_errors_total",
+                "Streams that broke off with an error after they had begun.",
+                &["service"],
+            )?,
+            slo_requests: counter(
+                "edgeloom_slo_requests_total",
+                "Requests by objective of their service and whether they met it. Failed ones do not; refused ones are not counted.",
+                &["service", "objective", "met"],
+            )?,
         })
+    }
+
+    /// Shows the counters of rare events at zero, so that the first event is seen as a rise.
+    pub(crate) fn expect(&self, service: &ServiceInfo) {
+        let label = service.label.as_str();
+        self.stream_errors.with_label_values(&[label]);
+        for promise in Promise::all(&service.objective) {
+            for met in [true, false] {
+                self.slo_counter(label, promise, met);
+            }
+        }
+    }
+
+    /// The counter of requests that met a promise, or did not.
+    pub(crate) fn slo_counter(&self, label: &str, promise: Promise, met: bool) -> IntCounter {
+        let met = if met { "true" } else { "false" };
+        self.slo_requests
+            .with_label_values(&[label, promise.as_str(), met])
     }
 }

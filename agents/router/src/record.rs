@@ -1,14 +1,15 @@
 //! What is remembered of one generating request, until its end writes it to the metrics and, as one line, to the log.
 //! Never any text of the prompt or the answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::{
-    backend::Usage,
+    backend::{Objective, ServiceInfo, Usage},
     metrics::{CLIENT_GONE, Metrics, UNKNOWN_SERVICE},
+    slo::{self, Course, Promise},
 };
 
 /// Written when it is dropped. Dropped without an outcome means that the client went away: then hyper drops the
@@ -19,6 +20,8 @@ pub(crate) struct Record {
     pub(crate) request_id: String,
     user: String,
     service: Option<String>,
+    objective: Objective,
+    streaming: bool,
     usage: Usage,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
@@ -34,6 +37,8 @@ impl Record {
             request_id,
             user: String::new(),
             service: None,
+            objective: Objective::default(),
+            streaming: false,
             usage: Usage::default(),
             first_token: None,
             last_token: None,
@@ -54,8 +59,15 @@ impl Record {
     }
 
     /// Only for services that exist: the name becomes a label.
-    pub(crate) fn set_service(&mut self, service: &str) {
-        self.service = Some(service.to_owned());
+    pub(crate) fn set_service(&mut self, service: &ServiceInfo) {
+        self.metrics.expect(service);
+        self.service = Some(service.label.clone());
+        self.objective = service.objective;
+    }
+
+    /// The client has its 200: what goes wrong from now on breaks a stream off.
+    pub(crate) fn stream_begins(&mut self) {
+        self.streaming = true;
     }
 
     pub(crate) fn prompt_admitted(&mut self, tokens: u32) {
@@ -80,6 +92,23 @@ impl Record {
     /// How it ended; the first outcome stands.
     pub(crate) fn end(&mut self, status: http::StatusCode) {
         self.outcome.get_or_insert(status.as_u16());
+    }
+
+    fn count_promises(&self, service: &str, code: u16, duration: Duration, first_token: Option<Duration>) {
+        if self.streaming && code >= 500 {
+            self.metrics.stream_errors.with_label_values(&[service]).inc();
+        }
+        let course = Course {
+            code,
+            duration,
+            first_token,
+            per_token: self.seconds_per_token().map(Duration::from_secs_f64),
+        };
+        for promise in Promise::all(&self.objective) {
+            if let Some(met) = slo::kept(promise, &self.objective, &course) {
+                self.metrics.slo_counter(service, promise, met).inc();
+            }
+        }
     }
 
     /// Mean seconds per token after the first.
@@ -135,6 +164,9 @@ impl Drop for Record {
                 .time_per_output_token
                 .with_label_values(&[service])
                 .observe(seconds);
+        }
+        if self.service.is_some() {
+            self.count_promises(service, code, duration, first_token);
         }
         info!(
             request_id = self.request_id,

@@ -200,6 +200,8 @@ impl From<ServiceInfo> for Model {
             created,
             owned_by,
             context_tokens,
+            label: _,
+            objective: _,
         }: ServiceInfo,
     ) -> Self {
         Self {

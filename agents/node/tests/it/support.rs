@@ -273,6 +273,7 @@ impl Plan {
             access: self.access,
             context_tokens: self.context_tokens,
             output_tokens_max: 256,
+            slo: crds::llm_service::ServiceLevel::default(),
             targets: vec![IngressTarget {
                 pipeline: PIPELINE.to_owned(),
                 revision: self.revision,

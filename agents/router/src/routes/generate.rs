@@ -110,7 +110,7 @@ async fn admit(
         .service(&model)
         .filter(|service| caller.services.contains(&service.name))
         .ok_or_else(|| Refusal::unknown_model(&model))?;
-    record.set_service(&service.name);
+    record.set_service(&service);
     let request = backend::Request {
         request_id: record.request_id.clone(),
         caller,
@@ -197,6 +197,7 @@ async fn answer_in_events(
         Ok(first) => first.transpose()?,
         Err(_elapsed) => None,
     };
+    generation.stream_begins();
     let events = response::stream(answer, generation, first, keep_alive_interval);
     let headers = [
         (

@@ -158,14 +158,19 @@ async fn metrics_count_outcomes_and_tokens_by_known_service_only() {
     }
     let shown = text_of(fixture.send(get("/metrics")).await).await;
     for line in [
-        r#"edgeloom_requests_total{code="200",service="tiny"} 1"#,
+        r#"edgeloom_requests_total{code="200",service="default/tiny"} 1"#,
         r#"edgeloom_requests_total{code="404",service="unknown"} 2"#,
-        r#"edgeloom_prompt_tokens_total{service="tiny"} 5"#,
-        r#"edgeloom_completion_tokens_total{service="tiny"} 4"#,
-        r#"edgeloom_time_to_first_token_seconds_count{service="tiny"} 1"#,
-        r#"edgeloom_time_per_output_token_seconds_count{service="tiny"} 1"#,
+        r#"edgeloom_prompt_tokens_total{service="default/tiny"} 5"#,
+        r#"edgeloom_completion_tokens_total{service="default/tiny"} 4"#,
+        r#"edgeloom_time_to_first_token_seconds_count{service="default/tiny"} 1"#,
+        r#"edgeloom_time_per_output_token_seconds_count{service="default/tiny"} 1"#,
         r#"edgeloom_request_duration_seconds_count{service="unknown"} 2"#,
         "edgeloom_requests_in_flight 0",
+        r#"edgeloom_stream_errors_total{service="default/tiny"} 0"#,
+        r#"edgeloom_slo_requests_total{met="true",objective="availability",service="default/tiny"} 1"#,
+        r#"edgeloom_slo_requests_total{met="true",objective="time_to_first_token",service="default/tiny"} 1"#,
+        // The scripted service promises the impossible here.
+        r#"edgeloom_slo_requests_total{met="false",objective="time_per_output_token",service="default/tiny"} 1"#,
     ] {
         assert!(
             shown.lines().any(|found| found == line),

@@ -14,8 +14,8 @@ use http::StatusCode;
 use http_body_util::BodyExt;
 use prometheus::Registry;
 use router::{
-    AllowedServices, AuthError, Backend, Caller, Config, Error, Event, EventStream, FinishReason, Readiness,
-    Reason, Request, ServiceInfo, Usage,
+    AllowedServices, AuthError, Backend, Caller, Config, Error, Event, EventStream, FinishReason, Objective,
+    Readiness, Reason, Request, ServiceInfo, Usage,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -77,6 +77,11 @@ impl Backend for Scripted {
                 created: 1_700_000_000,
                 owned_by: "edgeloom".to_owned(),
                 context_tokens: Some(2048),
+                label: format!("default/{name}"),
+                objective: Objective {
+                    time_to_first_token: Some(Duration::from_secs(3600)),
+                    time_per_output_token: Some(Duration::ZERO),
+                },
             })
             .to_vec()
     }

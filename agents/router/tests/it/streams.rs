@@ -126,11 +126,15 @@ async fn an_error_in_the_middle_is_an_event_and_the_last() {
             .unwrap()
             .contains("node b is gone")
     );
-    assert!(
-        fixture
-            .metrics()
-            .contains(r#"edgeloom_requests_total{code="503",service="tiny"} 1"#)
-    );
+    let metrics = fixture.metrics();
+    for line in [
+        r#"edgeloom_requests_total{code="503",service="default/tiny"} 1"#,
+        r#"edgeloom_stream_errors_total{service="default/tiny"} 1"#,
+        r#"edgeloom_slo_requests_total{met="false",objective="availability",service="default/tiny"} 1"#,
+        r#"edgeloom_slo_requests_total{met="true",objective="time_to_first_token",service="default/tiny"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in\n{metrics}");
+    }
 }
 
 #[tokio::test]
@@ -243,7 +247,7 @@ async fn a_deadline_in_the_middle_is_an_error_event() {
     assert!(
         fixture
             .metrics()
-            .contains(r#"edgeloom_requests_total{code="504",service="tiny"} 1"#)
+            .contains(r#"edgeloom_requests_total{code="504",service="default/tiny"} 1"#)
     );
 }
 
@@ -285,6 +289,6 @@ async fn a_client_that_goes_away_cancels_at_once() {
     assert!(
         fixture
             .metrics()
-            .contains(r#"edgeloom_requests_total{code="499",service="tiny"} 1"#)
+            .contains(r#"edgeloom_requests_total{code="499",service="default/tiny"} 1"#)
     );
 }

@@ -45,7 +45,7 @@ async fn a_request_is_one_line_without_prompt_answer_or_key() {
     assert_eq!(done.len(), 4, "{written}");
     for field in [
         "user=\"somebody\"",
-        "service=\"tiny\"",
+        "service=\"default/tiny\"",
         "status=200",
         "prompt_tokens=5",
         "completion_tokens=4",

@@ -78,6 +78,7 @@ fn rule_of<State>(plan: &Plan<State>, service: &LLMService) -> IngressRule {
         access: service.spec.access,
         context_tokens: service.spec.context_tokens,
         output_tokens_max: service.spec.output_tokens_max,
+        slo: service.spec.slo.clone(),
         unavailable: targets.is_empty().then(|| unavailable(plan, &name)),
         targets,
         service: name.to_string(),
