@@ -107,6 +107,20 @@ impl Core {
         computed
     }
 
+    /// Shows what is in memory and on its way there.
+    pub(crate) fn count(&self) {
+        for (phase, stages) in self.stages.phases() {
+            let phase = format!("{phase:?}");
+            self.metrics.stages.with_label_values(&[phase]).set(stages as i64);
+        }
+        let ready = self.stages.all_ready();
+        let sessions: usize = ready.iter().map(|stage| stage.seats.taken()).sum();
+        self.metrics.sessions.set(sessions as i64);
+        let fetching = self.files.fetching_bytes();
+        self.metrics.fetches.set(fetching.len() as i64);
+        self.metrics.fetch_partial_bytes.set(fetching.iter().sum());
+    }
+
     fn actual(&self, now: Instant) -> Actual {
         Actual {
             stages: self.stages.actual(now),
@@ -241,7 +255,7 @@ async fn keep_reconciling(core: Arc<Core>, mut wanted: watch::Receiver<Desired>)
             tracing::debug!(?step, "step");
             execute::begin(&core, &desired, step);
         }
-        count(&core);
+        core.count();
         let retry_at = [core.stages.next_retry(), core.files.next_retry()]
             .into_iter()
             .flatten()
@@ -299,13 +313,6 @@ fn put_routes(core: &Core, desired: &Desired) {
         stage.seats.withdraw(|hop| hops.contains(hop));
     }
     core.touch();
-}
-
-fn count(core: &Core) {
-    let stages = core.stages.all_ready();
-    let sessions: usize = stages.iter().map(|stage| stage.seats.taken()).sum();
-    core.metrics.stages.set(stages.len() as i64);
-    core.metrics.sessions.set(sessions as i64);
 }
 
 /// The engine starts a worker that died again and loads its stages again; here that is counted and told.

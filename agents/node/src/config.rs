@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crds::EdgeNodeSpec;
 use kube::Client;
+use prometheus::Registry;
 
 /// Everything that an agent is told at its start. What may change later comes through the control plane.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub struct Config {
     pub benchmark_lock: PathBuf,
     /// How long running answers may take when the agent stops.
     pub drain_timeout: Duration,
+    /// Where metrics are registered; the router shows all of it.
+    pub registry: Registry,
     /// The router's limits.
     pub router: router::Config,
 }
@@ -66,6 +69,7 @@ impl Config {
             benchmark: true,
             benchmark_lock: std::env::temp_dir().join("edgeloom-benchmark.lock"),
             drain_timeout: Duration::from_secs(20),
+            registry: Registry::new(),
             router: router::Config::default(),
         }
     }

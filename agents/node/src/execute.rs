@@ -73,6 +73,7 @@ fn fetch_weights(core: &Arc<Core>, spec: &StageSpec) {
                 core.files.here(&source.digest, file.path, bytes);
             }
             Err(error) => {
+                core.metrics.fetch_failures.inc();
                 let message = crds::with_causes(&error);
                 tracing::warn!(
                     digest = source.digest,
@@ -103,9 +104,13 @@ fn load(core: &Arc<Core>, name: &str, spec: &StageSpec) {
                     "stage loaded"
                 );
                 core.metrics.stage_loads.inc();
+                core.metrics
+                    .stage_load_duration
+                    .observe(stage.loaded.took.as_secs_f64());
                 core.stages.loaded(&name, Arc::new(stage), Timestamp::now());
             }
             Err(error) => {
+                core.metrics.stage_load_failures.inc();
                 tracing::warn!(stage = name, %error, "stage not loaded");
                 let reason = match error {
                     engine::Error::Memory { .. } => Reason::MemoryNotFree,

@@ -85,6 +85,15 @@ impl Files {
         }
     }
 
+    /// Bytes on disk of each file that is being fetched.
+    pub(crate) fn fetching_bytes(&self) -> Vec<i64> {
+        let fetching = |file: &File| match &file.state {
+            State::Fetching(bytes) => Some(bytes.load(Ordering::Relaxed)),
+            _ => None,
+        };
+        self.lock().values().filter_map(fetching).collect()
+    }
+
     /// Why the last attempt failed.
     pub(crate) fn failure(&self, digest: &str) -> Option<String> {
         match &self.lock().get(digest)?.state {

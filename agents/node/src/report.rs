@@ -113,6 +113,7 @@ impl Reporter {
     async fn look(&mut self) -> kube::Result<()> {
         // Times travel in whole seconds; finer ones would differ from what comes back.
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+        self.core.count();
         let stages = self.report_stages(now).await;
         let routes = self.report_routes(now).await;
         let node = self.report_node(now).await;

@@ -5,7 +5,6 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use crds::edge_node::AgentInfo;
 use futures::future::BoxFuture;
-use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -153,7 +152,7 @@ async fn start(config: Config) -> Result<Started, Error> {
         features: FEATURES.map(str::to_owned).to_vec(),
     };
 
-    let registry = Registry::new();
+    let registry = config.registry.clone();
     let node_metrics = telemetry::NodeMetrics::register(&registry)?;
     let link_metrics = telemetry::LinkMetrics::register(&registry)?;
     let agent = Agent::start(Parts {

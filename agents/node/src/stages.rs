@@ -219,6 +219,21 @@ impl Stages {
         reloaded
     }
 
+    /// How many stages are in each phase, also in those that none is in.
+    pub(crate) fn phases(&self) -> [(StagePhase, usize); 4] {
+        let stages = self.lock();
+        let phases = [
+            StagePhase::Pending,
+            StagePhase::Loading,
+            StagePhase::Ready,
+            StagePhase::Failed,
+        ];
+        phases.map(|phase| {
+            let in_phase = |record: &&Record| record.standing().phase == phase;
+            (phase, stages.values().filter(in_phase).count())
+        })
+    }
+
     fn set(&self, name: &str, change: impl FnOnce(&mut Record)) {
         change(self.lock().entry(name.to_owned()).or_default());
     }

@@ -1,13 +1,16 @@
 //! Prometheus metrics of a node and its links. Units stand in the names. What is not known has no series;
 //! a zero is always a measured or declared zero.
 
-use prometheus::{GaugeVec, IntCounterVec, Opts, Registry};
+use std::time::SystemTime;
+
+use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts, Registry};
 
 use crate::reading::{Fact, Reading, Source};
 
-/// The gauges of a node, each with a label `source` that says `measured` or `declared`.
+/// The gauges of a node. Those of what was read have a label `source` that says `measured` or `declared`.
 #[derive(Clone, Debug)]
 pub struct NodeMetrics {
+    reading_timestamp_seconds: Gauge,
     memory_total_bytes: GaugeVec,
     memory_available_bytes: GaugeVec,
     cores: GaugeVec,
@@ -19,11 +22,17 @@ pub struct NodeMetrics {
 }
 
 impl NodeMetrics {
-    /// Registers the gauges; they have no series before the first [`Self::show`]. Fails if `registry` has them
+    /// Registers the gauges; all but the time of the reading have no series before the first [`Self::show`]. Fails if `registry` has them
     /// already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let reading_timestamp_seconds = Gauge::new(
+            "edgeloom_node_reading_timestamp_seconds",
+            "When the node was last read; 0 before the first reading.",
+        )?;
+        registry.register(Box::new(reading_timestamp_seconds.clone()))?;
         let gauge = |name: &str, help: &str| gauge(registry, name, help, &["source"]);
         Ok(Self {
+            reading_timestamp_seconds,
             memory_total_bytes: gauge(
                 "edgeloom_node_memory_total_bytes",
                 "Memory that the node may use.",
@@ -53,12 +62,16 @@ impl NodeMetrics {
     /// Shows a reading.
     pub fn show(&self, reading: &Reading) {
         let Reading {
-            observed: _,
+            observed,
             memory,
             processor,
             battery,
             temperature_celsius,
         } = reading;
+        let since_epoch = observed
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        self.reading_timestamp_seconds.set(since_epoch.as_secs_f64());
         show(&self.memory_total_bytes, memory, |memory| {
             memory.total_bytes as f64
         });
@@ -98,7 +111,7 @@ fn forget(gauge: &GaugeVec, labels: &[&str]) {
 #[derive(Clone, Debug, PartialEq)]
 pub struct RateReading {
     /// Bytes per second at the 10th, 50th and 90th percentile.
-    pub quantiles: [u64; 3],
+    pub percentiles: [u64; 3],
     /// How it is known, as a label says it: `measured`, `probed`, `lower_bound` or `declared`.
     pub kind: &'static str,
 }
@@ -137,7 +150,7 @@ pub struct LinkMetrics {
 }
 
 const DIRECTIONS: [&str; 2] = ["inbound", "outbound"];
-const QUANTILES: [&str; 3] = ["0.1", "0.5", "0.9"];
+const PERCENTILES: [&str; 3] = ["10", "50", "90"];
 const KINDS: [&str; 4] = ["measured", "probed", "lower_bound", "declared"];
 
 impl LinkMetrics {
@@ -176,7 +189,7 @@ impl LinkMetrics {
                 registry,
                 "edgeloom_link_rate_bytes_per_second",
                 "Rate at which the link delivers, and how it is known.",
-                &["peer", "direction", "quantile", "kind"],
+                &["peer", "direction", "percentile", "kind"],
             )?,
         })
     }
@@ -231,9 +244,9 @@ impl LinkMetrics {
     fn show_rate(&self, peer: &str, direction: &str, rate: Option<&RateReading>) {
         for kind in KINDS {
             let shown = rate.filter(|rate| rate.kind == kind);
-            for (at, quantile) in QUANTILES.into_iter().enumerate() {
-                let value = shown.map(|rate| rate.quantiles[at] as f64);
-                set_or_forget(&self.rate, &[peer, direction, quantile, kind], value);
+            for (at, percentile) in PERCENTILES.into_iter().enumerate() {
+                let value = shown.map(|rate| rate.percentiles[at] as f64);
+                set_or_forget(&self.rate, &[peer, direction, percentile, kind], value);
             }
         }
     }
@@ -265,7 +278,7 @@ fn count_up_to(counter: &IntCounterVec, peer: &str, total: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::Duration;
 
     use prometheus::TextEncoder;
 
@@ -279,7 +292,7 @@ mod tests {
     fn reading(memory: Option<Fact<Memory>>, battery: Option<Fact<Battery>>) -> Reading {
         let (processor, temperature_celsius) = (None, Some(Fact::measured(41.5)));
         Reading {
-            observed: SystemTime::UNIX_EPOCH,
+            observed: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
             memory,
             processor,
             battery,
@@ -291,7 +304,7 @@ mod tests {
     fn a_reading_is_shown_with_its_units_and_sources_and_nothing_else_is() {
         let registry = Registry::new();
         let metrics = NodeMetrics::register(&registry).unwrap();
-        assert_eq!(text(&registry), "");
+        assert!(!text(&registry).contains("source="));
         let memory = Fact::measured(Memory {
             total_bytes: 8000,
             available_bytes: 3000,
@@ -304,6 +317,7 @@ mod tests {
         metrics.show(&reading(Some(memory), Some(battery)));
         let shown = text(&registry);
         for line in [
+            "edgeloom_node_reading_timestamp_seconds 1.5",
             "edgeloom_node_memory_available_bytes{source=\"measured\"} 3000",
             "edgeloom_node_battery_ratio{source=\"declared\"} 0.5",
             "edgeloom_node_temperature_celsius{source=\"measured\"} 41.5",
@@ -333,7 +347,7 @@ mod tests {
         let registry = Registry::new();
         let metrics = LinkMetrics::register(&registry).unwrap();
         let rate = RateReading {
-            quantiles: [10, 20, 30],
+            percentiles: [10, 20, 30],
             kind: "probed",
         };
         let link = LinkReading {
@@ -355,7 +369,7 @@ mod tests {
         for line in [
             "edgeloom_link_round_trip_seconds{peer=\"skerry\"} 0.04",
             "edgeloom_link_sent_bytes_total{peer=\"skerry\"} 900",
-            "edgeloom_link_rate_bytes_per_second{direction=\"outbound\",kind=\"probed\",peer=\"skerry\",quantile=\"0.5\"} 20",
+            "edgeloom_link_rate_bytes_per_second{direction=\"outbound\",kind=\"probed\",peer=\"skerry\",percentile=\"50\"} 20",
         ] {
             assert!(shown.contains(line), "{line} in\n{shown}");
         }

@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use node::{Conditions, Emulation};
 
 use crate::{
-    connect,
+    connect, registry,
     steady_port::{self, Protocol},
     stop,
 };
@@ -79,6 +79,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     config.advertise_http = arguments.advertise_http;
     config.advertise_quic = arguments.advertise_quic;
     config.emulated = arguments.emulated;
+    config.registry = registry::of_agent(&arguments.node)?;
     config.register = arguments.register.then(crds::EdgeNodeSpec::default);
     config.drain_timeout = Duration::from_secs(arguments.drain);
     if let Some(file) = &arguments.emulate_links {

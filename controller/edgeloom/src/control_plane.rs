@@ -6,7 +6,6 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use apiserver::serve::{self, Running, ServeConfig};
 use kube::Client;
-use prometheus::Registry;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -14,6 +13,7 @@ use crate::{
     definitions,
     health::Health,
     node_authorizer::{self, NodeAuthorizer},
+    registry,
     steady_port::{self, Protocol},
     stop,
     up::Announcement,
@@ -106,7 +106,7 @@ async fn serve_manager(
             .write_kubeconfig(kubeconfig, &user, node_authorizer::GROUP, AGENT_CERTIFICATE)
             .with_context(failed)?;
     }
-    let registry = Registry::new();
+    let registry = registry::of_controller()?;
     let health = Health::serve(arguments.listen_health, registry.clone(), stop.clone())
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen_health))?;

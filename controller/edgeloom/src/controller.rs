@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use prometheus::Registry;
 
-use crate::{connect, definitions, health::Health, stop};
+use crate::{connect, definitions, health::Health, registry, stop};
 
 /// `edgeloom controller`
 #[derive(clap::Args, Debug)]
@@ -40,7 +39,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     } else {
         definitions::check(&client).await?;
     }
-    let registry = Registry::new();
+    let registry = registry::of_controller()?;
     let health = Health::serve(arguments.listen_health, registry.clone(), stop.clone())
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen_health))?;

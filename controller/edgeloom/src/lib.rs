@@ -28,6 +28,7 @@ mod models;
 pub mod node_authorizer;
 mod output;
 mod prepare_data;
+mod registry;
 mod solve;
 mod steady_port;
 mod stop;

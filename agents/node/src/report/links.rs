@@ -154,7 +154,7 @@ fn report_of(figures: &LinkFigures) -> LinkReport {
 
 fn reading_of(figures: &LinkFigures, connected: bool) -> LinkReading {
     let rate = |rate: RateFigures| RateReading {
-        quantiles: [rate.p10, rate.p50, rate.p90],
+        percentiles: [rate.p10, rate.p50, rate.p90],
         kind: match rate.kind {
             RateKind::Declared => "declared",
             RateKind::LowerBound => "lower_bound",
