@@ -9,6 +9,7 @@
 
 pub mod apply;
 pub mod events;
+pub mod figures;
 pub mod identity;
 pub mod inspect;
 pub mod lint;

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use k8s_openapi::jiff::Timestamp;
@@ -18,7 +18,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     apply::{self, Written},
     events::Storyteller,
-    identity,
+    figures, identity,
     inspect::Inspector,
     lint::{self, Finding},
     metrics::Metrics,
@@ -204,8 +204,13 @@ impl Manager {
         Ok(solution)
     }
 
-    fn report<State>(&self, world: &World, plan: &Plan<State>, written: Written) {
+    fn report<State>(&mut self, world: &World, plan: &Plan<State>, written: Written) {
         self.metrics.writes.inc_by(written.objects as u64);
+        self.metrics.applied(SystemTime::now());
+        self.metrics.show(&figures::of(world, plan));
+        let serving = plan.services.iter();
+        self.metrics
+            .serve(serving.map(|(service, known)| (service, known.serving.as_ref())));
         let count = |wanted: fn(&Verdict) -> bool| {
             let services = plan
                 .services
@@ -233,7 +238,7 @@ impl Manager {
             .placements
             .iter()
             .map(|placement| placement.spec.explanation.gap_parts_per_million);
-        self.metrics.gap_parts_per_million.set(gaps.max().unwrap_or(0));
+        self.metrics.gap.set(gaps.max().unwrap_or(0) as f64 / 1e6);
         for (service, known) in &plan.services {
             if let Some(blocked) = &known.blocked {
                 warn!(%service, blocked, "a decision waits");

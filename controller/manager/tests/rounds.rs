@@ -15,6 +15,7 @@ use crds::{
 };
 use kube::ResourceExt as _;
 use manager::{
+    figures::{self, Family},
     lint,
     plan::{Plan, Proposed, Verdict},
     snapshot::{Options, Snapshot},
@@ -301,6 +302,46 @@ fn a_model_that_fits_no_node_is_split_over_two() {
     let serving = scene.serving().expect("a pipeline");
     assert!(serving.contains("a[") && serving.contains("b["), "{serving}");
     assert_eq!(scene.targets(), 3, "each router has a target");
+}
+
+#[test]
+fn the_figures_for_prometheus_are_those_of_the_plan() {
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800), node("c", 1, 900)]);
+    scene.settle();
+    scene.world.lost.insert("c".to_owned(), Loss::LeaseExpired);
+    let plan = scene.plan();
+    let figures = figures::of(&scene.world, &plan);
+    let values = |family: Family| -> Vec<(Vec<&str>, f64)> {
+        let own = figures.iter().filter(|figure| figure.family == family);
+        own.map(|figure| (figure.labels.iter().map(String::as_str).collect(), figure.value))
+            .collect()
+    };
+    for family in [Family::ServiceFeasible, Family::ServiceReady] {
+        assert_eq!(values(family), [(vec!["default/chat"], 1.0)]);
+    }
+    assert_eq!(
+        values(Family::NodeReachable),
+        [(vec!["a"], 1.0), (vec!["b"], 1.0), (vec!["c"], 0.0)]
+    );
+    let layers = values(Family::StageLayers);
+    assert_eq!(layers.iter().map(|(_, layers)| layers).sum::<f64>(), 30.0);
+    let pipeline = scene.serving().expect("a pipeline");
+    for (labels, layers) in &layers {
+        assert_eq!((labels[0], labels.len()), ("default/chat", 3));
+        assert!(
+            *layers > 0.0 && pipeline.contains(&format!("{}[", labels[2])),
+            "{labels:?}"
+        );
+    }
+    let predicted = values(Family::PredictedPerToken)[0].1;
+    let parts = [Family::StageDecode, Family::StageHop]
+        .map(|family| values(family).iter().map(|(_, seconds)| seconds).sum::<f64>());
+    assert!(
+        predicted > 0.0 && (predicted - parts[0] - parts[1]).abs() < 0.05 * predicted,
+        "{predicted} s per token, stages take {} s and hops {} s",
+        parts[0],
+        parts[1]
+    );
 }
 
 #[test]
