@@ -35,6 +35,7 @@ mod manifests;
 mod progress;
 mod summary;
 mod supervise;
+mod targets;
 
 pub(crate) use announcement::Announcement;
 use board::Board;
@@ -190,6 +191,7 @@ impl System {
             &wanted.services,
             &announced.url,
             &kubeconfig,
+            &self.folder.targets(),
         ))?;
         self.board.ready();
         Ok(())

@@ -1,4 +1,5 @@
-//! Who runs where: what the supervisor, the control plane and the agents have said, in `up.json` for programs.
+//! Who runs where: what the supervisor, the control plane and the agents have said, in `up.json` for programs, and in
+//! `targets.json` for Prometheus.
 //!
 //! ```json
 //! {
@@ -35,6 +36,7 @@ use super::{
     AGENT, CONTROL_PLANE,
     announcement::{Announcement, write_whole},
     folder::Folder,
+    targets,
 };
 
 /// How often the agents' addresses are looked up.
@@ -198,8 +200,23 @@ impl Board {
         let mut state = self.lock();
         change(&mut state);
         let text = serde_json::to_vec_pretty(&self.document(&state)).expect("names and numbers are JSON");
-        if let Err(error) = write_whole(&self.inner.folder.state(), &text) {
-            warn!(%error, "up.json cannot be written");
+        self.write(&self.inner.folder.state(), &text);
+        let controller = state
+            .announced
+            .as_ref()
+            .map(|announced| announced.health_url.as_str());
+        let routers = state
+            .addresses
+            .values()
+            .map(|addresses| addresses.router_url.as_str());
+        let groups = targets::groups(controller, routers);
+        let text = serde_json::to_vec_pretty(&groups).expect("names and addresses are JSON");
+        self.write(&self.inner.folder.targets(), &text);
+    }
+
+    fn write(&self, path: &Path, text: &[u8]) {
+        if let Err(error) = write_whole(path, text) {
+            warn!(%error, path = %path.display(), "the file cannot be written");
         }
     }
 

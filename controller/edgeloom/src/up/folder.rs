@@ -63,6 +63,11 @@ impl Folder {
         self.root.join("up.json")
     }
 
+    /// What Prometheus scrapes.
+    pub(crate) fn targets(&self) -> PathBuf {
+        self.root.join("targets.json")
+    }
+
     /// The administrator's kubeconfig, unless another place was asked for.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.root.join("kubeconfig")

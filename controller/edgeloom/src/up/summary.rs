@@ -14,9 +14,13 @@ pub(crate) fn text(
     services: &[(String, String)],
     api_server: &str,
     kubeconfig: &Path,
+    targets: &Path,
 ) -> String {
-    let kubeconfig = kubeconfig.display();
-    let mut text = format!("\nEdgeloom is up.\n  API server  {api_server}\n  kubeconfig  {kubeconfig}\n");
+    let (kubeconfig, targets) = (kubeconfig.display(), targets.display());
+    let mut text = format!(
+        "\nEdgeloom is up.\n  API server  {api_server}\n  kubeconfig  {kubeconfig}\n  \
+         metrics     {targets} (for Prometheus)\n"
+    );
     write_nodes(&mut text, seen);
     let services: Vec<_> = services.iter().filter_map(|name| seen.service(name)).collect();
     for service in &services {
@@ -182,12 +186,14 @@ spec: {apiKeySecret: {name: alice-key}, demands: [{service: chat}]}
             &services,
             "https://127.0.0.1:1",
             Path::new("/data/kubeconfig"),
+            Path::new("/data/targets.json"),
         );
         for expected in [
             "curl -N http://127.0.0.1:8080/v1/chat/completions \\\n",
             "get secret alice-key -o jsonpath='{.data.apiKey}' | base64 -d",
             "\"model\": \"chat\"",
             "kubectl --kubeconfig /data/kubeconfig -n default get llm -w\n",
+            "metrics     /data/targets.json",
             "edgeloom explain llmservice/chat -n default --kubeconfig /data/kubeconfig\n",
         ] {
             assert!(text.contains(expected), "{expected}\nis not in\n{text}");
@@ -206,6 +212,7 @@ spec: {apiKeySecret: {name: alice-key}, demands: [{service: chat}]}
             &[("default".to_owned(), "chat".to_owned())],
             "https://a",
             Path::new("/k"),
+            Path::new("/t"),
         );
         assert!(!text.contains("Authorization"), "{text}");
     }
