@@ -34,6 +34,8 @@ check: system-packages ## what must be clean before a commit: formatting, lints,
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(CARGO) run --quiet -p crds --bin crds -- "$$fresh"; \
+	mkdir "$$fresh/dashboards"; python3 -B charts/dashboards "$$fresh/dashboards"; \
+	diff -ru charts/edgeloom/files/dashboards "$$fresh/dashboards" && rm -r "$$fresh/dashboards" && \
 	diff -ru charts/edgeloom/files/crds "$$fresh" || { echo "generated files differ: run make generate" >&2; exit 1; }
 
 bench: system-packages model ## the benchmarks, with their figures on the terminal
@@ -45,17 +47,19 @@ bench-reference: system-packages programs ## tokens/s against llama.cpp itself, 
 	$$(tests/programs/python.sh reference) tests/programs/reference.py $${CARGO_TARGET_DIR:-target}/debug/edgeloom \
 		"$$(tests/programs/kubectl.sh)" "$$(tests/programs/model.py)"
 
-generate: ## rewrites what is generated and committed: the CRD YAML in charts/
+generate: ## rewrites what is generated and committed: the CRD YAML and the dashboards in charts/
 	$(CARGO) run --quiet -p crds --bin crds -- charts/edgeloom/files/crds
+	python3 -B charts/dashboards charts/edgeloom/files/dashboards
 
 model: ## fetches the model that tests and demo run
 	@python3 tests/programs/model.py
 
-programs: model ## fetches what the tests drive: the model, kubectl, helm, the openai package
+programs: model ## fetches what the tests drive: the model, kubectl, helm, the openai package, Prometheus
 	@tests/programs/kubectl.sh
 	@tests/programs/helm.sh 4
 	@tests/programs/helm.sh 3
 	@tests/programs/python.sh
+	@tests/programs/prometheus.sh
 
 clean: ## removes what was built
 	$(CARGO) clean

@@ -3,6 +3,7 @@
 pub mod agents;
 pub mod control_plane;
 pub mod helm;
+pub mod prometheus;
 pub mod switches;
 pub mod up;
 pub mod wait;

@@ -158,6 +158,12 @@ impl Up {
         }
     }
 
+    /// The folder where it keeps everything.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// What stands in `up.json`.
     #[must_use]
     pub fn document(&self) -> Value {

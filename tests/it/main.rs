@@ -8,4 +8,5 @@ mod kinds;
 mod kubectl;
 mod layering;
 mod memory;
+mod observe;
 mod up;

@@ -52,7 +52,7 @@ async fn until_ready(up: &Up) -> LLMServiceStatus {
 }
 
 /// Waits until every node has timed the model and one placement serves: nothing is left to change the decision.
-async fn until_settled(up: &Up) -> LLMServiceStatus {
+pub(crate) async fn until_settled(up: &Up) -> LLMServiceStatus {
     until(
         "every node has timed the model and one placement serves",
         || async {
@@ -78,7 +78,7 @@ async fn until_settled(up: &Up) -> LLMServiceStatus {
     until_ready(up).await
 }
 
-async fn router(up: &Up, node: &str) -> String {
+pub(crate) async fn router(up: &Up, node: &str) -> String {
     until("the router is known", || async {
         up.routers().get(node).cloned()
     })
@@ -86,7 +86,7 @@ async fn router(up: &Up, node: &str) -> String {
 }
 
 /// Asks through a router with curl, as a program that knows nothing of us; gives the status and the body.
-fn ask(router: &str, question: &str) -> (u32, Value) {
+pub(crate) fn ask(router: &str, question: &str) -> (u32, Value) {
     let body = serde_json::json!({
         "model": "assistant", "temperature": 0, "max_tokens": 12,
         "messages": [{ "role": "user", "content": question }],
