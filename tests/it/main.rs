@@ -9,4 +9,5 @@ mod kubectl;
 mod layering;
 mod memory;
 mod observe;
+mod traces;
 mod up;

@@ -106,6 +106,7 @@ impl Ingress {
         })?;
         let order = Order {
             session: SessionId::random(),
+            traceparent: request.traceparent.clone(),
             service: rule.service.clone(),
             pipeline: target.pipeline.clone(),
             revision: target.revision.unsigned_abs(),

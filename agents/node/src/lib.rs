@@ -36,6 +36,8 @@ pub use config::Config;
 /// The engine's worker process: what the hidden subcommand runs that [`Config::worker_program`] names.
 pub use engine::worker::main as worker_main;
 pub use router::Config as RouterConfig;
+/// Spans of requests and sessions are made from now on.
+pub use router::trace::enable as enable_traces;
 pub use run::{Error, run};
 /// Links that are slower than the machine's network, for [`Config::emulation`].
 pub use transport::{Conditions, Emulation};

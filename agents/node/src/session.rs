@@ -21,6 +21,7 @@ pub(crate) mod wire;
 
 use std::{sync::Arc, time::Instant};
 
+use router::trace::{Span, SpanKind};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use transport::{Accepted, Kind, Refusal};
@@ -89,6 +90,7 @@ async fn answer(core: Arc<Core>, accepted: Accepted) {
     let deadline = Instant::now() + ask.time_left;
     let order = Order {
         session: opening.session,
+        traceparent: ask.traceparent,
         service: ask.service,
         pipeline: opening.pipeline.clone(),
         revision: opening.revision,
@@ -131,15 +133,27 @@ pub(crate) async fn drive(
     cancellation: CancellationToken,
 ) -> mpsc::Receiver<Answer> {
     let (answers, receiver) = mpsc::channel(ANSWERS_WAITING);
+    let mut span = Span::begin("head", SpanKind::Server, order.traceparent.as_deref());
+    place(&mut span, &core.node, order.session, &order.pipeline, 0);
     match Head::admit(core, order).await {
         Ok(head) => {
+            let head = head.traced(span);
             tokio::spawn(head.run(Arc::clone(core), answers, cancellation));
         }
         Err(error) => {
+            span.fail(&error);
             let _room_for_one = answers.try_send(Err(error));
         }
     }
     receiver
+}
+
+/// Says where a part of a session is computed.
+fn place(span: &mut Span, node: &str, session: transport::SessionId, pipeline: &str, ordinal: u32) {
+    span.set("edgeloom.node", node.to_owned());
+    span.set("edgeloom.session", session.to_string());
+    span.set("edgeloom.pipeline", pipeline.to_owned());
+    span.set("edgeloom.ordinal", i64::from(ordinal));
 }
 
 /// Passes a request on to its head on another node.
@@ -159,6 +173,7 @@ pub(crate) async fn pass_on(
     let address = Address::of(&opening);
     let ask = Ask {
         request_id,
+        traceparent: order.traceparent,
         service: order.service,
         prompt: order.prompt,
         sampling: order.sampling,

@@ -167,6 +167,7 @@ fn middle(mut samples: Vec<Duration>) -> f64 {
 
 async fn call_directly(backend: &Arc<dyn Backend>, num_tokens: u32) {
     let request = Request {
+        traceparent: None,
         request_id: "bench".to_owned(),
         caller: backend.authenticate(None).unwrap(),
         service: "tiny".to_owned(),

@@ -122,6 +122,8 @@ pub enum AuthError {
 pub struct Request {
     /// The client's `X-Request-Id`, or one made for it: at most 128 visible ASCII characters.
     pub request_id: String,
+    /// The span under which the backend's own belong; none while traces are off.
+    pub traceparent: Option<String>,
     /// Who is asking; already allowed to use `service`.
     pub caller: Caller,
     /// A name from [`Backend::services`].

@@ -20,7 +20,8 @@
 //! | `POST /v1/embeddings` | a refusal that says so |
 //! | `GET /healthz`, `GET /readyz`, `GET /metrics` | probes and scrapers, without a key |
 //!
-//! Headers beyond OpenAI's: `X-Request-Timeout` (seconds until the deadline), `X-Request-Id` (echoed, or made). A refusal
+//! Headers beyond OpenAI's: `X-Request-Timeout` (seconds until the deadline), `X-Request-Id` (echoed, or made), and while
+//! traces are on `traceparent` (W3C Trace Context) and in the answer `X-Trace-Id`. A refusal
 //! has OpenAI's shape and codes. Once a stream has its 200, what goes wrong is a last event `data: {"error": …}`,
 //! with no `[DONE]` after it.
 
@@ -38,6 +39,7 @@ mod routes;
 mod serve;
 mod slo;
 mod stop;
+pub mod trace;
 
 pub use backend::{
     AllowedServices, AuthError, Backend, Caller, Error, Event, EventStream, FinishReason, Message, Objective,

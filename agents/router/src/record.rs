@@ -10,6 +10,7 @@ use crate::{
     backend::{Objective, ServiceInfo, Usage},
     metrics::{CLIENT_GONE, Metrics, UNKNOWN_SERVICE},
     slo::{self, Course, Promise},
+    trace::Span,
 };
 
 /// Written when it is dropped. Dropped without an outcome means that the client went away: then hyper drops the
@@ -22,6 +23,8 @@ pub(crate) struct Record {
     service: Option<String>,
     objective: Objective,
     streaming: bool,
+    /// Ends with the record.
+    pub(crate) span: Span,
     usage: Usage,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
@@ -29,7 +32,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn begin(metrics: Arc<Metrics>, request_id: String) -> Self {
+    pub(crate) fn begin(metrics: Arc<Metrics>, request_id: String, span: Span) -> Self {
         metrics.in_flight.inc();
         Self {
             metrics,
@@ -39,6 +42,7 @@ impl Record {
             service: None,
             objective: Objective::default(),
             streaming: false,
+            span,
             usage: Usage::default(),
             first_token: None,
             last_token: None,
@@ -79,7 +83,10 @@ impl Record {
             return;
         }
         let now = Instant::now();
-        self.first_token.get_or_insert(now);
+        if self.first_token.is_none() {
+            self.first_token = Some(now);
+            self.span.event("first token");
+        }
         self.last_token = Some(now);
         self.usage.completion_tokens = self.usage.completion_tokens.saturating_add(tokens);
     }
@@ -92,6 +99,22 @@ impl Record {
     /// How it ended; the first outcome stands.
     pub(crate) fn end(&mut self, status: http::StatusCode) {
         self.outcome.get_or_insert(status.as_u16());
+    }
+
+    /// Says to the trace what the log says too, but for the user.
+    fn describe(&mut self, service: &str, code: u16) {
+        let span = &mut self.span;
+        span.set("edgeloom.service", service.to_owned());
+        span.set("edgeloom.request_id", self.request_id.clone());
+        span.set("http.response.status_code", i64::from(code));
+        span.set("gen_ai.usage.input_tokens", i64::from(self.usage.prompt_tokens));
+        span.set(
+            "gen_ai.usage.output_tokens",
+            i64::from(self.usage.completion_tokens),
+        );
+        if code >= 500 {
+            span.fail(&code);
+        }
     }
 
     fn count_promises(&self, service: &str, code: u16, duration: Duration, first_token: Option<Duration>) {
@@ -131,7 +154,8 @@ impl Drop for Record {
             CLIENT_GONE
         };
         let code = self.outcome.unwrap_or(if_unsaid);
-        let service = self.service.as_deref().unwrap_or(UNKNOWN_SERVICE);
+        let service = self.service.clone();
+        let service = service.as_deref().unwrap_or(UNKNOWN_SERVICE);
         let duration = self.arrived.elapsed();
         let first_token = self.first_token.map(|first| first.duration_since(self.arrived));
 
@@ -168,8 +192,10 @@ impl Drop for Record {
         if self.service.is_some() {
             self.count_promises(service, code, duration, first_token);
         }
+        self.describe(service, code);
         info!(
             request_id = self.request_id,
+            trace_id = self.span.trace_id(),
             user = self.user,
             service,
             status = code,

@@ -47,4 +47,4 @@ pub use refusal::{Code, Refusal};
 
 /// The name of the frame format, negotiated by ALPN: a peer that speaks another one is refused before any
 /// frame is exchanged. Changing a byte of [`frame`], [`Opening`] or the control messages changes this name.
-pub const PROTOCOL: &str = "edgeloom/1";
+pub const PROTOCOL: &str = "edgeloom/2";

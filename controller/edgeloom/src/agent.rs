@@ -17,7 +17,7 @@ use node::{Conditions, Emulation};
 use crate::{
     connect, registry,
     steady_port::{self, Protocol},
-    stop,
+    stop, traces,
 };
 
 /// `edgeloom agent`
@@ -58,6 +58,8 @@ pub(crate) struct Arguments {
     /// How long running answers may take when the agent stops.
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     drain: u64,
+    #[command(flatten)]
+    traces: traces::Arguments,
     /// Stops when standard input closes.
     #[arg(long, hide = true)]
     lifeline: bool,
@@ -70,6 +72,7 @@ pub(crate) struct Arguments {
 /// When the agent cannot start.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = stop::token(arguments.lifeline)?;
+    let _sent_until_the_end = traces::begin(&arguments.traces, &arguments.node)?;
     let client = arguments.connect.client().await?;
     let executable = std::env::current_exe().context("failed to find the edgeloom executable")?;
     let mut config = node::Config::new(&arguments.node, client, arguments.data.clone(), executable);

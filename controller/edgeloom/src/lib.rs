@@ -32,6 +32,7 @@ mod registry;
 mod solve;
 mod steady_port;
 mod stop;
+mod traces;
 pub mod up;
 mod version;
 

@@ -23,7 +23,7 @@ use anyhow::Context as _;
 use kube::{Client, ResourceExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::{connect, logging, output, stop};
+use crate::{connect, logging, output, stop, traces};
 
 mod announcement;
 mod apply;
@@ -84,6 +84,8 @@ pub(crate) struct Arguments {
     /// Leaves a process that has died dead.
     #[arg(long)]
     no_restart: bool,
+    #[command(flatten)]
+    traces: traces::Arguments,
 }
 
 /// Runs until it is asked to stop, and leaves no process behind.
@@ -106,6 +108,7 @@ pub(crate) async fn run(arguments: &Arguments, log_format: logging::Format) -> a
         console,
         log_format,
         listen: arguments.listen,
+        traces: arguments.traces.clone(),
     };
     let brought_up = tokio::select! {
         brought_up = system.bring_up(&supervisor, &stop) => brought_up,
@@ -160,6 +163,7 @@ struct System {
     console: Console,
     log_format: logging::Format,
     listen: SocketAddr,
+    traces: traces::Arguments,
 }
 
 impl System {
@@ -270,7 +274,7 @@ impl System {
         let links = folder.agent(node).join("links.yaml");
         write_links(&links, &self.fleet.links_of(node))?;
         let name = format!("{AGENT}{node}");
-        Ok(Program::new(&name, "agent", folder.log(&name))
+        let mut program = Program::new(&name, "agent", folder.log(&name))
             .option("--log-format", self.log_format.as_argument())
             .option("--node", node)
             .option("--kubeconfig", folder.agent_kubeconfig(node))
@@ -279,7 +283,11 @@ impl System {
             .option("--listen-quic", "127.0.0.1:0")
             .option("--emulate-links", links)
             .option("--benchmark-lock", folder.benchmark_lock())
-            .flag("--emulated"))
+            .flag("--emulated");
+        if let Some(collector) = &self.traces.otlp_endpoint {
+            program = program.option("--otlp-endpoint", collector);
+        }
+        Ok(program)
     }
 }
 

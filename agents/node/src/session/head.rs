@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use crds::route_table::Hop;
 use engine::{Input, Text};
+use router::trace::Span;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use transport::{Code, Kind, Refusal, SessionId};
@@ -31,6 +32,8 @@ const SEAT_WITHIN: Duration = Duration::from_millis(250);
 pub(crate) struct Order {
     /// The name of the session on all hops.
     pub(crate) session: SessionId,
+    /// The router's span, while traces are on.
+    pub(crate) traceparent: Option<String>,
     /// `namespace/name` of the LLMService.
     pub(crate) service: String,
     /// The pipeline that the ingress chose.
@@ -61,6 +64,8 @@ pub(crate) struct Head {
     answer_max: u32,
     sampling: engine::Sampling,
     place: String,
+    /// Ends with the session.
+    span: Span,
 }
 
 /// The rest of the pipeline, as the head sees it.
@@ -133,7 +138,13 @@ impl Head {
             prompt,
             answer_max,
             place,
+            span: Span::default(),
         })
+    }
+
+    /// The same, told in a trace.
+    pub(crate) fn traced(self, span: Span) -> Self {
+        Self { span, ..self }
     }
 
     /// Drives the session to its end, or until nobody listens.
@@ -164,16 +175,19 @@ impl Head {
             }
             outcome = self.generate(&core, &answers) => Some(outcome),
         };
+        let mut span = std::mem::take(&mut self.span);
         // The seat is given back before the client hears the end, so that its next request finds it.
         drop(self);
         let answer = match outcome {
             None => {
+                span.event("the client has gone");
                 tracing::debug!(%session, "the client has gone");
                 return;
             }
             Some(Ok(finished)) => Ok(finished),
             Some(Err(refusal)) => {
-                tracing::warn!(%session, %refusal, "session broken");
+                span.fail(&refusal);
+                tracing::warn!(%session, trace_id = span.trace_id(), %refusal, "session broken");
                 core.metrics.sessions_refused.inc();
                 Err(failure::to_client(refusal))
             }
@@ -191,6 +205,7 @@ impl Head {
         let mut way = self.way(core).await?;
         let mut sampled = self.prefill(core, &mut way).await?;
         let first_token = Instant::now();
+        self.span.event("first token");
         let mut position = self.prompt.len() as u32;
         let mut generated = 0;
         let reason = loop {
@@ -235,6 +250,7 @@ impl Head {
             prompt_tokens: self.prompt.len() as u32,
             completion_tokens: generated,
         };
+        self.span.set("gen_ai.usage.output_tokens", i64::from(generated));
         Ok(router::Event::Finished { reason, usage })
     }
 
@@ -260,6 +276,7 @@ impl Head {
             positions_max: prompt_tokens + self.answer_max,
             sampling: self.sampling.clone(),
             time_left: left(self.order.deadline),
+            traceparent: self.span.traceparent().or_else(|| self.order.traceparent.clone()),
         };
         let next = Next::open(&core.endpoint, wiring, terms).await?;
         Ok(Some(Way { next, arrivals }))

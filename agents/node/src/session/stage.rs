@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use crds::route_table::Hop;
 use engine::Input;
+use router::trace::{Span, SpanKind};
 use transport::{Accepted, Code, Frame, Kind, Opening, Receiver, Refusal, Sender};
 
 use super::{
@@ -38,6 +39,19 @@ pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted, terms: Terms) {
     } = accepted;
     let (mut sender, mut receiver) = channel.split();
     let deadline = Instant::now() + terms.time_left;
+    let mut span = Span::begin("stage", SpanKind::Server, terms.traceparent.as_deref());
+    super::place(
+        &mut span,
+        &core.node,
+        opening.session,
+        &opening.pipeline,
+        terms.ordinal,
+    );
+    let terms = Terms {
+        // The stages behind belong under this one.
+        traceparent: span.traceparent().or(terms.traceparent),
+        ..terms
+    };
     let outcome = async {
         let mut part = Part::begin(&core, &opening, &terms, deadline).await?;
         let welcome = Welcome {
@@ -60,10 +74,18 @@ pub(crate) async fn serve(core: Arc<Core>, accepted: Accepted, terms: Terms) {
         Err(refusal) => refusal,
     };
     if refusal.code == Code::Cancelled {
+        span.event("cancelled");
         tracing::debug!(session = %opening.session, pipeline = opening.pipeline, "session cancelled");
         return;
     }
-    tracing::warn!(session = %opening.session, pipeline = opening.pipeline, %refusal, "session refused");
+    span.fail(&refusal);
+    tracing::warn!(
+        session = %opening.session,
+        trace_id = span.trace_id(),
+        pipeline = opening.pipeline,
+        %refusal,
+        "session refused"
+    );
     core.metrics.sessions_refused.inc();
     let _peer_gone = sender.refuse(refusal, REFUSE_WITHIN).await;
 }

@@ -31,6 +31,8 @@ pub(crate) struct Terms {
     pub(crate) sampling: engine::Sampling,
     /// How long the client still waits.
     pub(crate) time_left: Duration,
+    /// The span of the stage before, while traces are on.
+    pub(crate) traceparent: Option<String>,
 }
 
 /// The first word of a stage to the one before it.
@@ -52,6 +54,8 @@ pub(crate) struct Sampled {
 pub(crate) struct Ask {
     /// The client's request id, for logs.
     pub(crate) request_id: String,
+    /// The router's span, while traces are on.
+    pub(crate) traceparent: Option<String>,
     /// `namespace/name` of the LLMService.
     pub(crate) service: String,
     /// What to continue.
@@ -155,6 +159,7 @@ mod tests {
             positions_max: 90,
             sampling: engine::Sampling::default(),
             time_left: Duration::from_millis(1234),
+            traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
         };
         let purpose = Purpose::Rows(terms);
         assert_eq!(from_bytes::<Purpose>(&to_bytes(&purpose), "purpose"), Ok(purpose));

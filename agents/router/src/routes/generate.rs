@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, header};
+use tokio_util::sync::CancellationToken;
 
 use super::{App, body};
 use crate::{
@@ -25,9 +26,13 @@ use crate::{
     request_id::RequestId,
     response::{self, Answer},
     serve::Closing,
+    trace::{self, Span, SpanKind},
 };
 
 const TIMEOUT_HEADER: &str = "x-request-timeout";
+
+/// While traces are on: by this the request is found in them.
+const TRACE_ID_HEADER: &str = "x-trace-id";
 
 pub(super) async fn answer(app: Arc<App>, endpoint: Endpoint, request: Request) -> Response {
     let request_id = request
@@ -40,7 +45,29 @@ pub(super) async fn answer(app: Arc<App>, endpoint: Endpoint, request: Request) 
         .get::<Closing>()
         .map(|closing| closing.0.clone())
         .unwrap_or_default();
-    let mut record = Record::begin(Arc::clone(&app.metrics), request_id);
+    let parent = request
+        .headers()
+        .get(trace::HEADER)
+        .and_then(|value| value.to_str().ok());
+    let mut span = Span::begin("request", SpanKind::Server, parent);
+    span.set("http.request.method", "POST");
+    span.set("url.path", request.uri().path().to_owned());
+    let trace_id = span.trace_id();
+    let record = Record::begin(Arc::clone(&app.metrics), request_id, span);
+    let mut response = generate(app, endpoint, request, closing, record).await;
+    if let Some(trace_id) = trace_id.and_then(|id| HeaderValue::try_from(id).ok()) {
+        response.headers_mut().insert(TRACE_ID_HEADER, trace_id);
+    }
+    response
+}
+
+async fn generate(
+    app: Arc<App>,
+    endpoint: Endpoint,
+    request: Request,
+    closing: CancellationToken,
+    mut record: Record,
+) -> Response {
     let admitted = match admit(&app, endpoint, request, &mut record).await {
         Ok(admitted) => admitted,
         Err(refusal) => {
@@ -113,6 +140,7 @@ async fn admit(
     record.set_service(&service);
     let request = backend::Request {
         request_id: record.request_id.clone(),
+        traceparent: record.span.traceparent(),
         caller,
         service: service.name.clone(),
         prompt,

@@ -195,7 +195,7 @@ async fn an_agent_with_another_frame_version_is_refused_with_that_reason() {
             declared_rate: None,
         }])
         .unwrap();
-    reason_containing(&pharos, SKERRY, "another frame version than edgeloom/1").await;
+    reason_containing(&pharos, SKERRY, "another frame version than edgeloom/2").await;
 }
 
 #[tokio::test]
