@@ -18,7 +18,7 @@
 //! | `POST /v1/chat/completions`, `POST /v1/completions` | a generation, whole or streamed |
 //! | `GET /v1/models`, `GET /v1/models/NAME` | the services that the caller may use |
 //! | `POST /v1/embeddings` | a refusal that says so |
-//! | `GET /healthz`, `GET /readyz`, `GET /metrics` | probes and scrapers, without a key |
+//! | `GET /livez`, `GET /healthz`, `GET /readyz`, `GET /metrics` | probes and scrapers, without a key |
 //!
 //! Headers beyond OpenAI's: `X-Request-Timeout` (seconds until the deadline), `X-Request-Id` (echoed, or made). A refusal
 //! has OpenAI's shape and codes. Once a stream has its 200, what goes wrong is a last event `data: {"error": …}`,
@@ -43,6 +43,6 @@ pub use backend::{
     Readiness, Reason, Request, Role, Sampling, ServiceInfo, Usage,
 };
 pub use config::Config;
-pub use routes::routes;
+pub use routes::{Vitals, health_routes, routes};
 pub use serve::serve;
 pub use stop::{Step, StopMatcher};
