@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use apiserver::{ApiServer, Options, auth::UserInfo, store::Memory};
 use k8s_openapi::{
-    api::core::v1::Secret, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::core::v1::{Namespace, Secret},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Client,
@@ -70,7 +71,8 @@ impl ControlPlane {
         let (client, stop) = (self.client.clone(), self.stop.child_token());
         let cancelled = stop.clone();
         let task = tokio::spawn(async move {
-            manager::run(client, &Registry::new(), cancelled)
+            let metrics = manager::Metrics::register(&Registry::new()).expect("nothing is registered yet");
+            manager::run(manager::Config::new(client, metrics), cancelled)
                 .await
                 .expect("the manager runs");
         });
@@ -117,6 +119,18 @@ impl ControlPlane {
             .create(&PostParams::default(), &object)
             .await;
         created.unwrap_or_else(|error| panic!("the server refuses the object: {error}"))
+    }
+
+    /// Creates a namespace.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses it.
+    pub async fn namespace(&self, name: &str) {
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.to_owned());
+        let created = self.cluster().create(&PostParams::default(), &namespace).await;
+        created.expect("the namespace is made");
     }
 
     /// Creates a Secret with one key.

@@ -2,7 +2,9 @@
 
 pub mod agents;
 pub mod control_plane;
+pub mod gate;
 pub mod helm;
+pub mod models;
 pub mod switches;
 pub mod up;
 pub mod wait;

@@ -3,9 +3,11 @@
 mod agent;
 mod chart;
 mod control_plane;
+mod cordons;
 mod headers;
 mod kinds;
 mod kubectl;
 mod layering;
+mod leader;
 mod memory;
 mod up;

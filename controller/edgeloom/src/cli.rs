@@ -58,9 +58,9 @@ enum Command {
     EngineWorker,
 }
 
-/// What logs say when RUST_LOG is not set: programs that serve tell what they decide; commands that answer, what is wrong,
-/// without the client's own lines, which repeat the errors that are printed.
-const SERVING: &str = "info";
+/// What logs say when RUST_LOG is not set: programs that serve tell what they decide; commands that answer, what is wrong.
+/// The client's own lines are left out: they repeat errors that are told with more to go by.
+const SERVING: &str = "info,kube_client=off";
 const ANSWERING: &str = "warn,kube_client=off";
 
 /// Runs the command of the process's arguments.

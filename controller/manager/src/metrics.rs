@@ -77,4 +77,30 @@ impl Metrics {
         registry.register(Box::new(metrics.gap_parts_per_million.clone()))?;
         Ok(metrics)
     }
+
+    /// Until the value is dropped, this process is the one that shows how the fleet is.
+    #[must_use]
+    pub fn while_leading(&self) -> WhileLeading {
+        WhileLeading(self.clone())
+    }
+}
+
+/// Forgets what is the next leader's to show.
+#[derive(Debug)]
+pub struct WhileLeading(Metrics);
+
+impl Drop for WhileLeading {
+    fn drop(&mut self) {
+        let Metrics {
+            services,
+            nodes_alive,
+            nodes_lost,
+            gap_parts_per_million,
+            ..
+        } = &self.0;
+        services.reset();
+        for gauge in [nodes_alive, nodes_lost, gap_parts_per_million] {
+            gauge.set(0);
+        }
+    }
 }

@@ -25,14 +25,15 @@ use tokio::{sync::Notify, task::JoinSet};
 use tracing::warn;
 
 use crate::{
+    cordons::Cordons,
     liveness::{Liveness, Verdict},
-    world::{Identity, Loss, World},
+    world::{Identity, Loss, Withheld, World},
 };
 
 /// Watches are ended by the server after this time and opened again; kube refuses 295 s and more.
 const WATCH_SECONDS: u32 = 290;
 
-/// Where agents keep their Leases, and the control plane its identity.
+/// Where agents keep their Leases, and the control plane its identity, unless it is told otherwise.
 pub const SYSTEM_NAMESPACE: &str = "edgeloom-system";
 
 /// Every reflector, and what wakes when one of them changes.
@@ -47,6 +48,7 @@ pub struct Watches {
     route_tables: Store<RouteTable>,
     leases: Store<Lease>,
     secrets: Store<Secret>,
+    cordons: Cordons,
     wake: Arc<Notify>,
     epoch: Instant,
     liveness: Liveness,
@@ -55,15 +57,18 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Opens every watch.
+    /// Opens every watch. Agents keep their Leases in `namespace`.
     #[must_use]
-    pub fn open(client: &Client) -> Self {
+    pub fn open(client: &Client, namespace: &str) -> Self {
         let wake = Arc::new(Notify::new());
         let mut opener = Opener {
             wake: Arc::clone(&wake),
             tasks: JoinSet::new(),
         };
+        let (cordons, follow) = Cordons::open(client, Arc::clone(&wake), WATCH_SECONDS);
+        opener.tasks.spawn(follow);
         let watches = Self {
+            cordons,
             models: opener.open(Api::all(client.clone())),
             services: opener.open(Api::all(client.clone())),
             users: opener.open(Api::all(client.clone())),
@@ -72,7 +77,7 @@ impl Watches {
             placements: opener.open(Api::all(client.clone())),
             stages: opener.open(Api::all(client.clone())),
             route_tables: opener.open(Api::all(client.clone())),
-            leases: opener.open(Api::namespaced(client.clone(), SYSTEM_NAMESPACE)),
+            leases: opener.open(Api::namespaced(client.clone(), namespace)),
             secrets: opener.open(Api::all(client.clone())),
             wake,
             epoch: Instant::now(),
@@ -100,7 +105,9 @@ impl Watches {
         self.stages.wait_until_ready().await?;
         self.route_tables.wait_until_ready().await?;
         self.leases.wait_until_ready().await?;
-        self.secrets.wait_until_ready().await
+        self.secrets.wait_until_ready().await?;
+        self.cordons.ready().await;
+        Ok(())
     }
 
     /// Waits for a change, or for `at_most`.
@@ -126,7 +133,16 @@ impl Watches {
             next_expiry,
         } = self.liveness.observe(now, &self.leases.state(), &nodes);
         let users = self.users.state();
+        let cordoned = self.cordons.names();
+        let is_cordoned = |node: &&Arc<EdgeNode>| {
+            let machine = node.spec.kubernetes_node_name.as_ref();
+            machine.is_some_and(|name| cordoned.contains(name))
+        };
+        let withheld = nodes.iter().filter(is_cordoned);
         let world = World {
+            withheld: withheld
+                .map(|node| (node.name_any(), Withheld::NodeCordoned))
+                .collect(),
             key_hashes: self.key_hashes(&users, identity),
             models: self.models.state(),
             services: self.services.state(),
