@@ -68,13 +68,23 @@ impl ControlPlane {
     /// Starts a manager; several may run one after the other.
     #[must_use]
     pub fn manager(&self) -> Manager {
-        let (client, stop) = (self.client.clone(), self.stop.child_token());
+        self.manager_that(|_| {})
+    }
+
+    /// Starts a manager that is told something else than usual.
+    ///
+    /// # Panics
+    ///
+    /// In its task, when it fails.
+    #[must_use]
+    pub fn manager_that(&self, is_told: impl FnOnce(&mut manager::Config)) -> Manager {
+        let metrics = manager::Metrics::register(&Registry::new()).expect("nothing is registered yet");
+        let mut config = manager::Config::new(self.client.clone(), metrics);
+        is_told(&mut config);
+        let stop = self.stop.child_token();
         let cancelled = stop.clone();
         let task = tokio::spawn(async move {
-            let metrics = manager::Metrics::register(&Registry::new()).expect("nothing is registered yet");
-            manager::run(manager::Config::new(client, metrics), cancelled)
-                .await
-                .expect("the manager runs");
+            manager::run(config, cancelled).await.expect("the manager runs");
         });
         Manager { stop, task }
     }

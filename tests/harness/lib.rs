@@ -2,6 +2,7 @@
 
 pub mod agents;
 pub mod control_plane;
+pub mod daemon_set;
 pub mod gate;
 pub mod helm;
 pub mod models;

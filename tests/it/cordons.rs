@@ -123,7 +123,7 @@ async fn a_cordoned_node_is_left_without_a_pause_and_taken_again_later() {
     model(&plane).await;
     let mut agents = vec![];
     for name in ["a", "b", "c"] {
-        agents.push(join(&plane, name, 120).await);
+        agents.push(join(&plane, name, 400).await);
     }
     service(&plane).await;
     until_settled(&plane.client).await;

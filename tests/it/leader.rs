@@ -127,7 +127,7 @@ impl Process {
     fn leads(&self) -> bool {
         let families = self.registry.gather();
         families[0].name() == "edgeloom_controller_leader"
-            && families[0].get_metric()[0].get_gauge().value() == 1.0
+            && families[0].get_metric()[0].get_gauge().get_value() == 1.0
     }
 
     async fn until_leads(&self, leads: bool) {
@@ -237,6 +237,7 @@ async fn what_a_leader_of_yesterday_had_under_way_changes_nothing() {
         let layer = Duration::from_micros(900);
         agents.push(ScriptedAgent::join(&plane.client, name, 120, DIGEST, layer).await);
     }
+    until_settled(&plane.client).await;
     // Its watches go on, but no request of it arrives any more: the plan that it makes now stays half applied.
     gate.close();
     let manifest = json!({

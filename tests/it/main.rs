@@ -10,4 +10,5 @@ mod kubectl;
 mod layering;
 mod leader;
 mod memory;
+mod rollout;
 mod up;

@@ -4,13 +4,13 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use kube::Client;
-use manager::{Metrics, Pulse, leader};
+use manager::{Metrics, Pulse, leader, rollout};
 use prometheus::Registry;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{cli, connect, definitions, health::Health, stop};
+use crate::{connect, definitions, health::Health, stop};
 
 /// The pause after the first attempt to begin, and the longest one.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
@@ -29,6 +29,17 @@ pub(crate) struct Arguments {
     /// The name in that Lease, which no other controller may have. Without it: the host's name and a random number.
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     identity: Option<String>,
+    /// The DaemonSet of agents, in --namespace, whose pods are replaced node by node after a change, each node left by its
+    /// services first. Its update strategy must be OnDelete.
+    #[arg(long, value_name = "NAME")]
+    agent_daemonset: Option<String>,
+    /// How long services may take to leave a node before its agent is replaced under them. Services that have room nowhere
+    /// else and allow a pause are not waited for.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    agent_update_timeout: u64,
+    /// How long a replaced agent may take to become Ready; then no further one is replaced.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    agent_ready_timeout: u64,
     /// Installs the definitions of Edgeloom's kinds that are missing or differ.
     #[arg(long)]
     install_crds: bool,
@@ -80,7 +91,13 @@ async fn manage(
     pulse: Pulse,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let rollout = arguments.agent_daemonset.map(|daemon_set| rollout::Config {
+        daemon_set,
+        drain_timeout: Duration::from_secs(arguments.agent_update_timeout),
+        ready_timeout: Duration::from_secs(arguments.agent_ready_timeout),
+    });
     let config = manager::Config {
+        rollout,
         namespace: arguments.namespace,
         pulse: pulse.clone(),
         ..manager::Config::new(client.clone(), Metrics::register(registry)?)
@@ -128,7 +145,7 @@ async fn until_served(
             Ok(Err(error)) => error,
             Err(_) => anyhow::anyhow!("no answer in time"),
         };
-        let text = cli::chain(&why);
+        let text = crds::with_causes(why.as_ref());
         health.waits_for(&text);
         anyhow::ensure!(
             Instant::now() + pause < deadline,

@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
 
 use crds::{LLMService, LLMServiceStatus, Placement, RouteTable, SERVICE_LABEL, Stage};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -124,6 +125,31 @@ pub async fn apply(
     writer.statuses(world, &plan, now).await?;
     let written = writer.written;
     Ok((plan.into_state(), written))
+}
+
+/// Deletes an agent's pod, and no other pod of the same name.
+///
+/// # Errors
+///
+/// When the API server refuses.
+pub async fn delete_pod(
+    client: &Client,
+    leadership: &Leadership,
+    namespace: &str,
+    name: &str,
+    uid: String,
+) -> Result<(), Error> {
+    let mut pod = Pod::default();
+    pod.metadata.name = Some(name.to_owned());
+    pod.metadata.uid = Some(uid);
+    let mut writer = Writer {
+        client,
+        leadership,
+        written: Written::default(),
+    };
+    writer
+        .delete(&Api::namespaced(client.clone(), namespace), &pod)
+        .await
 }
 
 struct Writer<'a> {

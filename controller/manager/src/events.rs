@@ -13,6 +13,7 @@ use tracing::debug;
 use crate::{
     apply::Applied,
     plan::{Plan, Verdict},
+    rollout::Turn,
     status,
     world::{Now, ServiceName, World},
 };
@@ -27,6 +28,8 @@ pub struct Storyteller {
     recorder: Recorder,
     told: BTreeMap<ServiceName, Chapter>,
     told_of_nodes: BTreeMap<String, nodes::Chapter>,
+    /// The machine, and why the update of its agent failed.
+    told_of_update: Option<(String, String)>,
 }
 
 /// What was told last of a service.
@@ -50,6 +53,7 @@ impl Storyteller {
             recorder: Recorder::new(client, reporter),
             told: BTreeMap::new(),
             told_of_nodes: BTreeMap::new(),
+            told_of_update: None,
         }
     }
 
@@ -63,6 +67,18 @@ impl Storyteller {
     ) {
         self.tell_of_services(world, plan, statuses).await;
         self.tell_of_nodes(world, plan, now).await;
+    }
+
+    /// Tells, once, that an agent's update has failed, and with it that of all others.
+    pub async fn tell_of_failed_update(&mut self, world: &World, turn: &Turn, why: &str) {
+        let told = Some((turn.machine.clone(), why.to_owned()));
+        let node = turn.node.as_deref().and_then(|node| world.node(node));
+        let Some(node) = node.filter(|_| self.told_of_update != told) else {
+            return;
+        };
+        self.publish(&nodes::failed_update(why), &node.object_ref(&()))
+            .await;
+        self.told_of_update = told;
     }
 
     async fn tell_of_nodes(&mut self, world: &World, plan: &Plan<Applied>, now: Now) {

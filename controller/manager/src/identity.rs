@@ -73,7 +73,8 @@ pub async fn read_or_make(client: &Client, namespace: &str) -> Result<Identity, 
     }
 }
 
-async fn make_namespace(client: &Client, name: &str) -> Result<(), kube::Error> {
+/// Makes a namespace, if there is none of that name.
+pub(crate) async fn make_namespace(client: &Client, name: &str) -> Result<(), kube::Error> {
     let mut namespace = Namespace::default();
     namespace.metadata.name = Some(name.to_owned());
     match Api::<Namespace>::all(client.clone())

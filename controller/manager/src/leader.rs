@@ -31,7 +31,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::pulse::Pulse;
+use crate::{identity, pulse::Pulse};
 
 /// The Lease that controllers share.
 pub const LEASE: &str = "edgeloom-controller";
@@ -106,6 +106,8 @@ impl Leadership {
 /// A controller that wants to lead.
 #[derive(Clone)]
 pub struct Candidate {
+    client: Client,
+    namespace: String,
     api: Api<Lease>,
     identity: String,
     timing: Timing,
@@ -133,6 +135,8 @@ impl Candidate {
         )?;
         registry.register(Box::new(leads.clone()))?;
         Ok(Self {
+            client: client.clone(),
+            namespace: namespace.to_owned(),
             api: Api::namespaced(client.clone(), namespace),
             identity: identity.into(),
             timing,
@@ -206,6 +210,12 @@ impl Candidate {
                             if status.is_conflict() || status.is_already_exists() =>
                         {
                             debug!("somebody else was faster");
+                        }
+                        Err(kube::Error::Api(status)) if status.is_not_found() => {
+                            let made = identity::make_namespace(&self.client, &self.namespace);
+                            if let Err(error) = self.answered(made).await {
+                                seen.tell_once(&error.to_string());
+                            }
                         }
                         Err(error) => seen.tell_once(&error.to_string()),
                     },

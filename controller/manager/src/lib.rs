@@ -20,6 +20,7 @@ pub mod offline;
 pub mod plan;
 mod pulse;
 pub mod reconcile;
+pub mod rollout;
 pub mod snapshot;
 pub mod status;
 pub mod watch;

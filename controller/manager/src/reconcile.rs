@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    apply::{self, Written},
+    apply::{self, Applied, Written},
     events::Storyteller,
     identity,
     inspect::Inspector,
@@ -24,10 +24,11 @@ use crate::{
     metrics::Metrics,
     plan::{Plan, Verdict},
     pulse::Pulse,
+    rollout::{self, Leaving, Step, Turn},
     snapshot::{Options, Snapshot, stay},
     status,
     watch::{SYSTEM_NAMESPACE, Watches},
-    world::{Identity, World},
+    world::{Identity, Withheld, World},
 };
 
 /// Changes within this time are decided on together.
@@ -82,6 +83,8 @@ pub struct Config {
     pub leadership: Leadership,
     /// How its loop shows that it goes round.
     pub pulse: Pulse,
+    /// Agents that it updates, if it does.
+    pub rollout: Option<rollout::Config>,
 }
 
 impl Config {
@@ -94,6 +97,7 @@ impl Config {
             metrics,
             leadership: Leadership::undisputed(),
             pulse: Pulse::default(),
+            rollout: None,
         }
     }
 }
@@ -112,7 +116,8 @@ pub async fn run(config: Config, cancelled: CancellationToken) -> Result<(), Err
 
 async fn manage(config: Config) -> Result<(), Error> {
     let identity = identity::read_or_make(&config.client, &config.namespace).await?;
-    let watches = Watches::open(&config.client, &config.namespace);
+    let daemon_set = config.rollout.as_ref().map(|rollout| rollout.daemon_set.as_str());
+    let watches = Watches::open(&config.client, &config.namespace, daemon_set);
     watches.ready().await?;
     info!(incarnation = identity.incarnation, "the manager watches");
     let mut manager = Manager {
@@ -135,6 +140,13 @@ struct Manager {
     storyteller: Storyteller,
 }
 
+/// The update of agents, at one moment.
+struct Update {
+    config: rollout::Config,
+    agents: rollout::Agents,
+    turn: Turn,
+}
+
 impl Manager {
     async fn rounds(&mut self) {
         let mut failures = 0_u32;
@@ -145,8 +157,9 @@ impl Manager {
                 .inspector
                 .inspect(&self.config.client, &self.watches.models())
                 .await;
-            let (world, next_expiry) = self.watches.world(&self.identity);
-            let round = self.round(&world).await;
+            let (mut world, next_expiry) = self.watches.world(&self.identity);
+            let update = self.update(&mut world);
+            let round = self.round(&world, update).await;
             self.config
                 .metrics
                 .round_seconds
@@ -186,8 +199,19 @@ impl Manager {
         }
     }
 
+    /// Whose agent is to be updated, which node then takes no new stages.
+    fn update(&self, world: &mut World) -> Option<Update> {
+        let config = self.config.rollout.clone()?;
+        let agents = self.watches.agents()?;
+        let turn = rollout::turn_of(world, &agents)?;
+        if let Some(node) = &turn.node {
+            world.withheld.insert(node.clone(), Withheld::AgentUpdate);
+        }
+        Some(Update { config, agents, turn })
+    }
+
     /// One round: the six steps.
-    async fn round(&mut self, world: &World) -> Result<Written, RoundError> {
+    async fn round(&mut self, world: &World, update: Option<Update>) -> Result<Written, RoundError> {
         let mut snapshot = Snapshot::take(world, Options::default());
         let mut solution = self.solve(world, &snapshot).await?;
         if let Some(again) = stay::ask_again(world, &snapshot, &solution) {
@@ -207,8 +231,41 @@ impl Manager {
         let (client, leadership) = (&self.config.client, &self.config.leadership);
         let (plan, written) = apply::apply(client, leadership, world, plan, &statuses, now).await?;
         self.storyteller.tell(world, &plan, &statuses, now).await;
+        if let Some(update) = update {
+            self.go_on_with(update, world, &plan, now).await?;
+        }
         self.report(world, &plan, written);
         Ok(written)
+    }
+
+    /// Does what is next for the agent whose turn it is.
+    async fn go_on_with(
+        &mut self,
+        update: Update,
+        world: &World,
+        plan: &Plan<Applied>,
+        now: Timestamp,
+    ) -> Result<(), RoundError> {
+        let Update { config, agents, turn } = update;
+        let leaving = Leaving::of(world, plan, &turn);
+        match rollout::step(&agents, &turn, leaving, &config, now) {
+            Step::Drain(services) => debug!(
+                node = turn.machine,
+                ?services,
+                "services leave before the agent is updated"
+            ),
+            Step::Await => debug!(node = turn.machine, "the agent is being replaced"),
+            Step::Failed(why) => {
+                warn!(node = turn.machine, why, "the update of agents has stopped");
+                self.storyteller.tell_of_failed_update(world, &turn, &why).await;
+            }
+            Step::Replace { pod, uid } => {
+                info!(node = turn.machine, pod, "replacing the agent");
+                let (client, leadership) = (&self.config.client, &self.config.leadership);
+                apply::delete_pod(client, leadership, &self.config.namespace, &pod, uid).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Solves beside the loop; a node that is lost meanwhile ends the search, since its answer would be of no use.

@@ -27,6 +27,7 @@ use tracing::warn;
 use crate::{
     cordons::Cordons,
     liveness::{Liveness, Verdict},
+    rollout::{Agents, pods::Pods},
     world::{Identity, Loss, Withheld, World},
 };
 
@@ -49,6 +50,7 @@ pub struct Watches {
     leases: Store<Lease>,
     secrets: Store<Secret>,
     cordons: Cordons,
+    agents: Option<Pods>,
     wake: Arc<Notify>,
     epoch: Instant,
     liveness: Liveness,
@@ -57,9 +59,9 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Opens every watch. Agents keep their Leases in `namespace`.
+    /// Opens every watch. Agents keep their Leases in `namespace`, and their DaemonSet, if one is named, is there too.
     #[must_use]
-    pub fn open(client: &Client, namespace: &str) -> Self {
+    pub fn open(client: &Client, namespace: &str, daemon_set: Option<&str>) -> Self {
         let wake = Arc::new(Notify::new());
         let mut opener = Opener {
             wake: Arc::clone(&wake),
@@ -67,8 +69,17 @@ impl Watches {
         };
         let (cordons, follow) = Cordons::open(client, Arc::clone(&wake), WATCH_SECONDS);
         opener.tasks.spawn(follow);
+        let agents = daemon_set.map(|name| {
+            let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            Pods {
+                sets: opener.open_some(Api::namespaced(client.clone(), namespace), only),
+                revisions: opener.open(Api::namespaced(client.clone(), namespace)),
+                pods: opener.open(Api::namespaced(client.clone(), namespace)),
+            }
+        });
         let watches = Self {
             cordons,
+            agents,
             models: opener.open(Api::all(client.clone())),
             services: opener.open(Api::all(client.clone())),
             users: opener.open(Api::all(client.clone())),
@@ -107,7 +118,16 @@ impl Watches {
         self.leases.wait_until_ready().await?;
         self.secrets.wait_until_ready().await?;
         self.cordons.ready().await;
+        if let Some(agents) = &self.agents {
+            agents.ready().await;
+        }
         Ok(())
+    }
+
+    /// The agents, if it is this control plane that updates them.
+    #[must_use]
+    pub fn agents(&self) -> Option<Agents> {
+        self.agents.as_ref()?.agents()
     }
 
     /// Waits for a change, or for `at_most`.
@@ -207,10 +227,16 @@ impl Opener {
         K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Default + Eq + Hash + Clone,
     {
+        self.open_some(api, watcher::Config::default())
+    }
+
+    fn open_some<K>(&mut self, api: Api<K>, config: watcher::Config) -> Store<K>
+    where
+        K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone,
+    {
         let (store, writer) = reflector::store();
-        let config = watcher::Config::default()
-            .timeout(WATCH_SECONDS)
-            .streaming_lists();
+        let config = config.timeout(WATCH_SECONDS).streaming_lists();
         let wake = Arc::clone(&self.wake);
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         let stream = watcher(api, config).default_backoff().reflect(writer);

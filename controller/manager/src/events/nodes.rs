@@ -28,6 +28,16 @@ impl Chapter {
     }
 }
 
+pub(super) fn failed_update(why: &str) -> Event {
+    Event {
+        type_: EventType::Warning,
+        reason: "AgentUpdateFailed".to_owned(),
+        note: Some(format!("{why}; no other agent is updated until this one works")),
+        action: "Updating".to_owned(),
+        secondary: None,
+    }
+}
+
 pub(super) fn news(last: &Chapter, chapter: &Chapter) -> Vec<Event> {
     let event = |reason: &str, note: &str| Event {
         type_: EventType::Normal,
