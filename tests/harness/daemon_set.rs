@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{ListParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -58,11 +58,17 @@ impl ScriptedDaemonSet {
         let set = json!({
             "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": NAME },
             "spec": { "selector": {}, "template": {}, "updateStrategy": { "type": "OnDelete" } },
-            "status": {
-                "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
-            },
         });
         let set: DaemonSet = create(&plane.client, set).await;
+        let status = json!({ "status": {
+            "observedGeneration": set.metadata.generation,
+            "currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0,
+        }});
+        let sets: Api<DaemonSet> = Api::namespaced(plane.client.clone(), manager::SYSTEM_NAMESPACE);
+        let patched = sets
+            .patch_status(NAME, &PatchParams::default(), &Patch::Merge(status))
+            .await;
+        patched.expect("the server takes the status");
         let mut started = Self {
             client: plane.client.clone(),
             uid: set.metadata.uid.expect("an object has a UID"),
@@ -195,6 +201,8 @@ fn resource(plane: &ControlPlane, group: &str, kind: &str, plural: &str) -> Reso
     resource.singular = kind.to_lowercase();
     resource.short_names = vec![];
     resource.schema = None;
+    // Pods are made with their status here, which no subresource would take.
+    resource.subresources.status = kind == "DaemonSet";
     resource.storage.group = group.to_owned();
     resource.storage.plural = plural.to_owned();
     resource

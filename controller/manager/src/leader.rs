@@ -20,18 +20,17 @@ use std::{
     time::Duration,
 };
 
-use k8s_openapi::{
-    api::coordination::v1::{Lease, LeaseSpec},
-    apimachinery::pkg::apis::meta::v1::MicroTime,
-    jiff::Timestamp,
-};
+use k8s_openapi::{api::coordination::v1::Lease, jiff::Timestamp};
 use kube::{Api, Client, api::PostParams};
 use prometheus::{IntGauge, Registry};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::lease::{Judgement, Seen, held_by, holder_of, no_lease, released, transitions_of};
 use crate::{identity, pulse::Pulse};
+
+mod lease;
 
 /// The Lease that controllers share.
 pub const LEASE: &str = "edgeloom-controller";
@@ -348,106 +347,22 @@ enum Renewal {
     Lost,
 }
 
-/// What a candidate remembers of the Lease, by its own clock.
-#[derive(Debug, Default)]
-struct Seen {
-    spec: Option<LeaseSpec>,
-    at: Option<Instant>,
-    holder: Option<String>,
-    told: bool,
-}
-
-#[derive(Debug, PartialEq)]
-enum Judgement {
-    /// It may be taken.
-    Free,
-    /// It may not, until it has stood still for so long.
-    Held { holder: String, expires: Instant },
-}
-
-impl Seen {
-    fn judge(&mut self, identity: &str, lease: Option<&Lease>, now: Instant) -> Judgement {
-        let spec = lease.and_then(|lease| lease.spec.clone()).unwrap_or_default();
-        let seen = match self.at {
-            Some(at) if self.spec.as_ref() == Some(&spec) => at,
-            _ => now,
-        };
-        self.at = Some(seen);
-        let seconds = spec.lease_duration_seconds.unwrap_or(0).max(0).unsigned_abs();
-        let expires = seen + Duration::from_secs(seconds.into());
-        let holder = spec.holder_identity.clone().unwrap_or_default();
-        self.spec = Some(spec);
-        if holder.is_empty() || holder == identity || now >= expires {
-            Judgement::Free
-        } else {
-            Judgement::Held { holder, expires }
-        }
-    }
-
-    /// Once at warning; it may take long.
-    fn tell_once(&mut self, why: &str) {
-        if std::mem::replace(&mut self.told, true) {
-            debug!(lease = LEASE, why, "the Lease cannot be read or written");
-        } else {
-            warn!(
-                lease = LEASE,
-                why, "the Lease cannot be read or written; tried again"
-            );
-        }
-    }
-
-    fn is_new_holder(&mut self, holder: &str) -> bool {
-        let is_new = self.holder.as_deref() != Some(holder);
-        self.holder = Some(holder.to_owned());
-        is_new
-    }
-}
-
-fn no_lease() -> Lease {
-    let mut lease = Lease::default();
-    lease.metadata.name = Some(LEASE.to_owned());
-    lease
-}
-
-fn holder_of(lease: &Lease) -> Option<&str> {
-    lease.spec.as_ref()?.holder_identity.as_deref()
-}
-
-fn transitions_of(lease: &Lease) -> i32 {
-    lease
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.lease_transitions)
-        .unwrap_or(0)
-}
-
-/// The Lease as its holder writes it. A new holder counts as a transition, the first one does not.
-fn held_by(mut lease: Lease, identity: &str, timing: Timing, now: Timestamp) -> Lease {
-    let spec = lease.spec.get_or_insert_default();
-    if spec.holder_identity.as_deref() != Some(identity) {
-        let had_holder = spec.holder_identity.is_some();
-        spec.lease_transitions = Some(spec.lease_transitions.unwrap_or(0) + i32::from(had_holder));
-        spec.acquire_time = Some(MicroTime(now));
-    }
-    spec.holder_identity = Some(identity.to_owned());
-    spec.lease_duration_seconds = i32::try_from(timing.duration.as_secs()).ok();
-    spec.renew_time = Some(MicroTime(now));
-    lease
-}
-
-/// The Lease with no holder, for whoever looks next.
-fn released(mut lease: Lease, now: Timestamp) -> Lease {
-    let spec = lease.spec.get_or_insert_default();
-    spec.holder_identity = Some(String::new());
-    spec.lease_duration_seconds = Some(1);
-    spec.renew_time = Some(MicroTime(now));
-    lease
-}
-
 /// Candidates that began together do not ask together: a fifth more at most.
 fn jittered(time: Duration) -> Duration {
     time.mul_f64(1.0 + 0.2 * rand::random::<f64>())
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leadership_ends_by_the_clock_without_being_told() {
+        let hour = Duration::from_secs(3600);
+        let leadership = Leadership::term(Instant::now() + hour);
+        assert!(leadership.holds());
+        leadership.clone().set(Instant::now());
+        assert!(!leadership.holds());
+        assert!(Leadership::undisputed().holds());
+    }
+}

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
     sync::mpsc,
     thread,
@@ -90,7 +90,7 @@ fn api_server() -> (Program, TempDir, PathBuf) {
     (server, folder, kubeconfig)
 }
 
-fn controller(kubeconfig: &PathBuf, more: &[&str]) -> Command {
+fn controller(kubeconfig: &Path, more: &[&str]) -> Command {
     let mut command = edgeloom(&["controller", "--listen-health", "127.0.0.1:0", "--kubeconfig"]);
     command.arg(kubeconfig).args(more);
     command

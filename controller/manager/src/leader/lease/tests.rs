@@ -61,13 +61,3 @@ fn transitions_count_new_holders_and_renewals_keep_the_time_of_taking() {
     let taken = held_by(released(renewed, at(13)), "b", Timing::default(), at(14));
     assert_eq!((transitions_of(&taken), holder_of(&taken)), (1, Some("b")));
 }
-
-#[test]
-fn leadership_ends_by_the_clock_without_being_told() {
-    let hour = Duration::from_secs(3600);
-    let leadership = Leadership::term(Instant::now() + hour);
-    assert!(leadership.holds());
-    leadership.clone().set(Instant::now());
-    assert!(!leadership.holds());
-    assert!(Leadership::undisputed().holds());
-}
