@@ -11,7 +11,9 @@ export EDGELOOM_CACHE
 # Read anew for each recipe, so that a library that has just been installed is found.
 export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
 
-.PHONY: help demo test kubernetes-home check bench bench-reference generate clean model programs system-packages
+PREFIX ?= $(HOME)/.local
+
+.PHONY: help demo test kubernetes-home check bench bench-reference generate install clean model programs system-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +62,10 @@ programs: model ## fetches what the tests drive: the model, kubectl, helm, the o
 	@tests/programs/helm.sh 3
 	@tests/programs/python.sh
 	@tests/programs/prometheus.sh
+
+install: system-packages ## builds a release and installs edgeloom, also as `kubectl edgeloom`, below PREFIX (~/.local)
+	$(CARGO) install --locked --path controller/edgeloom --root "$(PREFIX)"
+	ln -sf edgeloom "$(PREFIX)/bin/kubectl-edgeloom"
 
 clean: ## removes what was built
 	$(CARGO) clean

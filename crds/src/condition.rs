@@ -16,6 +16,8 @@ pub enum ConditionType {
     SLOMet,
     /// The agent renews its Lease (written by the controller on EdgeNode).
     Reachable,
+    /// New stages may be placed on the EdgeNode (written by the controller).
+    Schedulable,
     /// The model's header was read.
     Inspected,
 }
@@ -29,6 +31,7 @@ impl ConditionType {
             Self::Feasible => "Feasible",
             Self::SLOMet => "SLOMet",
             Self::Reachable => "Reachable",
+            Self::Schedulable => "Schedulable",
             Self::Inspected => "Inspected",
         }
     }
@@ -79,6 +82,12 @@ pub enum Reason {
     WorkerRestarting,
     /// The user asked for something that is impossible as written.
     InvalidSpec,
+    /// New stages may be placed on the node.
+    Schedulable,
+    /// The Kubernetes Node is cordoned, or the EdgeNode's spec says that it takes no stages.
+    NodeCordoned,
+    /// The node's agent is about to be updated.
+    AgentUpdate,
 }
 
 impl Reason {
@@ -107,6 +116,9 @@ impl Reason {
             Self::Starting => "Starting",
             Self::WorkerRestarting => "WorkerRestarting",
             Self::InvalidSpec => "InvalidSpec",
+            Self::Schedulable => "Schedulable",
+            Self::NodeCordoned => "NodeCordoned",
+            Self::AgentUpdate => "AgentUpdate",
         }
     }
 }

@@ -21,6 +21,8 @@ use kube::{
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use crate::wait;
+
 /// An agent without a model.
 pub struct ScriptedAgent {
     name: String,
@@ -237,4 +239,23 @@ pub async fn versions(client: &Client) -> BTreeMap<String, String> {
         note("node", object.name_any(), object.resource_version());
     }
     versions
+}
+
+/// Waits until nothing has been written for twenty looks in a row.
+///
+/// # Panics
+///
+/// When something is written all the time.
+pub async fn until_settled(client: &Client) -> BTreeMap<String, String> {
+    let (mut last, mut same) = (versions(client).await, 0);
+    let settled = tokio::time::timeout(wait::DEADLINE, async {
+        while same < 20 {
+            tokio::time::sleep(PERIOD / 2).await;
+            let now = versions(client).await;
+            same = if now == last { same + 1 } else { 0 };
+            last = now;
+        }
+    });
+    settled.await.expect("the control plane settles");
+    last
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use apiserver::{ApiServer, Options, auth::UserInfo, store::Memory};
 use k8s_openapi::{
-    api::core::v1::Secret, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+    api::core::v1::{Namespace, Secret},
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Client,
@@ -67,12 +68,23 @@ impl ControlPlane {
     /// Starts a manager; several may run one after the other.
     #[must_use]
     pub fn manager(&self) -> Manager {
-        let (client, stop) = (self.client.clone(), self.stop.child_token());
+        self.manager_that(|_| {})
+    }
+
+    /// Starts a manager that is told something else than usual.
+    ///
+    /// # Panics
+    ///
+    /// In its task, when it fails.
+    #[must_use]
+    pub fn manager_that(&self, is_told: impl FnOnce(&mut manager::Config)) -> Manager {
+        let metrics = manager::Metrics::register(&Registry::new()).expect("nothing is registered yet");
+        let mut config = manager::Config::new(self.client.clone(), metrics);
+        is_told(&mut config);
+        let stop = self.stop.child_token();
         let cancelled = stop.clone();
         let task = tokio::spawn(async move {
-            manager::run(client, &Registry::new(), cancelled)
-                .await
-                .expect("the manager runs");
+            manager::run(config, cancelled).await.expect("the manager runs");
         });
         Manager { stop, task }
     }
@@ -117,6 +129,18 @@ impl ControlPlane {
             .create(&PostParams::default(), &object)
             .await;
         created.unwrap_or_else(|error| panic!("the server refuses the object: {error}"))
+    }
+
+    /// Creates a namespace.
+    ///
+    /// # Panics
+    ///
+    /// When the server refuses it.
+    pub async fn namespace(&self, name: &str) {
+        let mut namespace = Namespace::default();
+        namespace.metadata.name = Some(name.to_owned());
+        let created = self.cluster().create(&PostParams::default(), &namespace).await;
+        created.expect("the namespace is made");
     }
 
     /// Creates a Secret with one key.

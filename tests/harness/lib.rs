@@ -3,7 +3,10 @@
 pub mod agents;
 pub mod collector;
 pub mod control_plane;
+pub mod daemon_set;
+pub mod gate;
 pub mod helm;
+pub mod models;
 pub mod prometheus;
 pub mod switches;
 pub mod up;

@@ -10,40 +10,11 @@ use kube::{
 };
 use serde_json::json;
 use tests::{
-    agents::{ScriptedAgent, versions},
+    agents::{ScriptedAgent, until_settled, versions},
     control_plane::ControlPlane,
+    models::{DIGEST, model},
     wait::until,
 };
-
-const DIGEST: &str = "sha256:smol";
-
-/// A model as if its header had been read, so that no file is needed.
-async fn model(plane: &ControlPlane) {
-    let manifest = json!({
-        "apiVersion": "edgeloom.dev/v1alpha1", "kind": "Model", "metadata": { "name": "smol" },
-        "spec": { "variants": [{ "name": "q4-1", "uri": "file:///models/smol.gguf" }] },
-    });
-    let created: Model = plane.create(manifest).await;
-    let status = json!({ "status": {
-        "observedGeneration": created.metadata.generation,
-        "conditions": [{
-            "type": "Inspected", "status": "True", "reason": "AsDesired", "message": "",
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-        }],
-        "architecture": {
-            "name": "llama", "layers": 30, "embeddingLength": 576, "feedForwardLength": 1536, "heads": 9,
-            "keyValueHeads": 3, "headLength": 64, "vocabulary": 49152, "contextLength": 8192, "splittable": true,
-        },
-        "variants": [{
-            "name": "q4-1", "digest": DIGEST, "sizeBytes": 98_362_432, "quantisation": "Q4_1",
-            "layerBytes": [2_211_840], "embeddingBytes": 30_081_024, "headBytes": 0, "otherBytes": 2304,
-        }],
-    }});
-    let api = plane.namespaced::<Model>();
-    api.patch_status("smol", &PatchParams::default(), &Patch::Merge(&status))
-        .await
-        .expect("the status is written");
-}
 
 async fn service(plane: &ControlPlane) {
     let manifest = json!({
@@ -81,23 +52,6 @@ async fn until_ready(plane: &ControlPlane) -> crds::LLMServiceStatus {
     .await
 }
 
-/// Waits until nothing has been written for several looks in a row.
-async fn until_settled(plane: &ControlPlane) {
-    let mut last = versions(&plane.client).await;
-    let mut same = 0;
-    until("the control plane settles", || {
-        let known = std::mem::take(&mut last);
-        let client = plane.client.clone();
-        let look = async move { (versions(&client).await, known) };
-        let (now, known) = futures::executor::block_on(look);
-        same = if now == known { same + 1 } else { 0 };
-        last = now;
-        let settled = same >= 20;
-        async move { settled.then_some(()) }
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_placed_over_two_nodes_and_then_left_alone() {
     let plane = ControlPlane::start().await;
@@ -124,7 +78,7 @@ async fn a_service_is_placed_over_two_nodes_and_then_left_alone() {
         (2, 0, layers[1].0, 30)
     );
 
-    until_settled(&plane).await;
+    until_settled(&plane.client).await;
     let before = versions(&plane.client).await;
     // A write that concerns nothing wakes the loop, and nothing follows from it.
     let patch = Patch::Merge(json!({ "metadata": { "labels": { "seen": "yes" } } }));
@@ -133,7 +87,7 @@ async fn a_service_is_placed_over_two_nodes_and_then_left_alone() {
         .patch("smol", &PatchParams::default(), &patch)
         .await
         .expect("a label");
-    until_settled(&plane).await;
+    until_settled(&plane.client).await;
     assert_eq!(versions(&plane.client).await, before);
 }
 

@@ -3,11 +3,14 @@
 mod agent;
 mod chart;
 mod control_plane;
+mod cordons;
 mod headers;
 mod kinds;
 mod kubectl;
 mod layering;
+mod leader;
 mod memory;
 mod observe;
+mod rollout;
 mod traces;
 mod up;

@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -23,6 +23,7 @@ use crate::{
     desired::Desired,
     execute,
     files::Files,
+    health::Pulse,
     ingress::Ingress,
     metrics::Metrics,
     observed::Observed,
@@ -53,7 +54,12 @@ pub struct Parts {
     pub memory_bytes: i64,
     /// Where metrics are registered.
     pub registry: Registry,
+    /// How the loop that reconciles shows that it goes round.
+    pub reconciles: Pulse,
 }
+
+/// The loop that reconciles goes round at least this often, and shows by it that it does.
+const REST_MAX: Duration = Duration::from_secs(10);
 
 /// A running agent. Clones share it; it stops with [`Self::stop`], or when the last clone is dropped.
 #[derive(Clone, Debug)]
@@ -79,6 +85,7 @@ pub(crate) struct Core {
     pub(crate) exchange: Exchange,
     pub(crate) observed: Observed,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) reconciles: Pulse,
     changes: watch::Sender<()>,
     stop: CancellationToken,
 }
@@ -144,6 +151,7 @@ impl Agent {
             data_dir,
             memory_bytes,
             registry,
+            reconciles,
         } = parts;
         let metrics = Arc::new(Metrics::register(&registry)?);
         let (releases, released) = mpsc::unbounded_channel();
@@ -164,6 +172,7 @@ impl Agent {
             exchange: Exchange::default(),
             observed: Observed::default(),
             metrics,
+            reconciles,
             changes,
             stop: stop.clone(),
         });
@@ -246,6 +255,7 @@ impl Agent {
 async fn keep_reconciling(core: Arc<Core>, mut wanted: watch::Receiver<Desired>) {
     let mut changes = core.changes();
     loop {
+        core.reconciles.beat();
         let desired = wanted.borrow_and_update().clone();
         changes.mark_unchanged();
         put_routes(&core, &desired);
@@ -261,16 +271,11 @@ async fn keep_reconciling(core: Arc<Core>, mut wanted: watch::Receiver<Desired>)
             .flatten()
             .filter(|at| *at > now)
             .min();
-        let retry = async {
-            match retry_at {
-                Some(at) => tokio::time::sleep_until(at.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let rest_until = retry_at.map_or(now + REST_MAX, |at| at.min(now + REST_MAX));
         tokio::select! {
             changed = wanted.changed() => if changed.is_err() { return },
             _ = changes.changed() => {}
-            () = retry => {}
+            () = tokio::time::sleep_until(rest_until.into()) => {}
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     execute::fetch::{Source, file_name, local_path},
     keep,
     limits::InForce,
-    report::{core_limit, memory_limit},
+    report::{core_limit, engine_limit},
     run::ENGINE_VERSION,
     watch::{begin, heard},
 };
@@ -226,7 +226,8 @@ impl Timekeeper {
         let limits = &self.limits.borrow().limits;
         WorkerConfig {
             // Timing needs some layers, a head and buffers at once. A machine that plays a smaller one has that memory.
-            memory_limit_bytes: memory_limit(limits).filter(|_| !self.emulated),
+            memory_limit_bytes: engine_limit(limits, &telemetry::cgroup::of_this_process(), false)
+                .filter(|_| !self.emulated),
             compute_share_cores: core_limit(limits),
             ..self.worker.clone()
         }

@@ -17,6 +17,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where the router listens.
     pub listen_http: SocketAddr,
+    /// Where probes and scrapers are answered. `None`: on the router's port, beside users' requests.
+    pub listen_health: Option<SocketAddr>,
     /// Where peers are listened to, over QUIC.
     pub listen_quic: SocketAddr,
     /// `address:port` at which clients reach the router; the address that is listened at when absent.
@@ -55,8 +57,8 @@ impl Config {
         Self {
             node_name: node_name.into(),
             client,
-            data_dir,
             listen_http: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen_health: None,
             listen_quic: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertise_http: None,
             advertise_quic: None,
@@ -67,7 +69,9 @@ impl Config {
             register: None,
             lease_namespace: "edgeloom-system".to_owned(),
             benchmark: true,
-            benchmark_lock: std::env::temp_dir().join("edgeloom-benchmark.lock"),
+            // Agents of one machine are told of one that they share; a pod may write to its own folder only.
+            benchmark_lock: data_dir.join("benchmark.lock"),
+            data_dir,
             drain_timeout: Duration::from_secs(20),
             registry: Registry::new(),
             router: router::Config::default(),

@@ -16,6 +16,7 @@ mod config;
 pub mod desired;
 mod execute;
 mod files;
+mod health;
 mod ingress;
 mod join;
 mod keep;
@@ -35,6 +36,7 @@ pub use agent::{Agent, Parts};
 pub use config::Config;
 /// The engine's worker process: what the hidden subcommand runs that [`Config::worker_program`] names.
 pub use engine::worker::main as worker_main;
+pub use health::Pulse;
 pub use router::Config as RouterConfig;
 /// Spans of requests and sessions are made from now on.
 pub use router::trace::enable as enable_traces;

@@ -61,7 +61,7 @@ impl Keeper {
             return;
         }
         let (memory, cores) = (
-            report::memory_limit(&spec.limits),
+            report::engine_limit(&spec.limits, &telemetry::cgroup::of_this_process(), self.emulated),
             report::core_limit(&spec.limits),
         );
         let next = match self.agent.core().worker.set_limits(memory, cores).await {

@@ -28,9 +28,9 @@ use tokio::{
 };
 
 use self::difference::difference;
-pub(crate) use self::machine::{Reported, core_limit, device, memory_limit, profile};
+pub(crate) use self::machine::{Reported, core_limit, device, engine_limit, profile};
 pub(crate) use self::routes::hops;
-use crate::{agent::Core, benchmark::Benchmarks, limits::InForce, watch::Seen};
+use crate::{agent::Core, benchmark::Benchmarks, health::Pulse, limits::InForce, watch::Seen};
 
 /// Changes that come in quick succession are told together.
 const GATHER: Duration = Duration::from_millis(100);
@@ -61,6 +61,7 @@ pub(crate) struct Reporter {
     facts: Facts,
     links: links::Links,
     observed_at: Option<Instant>,
+    pulse: Pulse,
 }
 
 impl Reporter {
@@ -70,6 +71,7 @@ impl Reporter {
         seen: Seen,
         facts: Facts,
         links: telemetry::LinkMetrics,
+        pulse: Pulse,
     ) -> Self {
         Self {
             client,
@@ -78,6 +80,7 @@ impl Reporter {
             facts,
             links: links::Links::new(links),
             observed_at: None,
+            pulse,
         }
     }
 
@@ -93,6 +96,7 @@ impl Reporter {
                 _ = news.changed() => {}
                 _ = looks.tick() => {}
             }
+            self.pulse.beat();
             sleep(GATHER).await;
             changes.mark_unchanged();
             news.mark_unchanged();
@@ -136,6 +140,8 @@ impl Reporter {
         let Some(status) = difference(&value_of(old), &value_of(new)) else {
             return Ok(None);
         };
+        // There may be many to write, each of which may take its time.
+        self.pulse.beat();
         let mut patch = json!({ "status": status });
         // Lists are replaced whole; where somebody else writes into one, it must be the one that we read.
         if let Some(version) = resource_version

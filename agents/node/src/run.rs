@@ -5,6 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use crds::edge_node::AgentInfo;
 use futures::future::BoxFuture;
+use prometheus::Registry;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +13,7 @@ use crate::{
     agent::{Agent, Parts},
     benchmark::{Benchmarks, Timekeeper},
     config::Config,
+    health::Health,
     join::join,
     keep, lease,
     limits::{InForce, Keeper},
@@ -46,11 +48,13 @@ pub enum Error {
     /// The connections to peers cannot be set up.
     #[error("the connections to peers")]
     Endpoint(#[from] transport::endpoint::Error),
-    /// The router's address cannot be listened at.
-    #[error("listening at {address} for HTTP")]
+    /// An address cannot be listened at.
+    #[error("listening at {address} for {what}")]
     Listen {
         /// The address asked for.
         address: SocketAddr,
+        /// For whom.
+        what: &'static str,
         /// What the system said.
         source: io::Error,
     },
@@ -67,13 +71,20 @@ pub enum Error {
 pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
     // An error says that the process has chosen one already.
     let _chosen = rustls::crypto::ring::default_provider().install_default();
-    let Some(started) = stop.run_until_cancelled(start(config)).await else {
+    let registry = config.registry.clone();
+    let health = Arc::new(Health::default());
+    let health_stop = CancellationToken::new();
+    let _stops_with_this = health_stop.clone().drop_guard();
+    if let Some(address) = config.listen_health {
+        serve_health(address, &health, &registry, health_stop).await?;
+    }
+    let started = stop.run_until_cancelled(start(config, registry, Arc::clone(&health)));
+    let Some(started) = started.await else {
         return Ok(());
     };
     let Started {
         agent,
         serve,
-        drain,
         mut tasks,
     } = started?;
     tokio::select! {
@@ -82,7 +93,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
         _ = tasks.join_next() => tracing::error!("a task of the agent has ended; stopping"),
     }
     tracing::info!("stopping");
-    drain.cancel();
+    health.drain().cancel();
     if serve.await.is_err() {
         tracing::error!("the router has panicked");
     }
@@ -95,11 +106,31 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), Error> {
 struct Started {
     agent: Agent,
     serve: tokio::task::JoinHandle<()>,
-    drain: CancellationToken,
     tasks: JoinSet<()>,
 }
 
-async fn start(config: Config) -> Result<Started, Error> {
+/// Answers probes and scrapers until `stop` fires: from the agent's first moment until its last answer is given.
+async fn serve_health(
+    address: SocketAddr,
+    health: &Arc<Health>,
+    registry: &Registry,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let listen = |source| Error::Listen {
+        address,
+        what: "probes",
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let routes = router::health_routes(Arc::clone(health) as Arc<dyn router::Vitals>, registry);
+    // Probes are short: none is waited for.
+    tokio::spawn(router::serve(listener, routes, stop, std::time::Duration::ZERO));
+    tracing::info!(%address, "health and metrics are served");
+    Ok(())
+}
+
+async fn start(config: Config, registry: Registry, health: Arc<Health>) -> Result<Started, Error> {
     let folder = |source| Error::Folder {
         path: config.data_dir.clone(),
         source,
@@ -115,10 +146,11 @@ async fn start(config: Config) -> Result<Started, Error> {
 
     let (profile, declared) = watch::channel(report::profile(&node.spec, config.emulated));
     let readings = telemetry::Telemetry::start(declared, READ_EVERY);
+    let group = telemetry::cgroup::of_this_process();
     let worker_config = engine::WorkerConfig {
         program: config.worker_program.clone(),
         arguments: config.worker_arguments.clone(),
-        memory_limit_bytes: report::memory_limit(&node.spec.limits),
+        memory_limit_bytes: report::engine_limit(&node.spec.limits, &group, config.emulated),
         compute_share_cores: report::core_limit(&node.spec.limits),
         threads: None,
         cache_dir: config.data_dir.join("stage-files"),
@@ -134,6 +166,7 @@ async fn start(config: Config) -> Result<Started, Error> {
     })?;
     let listen = |source| Error::Listen {
         address: config.listen_http,
+        what: "HTTP",
         source,
     };
     let listener = TcpListener::bind(config.listen_http).await.map_err(listen)?;
@@ -152,7 +185,6 @@ async fn start(config: Config) -> Result<Started, Error> {
         features: FEATURES.map(str::to_owned).to_vec(),
     };
 
-    let registry = config.registry.clone();
     let node_metrics = telemetry::NodeMetrics::register(&registry)?;
     let link_metrics = telemetry::LinkMetrics::register(&registry)?;
     let agent = Agent::start(Parts {
@@ -162,17 +194,22 @@ async fn start(config: Config) -> Result<Started, Error> {
         data_dir: config.data_dir.clone(),
         memory_bytes: device.memory_bytes - device.overhead_bytes,
         registry: registry.clone(),
+        reconciles: health.reconciles.clone(),
     })?;
     // What was told before is served at once; the control plane may be away for long.
     agent.apply(kept);
-    let routes = router::routes(agent.backend(), config.router.clone(), &registry)?;
-    let drain = CancellationToken::new();
+    let router_config = router::Config {
+        serve_metrics: config.listen_health.is_none(),
+        ..config.router.clone()
+    };
+    let routes = router::routes(agent.backend(), router_config, &registry)?;
     let serve = tokio::spawn(router::serve(
         listener,
         routes,
-        drain.clone(),
+        health.drain().clone(),
         config.drain_timeout,
     ));
+    health.serves(agent.backend());
     tracing::info!(
         node = config.node_name,
         http = %http,
@@ -211,6 +248,7 @@ async fn start(config: Config) -> Result<Started, Error> {
             limits: limits.clone(),
         },
         link_metrics,
+        health.reports.clone(),
     );
     let watches = Watches::new(
         config.client.clone(),
@@ -247,10 +285,5 @@ async fn start(config: Config) -> Result<Started, Error> {
     tasks.spawn(keeper.run());
     tasks.spawn(reporter.run(news_heard));
     tasks.spawn(renewing);
-    Ok(Started {
-        agent,
-        serve,
-        drain,
-        tasks,
-    })
+    Ok(Started { agent, serve, tasks })
 }

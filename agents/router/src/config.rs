@@ -23,6 +23,8 @@ pub struct Config {
     /// A streaming answer also waits this long at most for its first event before its headers are sent: until then a
     /// refusal still gets its own HTTP status.
     pub keep_alive_interval: Duration,
+    /// Whether `/metrics` is served beside users' requests, to whoever asks.
+    pub serve_metrics: bool,
 }
 
 impl Default for Config {
@@ -35,6 +37,7 @@ impl Default for Config {
             concurrent_requests_max: 256,
             retry_after: Duration::from_secs(1),
             keep_alive_interval: Duration::from_secs(5),
+            serve_metrics: true,
         }
     }
 }

@@ -18,7 +18,7 @@
 //! | `POST /v1/chat/completions`, `POST /v1/completions` | a generation, whole or streamed |
 //! | `GET /v1/models`, `GET /v1/models/NAME` | the services that the caller may use |
 //! | `POST /v1/embeddings` | a refusal that says so |
-//! | `GET /healthz`, `GET /readyz`, `GET /metrics` | probes and scrapers, without a key |
+//! | `GET /livez`, `GET /healthz`, `GET /readyz`, `GET /metrics` | probes and scrapers, without a key |
 //!
 //! Headers beyond OpenAI's: `X-Request-Timeout` (seconds until the deadline), `X-Request-Id` (echoed, or made), and while
 //! traces are on `traceparent` (W3C Trace Context) and in the answer `X-Trace-Id`. A refusal
@@ -46,6 +46,6 @@ pub use backend::{
     Prompt, Readiness, Reason, Request, Role, Sampling, ServiceInfo, Usage,
 };
 pub use config::Config;
-pub use routes::routes;
+pub use routes::{Vitals, health_routes, routes};
 pub use serve::serve;
 pub use stop::{Step, StopMatcher};

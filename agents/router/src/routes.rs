@@ -18,7 +18,7 @@ use prometheus::Registry;
 use tokio::sync::Semaphore;
 
 use crate::{
-    backend::{Backend, Caller},
+    backend::{Backend, Caller, Readiness},
     config::Config,
     metrics::Metrics,
     refusal::Refusal,
@@ -26,28 +26,34 @@ use crate::{
     request_id,
 };
 
+pub use health::{Vitals, health_routes};
+
 /// What all handlers share.
 pub(crate) struct App {
     backend: Arc<dyn Backend>,
     config: Config,
     metrics: Arc<Metrics>,
-    registry: Registry,
     places: Arc<Semaphore>,
 }
 
 /// The whole HTTP surface of an agent, to be given to [`crate::serve`] or to be called in the process.
 ///
-/// The router's metrics are registered in `registry`, and all of the registry is shown at `/metrics`. Fails if one of
-/// the router's metrics is registered there already.
+/// The router's metrics are registered in `registry`, and all of the registry is shown at `/metrics` if the configuration
+/// says so. Fails if one of the router's metrics is registered there already.
 pub fn routes(
     backend: Arc<dyn Backend>,
     config: Config,
     registry: &Registry,
 ) -> Result<Router, prometheus::Error> {
+    let probes = health::probes(Arc::new(Answers(Arc::clone(&backend))));
+    let metrics = if config.serve_metrics {
+        health::metrics(registry)
+    } else {
+        Router::new()
+    };
     let app = Arc::new(App {
         backend,
         metrics: Arc::new(Metrics::register(registry)?),
-        registry: registry.clone(),
         places: Arc::new(Semaphore::new(config.concurrent_requests_max)),
         config,
     });
@@ -63,15 +69,27 @@ pub fn routes(
         .route("/v1/embeddings", post(async || Refusal::no_embeddings()))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*name}", get(models::show))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .route("/metrics", get(health::metrics))
         .fallback(async |request: Request| Refusal::unknown_url(request.method(), request.uri().path()))
         .method_not_allowed_fallback(async |request: Request| {
             Refusal::method_not_allowed(request.method(), request.uri().path())
         })
         .with_state(app)
+        .merge(probes)
+        .merge(metrics)
         .layer(middleware::from_fn(request_id::assign)))
+}
+
+/// A router that answers is alive; whether it is ready is its backend's to say.
+struct Answers(Arc<dyn Backend>);
+
+impl Vitals for Answers {
+    fn alive(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn ready(&self) -> Readiness {
+        self.0.ready()
+    }
 }
 
 impl App {

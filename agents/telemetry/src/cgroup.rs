@@ -145,7 +145,10 @@ fn memory_v2(group: &Path) -> Option<MemoryLimit> {
 }
 
 fn memory_v1(group: &Path) -> Option<MemoryLimit> {
-    let limit_bytes = number(&group.join("memory.limit_in_bytes"))?;
+    let own_bytes = number(&group.join("memory.limit_in_bytes"))?;
+    // A container does not see the groups above its own; the kernel tells the least of their limits here.
+    let above_bytes = stat(&group.join("memory.stat"), "hierarchical_memory_limit");
+    let limit_bytes = above_bytes.map_or(own_bytes, |above| above.min(own_bytes));
     let used = number(&group.join("memory.usage_in_bytes"))?;
     let idle = stat(&group.join("memory.stat"), "total_inactive_file").unwrap_or(0);
     Some(MemoryLimit {
@@ -257,6 +260,34 @@ mod tests {
                 .available_bytes(),
             6000
         );
+    }
+
+    #[test]
+    fn version_1_tells_a_container_the_limit_of_its_pod() {
+        let root = tempfile::tempdir().unwrap();
+        write(
+            root.path(),
+            &[
+                ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+                ("memory/memory.usage_in_bytes", "1000\n"),
+                (
+                    "memory/memory.stat",
+                    "cache 5\nhierarchical_memory_limit 8192\ntotal_inactive_file 0\n",
+                ),
+                ("cpu,cpuacct/cpu.cfs_quota_us", "-1\n"),
+                ("cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
+            ],
+        );
+        let groups = "9:memory:/kubepods/pod1/box\n3:cpu,cpuacct:/kubepods/pod1/box\n0::/system.slice\n";
+        let limits = limits(groups, root.path());
+        assert_eq!(
+            limits.memory,
+            Some(MemoryLimit {
+                limit_bytes: 8192,
+                used_bytes: 1000
+            })
+        );
+        assert_eq!(limits.cores, None);
     }
 
     #[test]

@@ -37,6 +37,24 @@ pub fn processor_time_of(pid: u32) -> Option<Duration> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// How many processors this process may run on, by its affinity; `None` where the system does not tell.
+pub fn allowed_processors() -> Option<usize> {
+    parse_allowed(&fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// Counts a list such as `0-2,5`.
+fn parse_allowed(status: &str) -> Option<usize> {
+    let list = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let count = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        let (first, last): (usize, usize) = (first.parse().ok()?, last.parse().ok()?);
+        (last + 1).checked_sub(first)
+    };
+    list.trim().split(',').map(count).sum()
+}
+
 /// A process and all its descendants that live now.
 pub fn family_of(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
@@ -113,6 +131,16 @@ fn parse_stat(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processors_are_counted_by_affinity() {
+        let status = |list: &str| format!("Name:\tx\nCpus_allowed_list:\t{list}\nMems_allowed_list:\t0\n");
+        assert_eq!(parse_allowed(&status("0-2,5")), Some(4));
+        assert_eq!(parse_allowed(&status("7")), Some(1));
+        assert_eq!(parse_allowed(&status("3-1")), None);
+        assert_eq!(parse_allowed("Name:\tx\n"), None);
+        assert!(allowed_processors() >= Some(1));
+    }
 
     #[test]
     fn a_rollup_is_read() {

@@ -9,6 +9,9 @@ pub struct Profile {
     pub emulated: bool,
     /// Bytes of memory that the node may use. It never adds to what the machine has.
     pub memory_bytes: Option<u64>,
+    /// Bytes of its control group's limit that are the agent's own; the node may not use them. No matter where there is
+    /// no such limit.
+    pub agent_bytes: u64,
     /// Cores that the node may use, fractions allowed. It never adds to what the machine has.
     pub cores: Option<f64>,
     /// A battery.

@@ -9,7 +9,7 @@ use starship_battery::{
 use sysinfo::{Components, CpuRefreshKind, MemoryRefreshKind, System};
 
 use crate::{
-    cgroup,
+    cgroup, process,
     reading::{Battery, Memory, Processor},
 };
 
@@ -38,8 +38,8 @@ impl Machine {
         })
     }
 
-    /// Memory within the control group's limit.
-    pub(crate) fn memory(&mut self) -> Option<Memory> {
+    /// Memory within the control group's limit, of which `agent_bytes` are not the engine's.
+    pub(crate) fn memory(&mut self, agent_bytes: u64) -> Option<Memory> {
         self.system
             .refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
         let total = Some(self.system.total_memory()).filter(|total| *total > 0)?;
@@ -50,7 +50,9 @@ impl Machine {
         Some(match cgroup::of_this_process().memory {
             None => machine,
             Some(limit) => Memory {
-                total_bytes: machine.total_bytes.min(limit.limit_bytes),
+                total_bytes: machine
+                    .total_bytes
+                    .min(limit.limit_bytes.saturating_sub(agent_bytes)),
                 available_bytes: machine.available_bytes.min(limit.available_bytes()),
             },
         })
@@ -108,7 +110,11 @@ impl Machine {
 
 /// Cores that this process may use: those that it may be scheduled on, within the control group's quota.
 pub(crate) fn cores() -> Option<f64> {
-    let schedulable = available_parallelism().ok()?.get() as f64;
+    // The standard library's figure has the quota in it already, rounded down.
+    let schedulable = match process::allowed_processors() {
+        Some(allowed) => allowed as f64,
+        None => available_parallelism().ok()?.get() as f64,
+    };
     Some(
         cgroup::of_this_process()
             .cores
@@ -123,7 +129,7 @@ mod tests {
     #[test]
     fn this_machine_has_memory_and_cores() {
         let mut machine = Machine::open().unwrap();
-        let memory = machine.memory().unwrap();
+        let memory = machine.memory(0).unwrap();
         assert!(
             memory.total_bytes > 16 << 20 && memory.available_bytes <= memory.total_bytes,
             "{memory:?}"

@@ -78,7 +78,7 @@ impl Telemetry {
         let machine = self.machine.as_mut();
         let (memory, processor, real_battery, temperature) = match machine {
             Some(machine) => (
-                machine.memory(),
+                machine.memory(self.profile.agent_bytes),
                 machine.processor(),
                 machine.battery(),
                 machine.temperature_celsius(),

@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Where the router listens. Port 0 keeps the port of the last time, or takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen_http: SocketAddr,
+    /// Where /livez, /readyz and /metrics are served. Without it: on the router's port, for whoever reaches that.
+    #[arg(long, value_name = "ADDRESS")]
+    listen_health: Option<SocketAddr>,
     /// Where peers connect over QUIC. Port 0 keeps the port of the last time, or takes a free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen_quic: SocketAddr,
@@ -46,6 +49,12 @@ pub(crate) struct Arguments {
     /// Makes the EdgeNode, without limits, when nobody else has made it.
     #[arg(long)]
     register: bool,
+    /// The Kubernetes Node that this machine is, for the EdgeNode that --register makes. In a pod: --node.
+    #[arg(long, value_name = "NAME", env = "KUBERNETES_NODE_NAME")]
+    kubernetes_node: Option<String>,
+    /// The namespace in which the control plane is installed; the agent keeps its Lease there.
+    #[arg(long, env = "POD_NAMESPACE", default_value = manager::SYSTEM_NAMESPACE)]
+    namespace: String,
     /// EdgeLinks, as YAML, that are emulated below QUIC on a machine whose own network is faster.
     #[arg(long, value_name = "FILE")]
     emulate_links: Option<PathBuf>,
@@ -83,7 +92,14 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     config.advertise_quic = arguments.advertise_quic;
     config.emulated = arguments.emulated;
     config.registry = registry::of_agent(&arguments.node)?;
-    config.register = arguments.register.then(crds::EdgeNodeSpec::default);
+    config.listen_health = arguments.listen_health;
+    config.lease_namespace = arguments.namespace;
+    config.register = arguments.register.then(|| crds::EdgeNodeSpec {
+        kubernetes_node_name: arguments
+            .kubernetes_node
+            .or_else(|| connect::is_in_pod().then(|| arguments.node.clone())),
+        ..crds::EdgeNodeSpec::default()
+    });
     config.drain_timeout = Duration::from_secs(arguments.drain);
     if let Some(file) = &arguments.emulate_links {
         config.emulation = Some(emulation(&arguments.node, &read_links(file)?));

@@ -1,8 +1,8 @@
 //! The command line: which program runs, and how its end becomes an exit code.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     agent, apiserver, chat, control_plane, controller, explain, logging, models, output, prepare_data, solve,
@@ -58,15 +58,18 @@ enum Command {
     EngineWorker,
 }
 
-/// What logs say when RUST_LOG is not set: programs that serve tell what they decide; commands that answer, what is wrong,
-/// without the client's own lines, which repeat the errors that are printed.
-const SERVING: &str = "info";
+/// The file's name as a plugin of kubectl.
+const PLUGIN: &str = "kubectl-edgeloom";
+
+/// What logs say when RUST_LOG is not set: programs that serve tell what they decide; commands that answer, what is wrong.
+/// The client's own lines are left out: they repeat errors that are told with more to go by.
+const SERVING: &str = "info,kube_client=off";
 const ANSWERING: &str = "warn,kube_client=off";
 
 /// Runs the command of the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { log_format, command } = Cli::parse();
+    let Cli { log_format, command } = parse();
     let filter = match &command {
         Command::Up(_)
         | Command::Chat(_)
@@ -89,6 +92,18 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The process's arguments. kubectl starts a plugin by its file's name: `kubectl edgeloom` is `kubectl-edgeloom`, which is
+/// this program under another name, and its usage says so.
+fn parse() -> Cli {
+    let program = std::env::args_os().next().unwrap_or_default();
+    let mut command = Cli::command();
+    if Path::new(&program).file_stem().is_some_and(|name| name == PLUGIN) {
+        command = command.bin_name("kubectl edgeloom");
+    }
+    let matches = command.get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
 }
 
 fn run(command: Command, log_format: logging::Format) -> anyhow::Result<ExitCode> {
@@ -117,8 +132,6 @@ fn run(command: Command, log_format: logging::Format) -> anyhow::Result<ExitCode
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -16,6 +16,9 @@ pub(crate) struct Arguments {
     /// ~/.kube/config, or the pod's own service account, whichever is there first.
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    /// The context of the kubeconfig; its current one when absent.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) context: Option<String>,
 }
 
 /// Where `edgeloom up` writes its kubeconfig when it is told nothing else.
@@ -35,9 +38,16 @@ impl Arguments {
             }
             None => None,
         };
-        match chosen {
-            Some(file) => client_of(file).await,
-            None => {
+        match (chosen, &self.context) {
+            (Some(file), context) => client_of(file, context.as_deref()).await,
+            (None, Some(context)) => {
+                let kubeconfig =
+                    Kubeconfig::read().context("--context needs a kubeconfig, and none can be read")?;
+                of_context(kubeconfig, Some(context))
+                    .await
+                    .with_context(|| format!("the context {context} cannot be used"))
+            }
+            (None, None) => {
                 let config = Config::infer().await.context(
                     "found no API server: start one with `edgeloom up`, or name one with --kubeconfig FILE",
                 )?;
@@ -47,16 +57,27 @@ impl Arguments {
     }
 }
 
-/// A client for the current context of a kubeconfig.
+/// Whether this process runs in a pod of a Kubernetes cluster.
+pub(crate) fn is_in_pod() -> bool {
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some()
+}
+
+/// A client for a context of a kubeconfig, the current one when none is named.
 ///
 /// # Errors
 ///
 /// When the file cannot be read, or what it says cannot be used.
-pub(crate) async fn client_of(file: &Path) -> anyhow::Result<Client> {
+pub(crate) async fn client_of(file: &Path, context: Option<&str>) -> anyhow::Result<Client> {
     let failed = || format!("the kubeconfig {} cannot be used", file.display());
     let kubeconfig = Kubeconfig::read_from(file).with_context(failed)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .with_context(failed)?;
-    Client::try_from(config).with_context(failed)
+    of_context(kubeconfig, context).await.with_context(failed)
+}
+
+async fn of_context(kubeconfig: Kubeconfig, context: Option<&str>) -> anyhow::Result<Client> {
+    let options = KubeConfigOptions {
+        context: context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    Ok(Client::try_from(config)?)
 }

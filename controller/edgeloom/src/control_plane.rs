@@ -6,6 +6,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use apiserver::serve::{self, Running, ServeConfig};
 use kube::Client;
+use manager::Metrics;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -107,7 +108,9 @@ async fn serve_manager(
             .with_context(failed)?;
     }
     let registry = registry::of_controller()?;
-    let health = Health::serve(arguments.listen_health, registry.clone(), stop.clone())
+    let config = manager::Config::new(client, Metrics::register(&registry)?);
+    let pulse = config.pulse.clone();
+    let health = Health::serve(arguments.listen_health, registry, pulse, stop.clone())
         .await
         .with_context(|| format!("cannot listen on {}", arguments.listen_health))?;
     let announcement = Announcement {
@@ -120,7 +123,5 @@ async fn serve_manager(
         .publish(path)
         .with_context(|| format!("cannot write {}", path.display()))?;
     health.ready();
-    manager::run(client, &registry, stop)
-        .await
-        .context("the manager has ended")
+    manager::run(config, stop).await.context("the manager has ended")
 }

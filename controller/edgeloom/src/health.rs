@@ -1,34 +1,39 @@
-//! The port on which a program says how it is: `/healthz`, `/readyz`, `/metrics`.
+//! The port on which a program says how it is: `/livez` (also `/healthz`), `/readyz`, `/metrics`.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::{io, net::SocketAddr, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header::CONTENT_TYPE},
+    response::{IntoResponse as _, Response},
+    routing::get,
 };
-
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use manager::Pulse;
 use prometheus::{Registry, TextEncoder};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
+
+/// A loop that has not gone round for so long is stuck: ten times as long as it ever rests.
+const STUCK_AFTER: Duration = Duration::from_secs(300);
 
 /// The port, and what is said on it.
 pub(crate) struct Health {
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    ready: Arc<AtomicBool>,
+    /// What the program waits for before it is ready.
+    waits_for: watch::Sender<Option<String>>,
 }
 
 #[derive(Clone)]
 struct Said {
     registry: Registry,
-    ready: Arc<AtomicBool>,
+    pulse: Pulse,
+    waits_for: watch::Receiver<Option<String>>,
 }
 
 impl Health {
-    /// Listens on `listen` until `stop`. Not ready until [`Self::ready`].
+    /// Listens on `listen` until `stop`. Not ready until [`Self::ready`]; alive while `pulse` beats.
     ///
     /// # Errors
     ///
@@ -36,18 +41,21 @@ impl Health {
     pub(crate) async fn serve(
         listen: SocketAddr,
         registry: Registry,
+        pulse: Pulse,
         stop: CancellationToken,
     ) -> io::Result<Self> {
-        let ready = Arc::new(AtomicBool::new(false));
+        let (waits_for, waiting) = watch::channel(Some("its start".to_owned()));
         let listener = TcpListener::bind(listen).await?;
         let address = listener.local_addr()?;
         let router = Router::new()
-            .route("/healthz", get(async || "ok\n"))
+            .route("/livez", get(liveness))
+            .route("/healthz", get(liveness))
             .route("/readyz", get(readiness))
             .route("/metrics", get(metrics))
             .with_state(Said {
                 registry,
-                ready: ready.clone(),
+                pulse,
+                waits_for: waiting,
             });
         tokio::spawn(async move {
             let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
@@ -55,26 +63,40 @@ impl Health {
                 tracing::error!(%error, "the health port has ended");
             }
         });
-        Ok(Self { address, ready })
+        Ok(Self { address, waits_for })
+    }
+
+    /// From now on `/readyz` says that it waits for this.
+    pub(crate) fn waits_for(&self, what: &str) {
+        self.waits_for.send_replace(Some(what.to_owned()));
     }
 
     /// From now on `/readyz` says so.
     pub(crate) fn ready(&self) {
-        self.ready.store(true, Ordering::Relaxed);
+        self.waits_for.send_replace(None);
     }
 }
 
-async fn readiness(State(said): State<Said>) -> (StatusCode, &'static str) {
-    if said.ready.load(Ordering::Relaxed) {
-        (StatusCode::OK, "ok\n")
+async fn liveness(State(said): State<Said>) -> (StatusCode, String) {
+    let age = said.pulse.age();
+    if age < STUCK_AFTER {
+        (StatusCode::OK, "ok\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
+        let text = format!("the main loop has not gone round for {} s\n", age.as_secs());
+        (StatusCode::SERVICE_UNAVAILABLE, text)
     }
 }
 
-async fn metrics(State(said): State<Said>) -> (StatusCode, String) {
+async fn readiness(State(said): State<Said>) -> (StatusCode, String) {
+    match said.waits_for.borrow().as_deref() {
+        None => (StatusCode::OK, "ok\n".to_owned()),
+        Some(what) => (StatusCode::SERVICE_UNAVAILABLE, format!("waits for {what}\n")),
+    }
+}
+
+async fn metrics(State(said): State<Said>) -> Response {
     match TextEncoder::new().encode_to_string(&said.registry.gather()) {
-        Ok(text) => (StatusCode::OK, text),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        Ok(text) => ([(CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

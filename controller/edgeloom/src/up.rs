@@ -173,7 +173,7 @@ impl System {
             .say(&format!("data and logs: {}", self.folder.root().display()));
         let announced = self.start_control_plane(supervisor).await?;
         self.console.say(&format!("API server: {}", announced.url));
-        let client = connect::client_of(&announced.kubeconfig).await?;
+        let client = connect::client_of(&announced.kubeconfig, None).await?;
         self.apply_fleet(&client).await?;
         self.apply_manifests(&client, |manifest| !manifest.is_service())
             .await?;

@@ -1,11 +1,13 @@
 //! Brings the API server to what a plan says: Placements first, then what follows from them, then what goes.
 //!
 //! Applied by difference: what stands already is not written. Updates carry the resourceVersion that they were computed
-//! from, deletes a UID and a resourceVersion, so a stale plan changes nothing and is made again.
+//! from, deletes a UID, so a stale plan changes nothing and is made again. Nothing is written by a process that may not
+//! lead any more.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
 
 use crds::{LLMService, LLMServiceStatus, Placement, RouteTable, SERVICE_LABEL, Stage};
+use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -15,10 +17,14 @@ use serde_json::json;
 use tracing::info;
 
 use crate::{
+    leader::Leadership,
     plan::{Plan, PlannedPlacement, Proposed},
     status,
     world::{Now, ServiceName, World},
 };
+
+/// How long one write may take; the next round goes on from what was written.
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
 
 /// What was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +65,7 @@ impl Error {
 /// When the API server refuses a write; what was written before stands, and the next plan goes on from there.
 pub async fn apply(
     client: &Client,
+    leadership: &Leadership,
     world: &World,
     plan: Plan<Proposed>,
     services: &BTreeMap<ServiceName, LLMServiceStatus>,
@@ -66,6 +73,7 @@ pub async fn apply(
 ) -> Result<(Plan<Applied>, Written), Error> {
     let mut writer = Writer {
         client,
+        leadership,
         written: Written::default(),
     };
     // The Placement is the commit record: what follows from it is only written once it stands.
@@ -81,9 +89,8 @@ pub async fn apply(
     for (name, spec) in &plan.route_tables {
         match world.route_table(name) {
             None => {
-                writer
-                    .create(&Api::all(client.clone()), &RouteTable::new(name, spec.clone()))
-                    .await?
+                let table = RouteTable::new(name, spec.clone());
+                writer.create(&Api::all(client.clone()), &table).await?;
             }
             Some(table) if table.spec != *spec => {
                 let mut table = RouteTable::clone(table);
@@ -120,26 +127,56 @@ pub async fn apply(
     Ok((plan.into_state(), written))
 }
 
+/// Deletes an agent's pod, and no other pod of the same name.
+///
+/// # Errors
+///
+/// When the API server refuses.
+pub async fn delete_pod(
+    client: &Client,
+    leadership: &Leadership,
+    namespace: &str,
+    name: &str,
+    uid: String,
+) -> Result<(), Error> {
+    let mut pod = Pod::default();
+    pod.metadata.name = Some(name.to_owned());
+    pod.metadata.uid = Some(uid);
+    let mut writer = Writer {
+        client,
+        leadership,
+        written: Written::default(),
+    };
+    writer
+        .delete(&Api::namespaced(client.clone(), namespace), &pod)
+        .await
+}
+
 struct Writer<'a> {
     client: &'a Client,
+    leadership: &'a Leadership,
     written: Written,
 }
 
 impl Writer<'_> {
     async fn placement(&mut self, world: &World, planned: &PlannedPlacement, now: Now) -> Result<(), Error> {
         let api: Api<Placement> = Api::namespaced(self.client.clone(), &planned.service.namespace);
-        if planned.existing.is_none() {
-            let placement = new_placement(world, planned);
-            self.create(&api, &placement).await?;
-        }
+        let version = match &planned.existing {
+            Some(existing) => existing.resource_version(),
+            None => self
+                .create(&api, &new_placement(world, planned))
+                .await?
+                .resource_version(),
+        };
         let wanted = status::of_placement(planned, now);
         let known = planned
             .existing
             .as_ref()
             .and_then(|existing| existing.status.clone());
         if known.as_ref() != Some(&wanted) {
-            self.status(&api, &planned.name, &json!({ "status": wanted }))
-                .await?;
+            // The phase is the decision's: a leader of yesterday must not take it back.
+            let patch = json!({ "metadata": { "resourceVersion": version }, "status": wanted });
+            self.status(&api, &planned.name, &patch).await?;
         }
         Ok(())
     }
@@ -174,7 +211,7 @@ impl Writer<'_> {
             }
         }
         for node in &world.nodes {
-            let wanted = status::of_node(world, node, now);
+            let wanted = status::of_node(world, plan, node, now);
             let known = node.status.as_ref().map(|status| status.conditions.as_slice());
             if known != Some(wanted.as_slice()) {
                 // The agent writes conditions of its own in the same list: the version keeps its write from being lost.
@@ -189,16 +226,14 @@ impl Writer<'_> {
         Ok(())
     }
 
-    async fn create<K>(&mut self, api: &Api<K>, object: &K) -> Result<(), Error>
+    async fn create<K>(&mut self, api: &Api<K>, object: &K) -> Result<K, Error>
     where
         K: Resource + Clone + Debug + DeserializeOwned + Serialize,
         K::DynamicType: Default,
     {
         self.note("create", object);
-        match api.create(&PostParams::default(), object).await {
-            Ok(_) => Ok(()),
-            Err(source) => Err(error("create", object, source)),
-        }
+        let created = self.sent(api.create(&PostParams::default(), object)).await;
+        created.map_err(|source| error("create", object, source))
     }
 
     async fn replace<K>(&mut self, api: &Api<K>, object: &K) -> Result<(), Error>
@@ -207,8 +242,8 @@ impl Writer<'_> {
         K::DynamicType: Default,
     {
         self.note("update", object);
-        let replaced = api
-            .replace(&object.name_any(), &PostParams::default(), object)
+        let replaced = self
+            .sent(api.replace(&object.name_any(), &PostParams::default(), object))
             .await;
         replaced
             .map(drop)
@@ -229,7 +264,7 @@ impl Writer<'_> {
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
-        match api.delete(&object.name_any(), &parameters).await {
+        match self.sent(api.delete(&object.name_any(), &parameters)).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             Err(source) => Err(error("delete", object, source)),
@@ -242,15 +277,24 @@ impl Writer<'_> {
         K::DynamicType: Default,
     {
         self.written.statuses += 1;
-        let patched = api
-            .patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await;
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let patched = self.sent(api.patch_status(name, &parameters, &patch)).await;
         patched.map(drop).map_err(|source| Error {
             verb: "write the status of",
             kind: K::kind(&K::DynamicType::default()).into_owned(),
             name: name.to_owned(),
             source: Box::new(source),
         })
+    }
+
+    /// Sends a write, if this process may write, and waits for its answer.
+    async fn sent<T>(&self, write: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
+        if !self.leadership.holds() {
+            return Err(kube::Error::Service("this controller leads no more".into()));
+        }
+        tokio::time::timeout(WRITE_WITHIN, write)
+            .await
+            .map_err(|_| kube::Error::Service("no answer in time".into()))?
     }
 
     fn note<K>(&mut self, verb: &str, object: &K)

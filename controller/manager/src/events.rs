@@ -1,11 +1,11 @@
 //! Events that tell the story of a service, for `kubectl describe`. One reason for each kind of news.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crds::{ConditionType, LLMServiceStatus};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
-    Client, Resource as _,
+    Client, Resource as _, ResourceExt as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use tracing::debug;
@@ -13,13 +13,23 @@ use tracing::debug;
 use crate::{
     apply::Applied,
     plan::{Plan, Verdict},
-    world::{ServiceName, World},
+    rollout::Turn,
+    status,
+    world::{Now, ServiceName, World},
 };
 
-/// Tells news of services, each once.
+mod nodes;
+
+/// How long an Event may take to be written.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// Tells news of services and nodes, each once.
 pub struct Storyteller {
     recorder: Recorder,
     told: BTreeMap<ServiceName, Chapter>,
+    told_of_nodes: BTreeMap<String, nodes::Chapter>,
+    /// The machine, and why the update of its agent failed.
+    told_of_update: Option<(String, String)>,
 }
 
 /// What was told last of a service.
@@ -42,11 +52,52 @@ impl Storyteller {
         Self {
             recorder: Recorder::new(client, reporter),
             told: BTreeMap::new(),
+            told_of_nodes: BTreeMap::new(),
+            told_of_update: None,
         }
     }
 
-    /// Tells what a plan changed. An Event that cannot be written is not worth a retry.
+    /// Tells what a plan changed.
     pub async fn tell(
+        &mut self,
+        world: &World,
+        plan: &Plan<Applied>,
+        statuses: &BTreeMap<ServiceName, LLMServiceStatus>,
+        now: Now,
+    ) {
+        self.tell_of_services(world, plan, statuses).await;
+        self.tell_of_nodes(world, plan, now).await;
+    }
+
+    /// Tells, once, that an agent's update has failed, and with it that of all others.
+    pub async fn tell_of_failed_update(&mut self, world: &World, turn: &Turn, why: &str) {
+        let told = Some((turn.machine.clone(), why.to_owned()));
+        let node = turn.node.as_deref().and_then(|node| world.node(node));
+        let Some(node) = node.filter(|_| self.told_of_update != told) else {
+            return;
+        };
+        self.publish(&nodes::failed_update(why), &node.object_ref(&()))
+            .await;
+        self.told_of_update = told;
+    }
+
+    async fn tell_of_nodes(&mut self, world: &World, plan: &Plan<Applied>, now: Now) {
+        for node in &world.nodes {
+            let wanted = status::of_node(world, plan, node, now);
+            let chapter = nodes::Chapter::of(&wanted, plan, &node.name_any());
+            let known = node.status.as_ref().map(|status| status.conditions.as_slice());
+            let last = self
+                .told_of_nodes
+                .insert(node.name_any(), chapter.clone())
+                .unwrap_or_else(|| nodes::Chapter::of(known.unwrap_or_default(), plan, &node.name_any()));
+            for event in nodes::news(&last, &chapter) {
+                self.publish(&event, &node.object_ref(&())).await;
+            }
+        }
+        self.told_of_nodes.retain(|name, _| world.node(name).is_some());
+    }
+
+    async fn tell_of_services(
         &mut self,
         world: &World,
         plan: &Plan<Applied>,
@@ -84,10 +135,19 @@ impl Storyteller {
             for News { placement, mut event } in news(&last, &chapter, &why, &message) {
                 // Recorders count Events that differ in their note only as one: the Placement sets them apart.
                 event.secondary = placement.map(|name| placement_reference(namespace, &name));
-                if let Err(error) = self.recorder.publish(&event, &service.object_ref(&())).await {
-                    debug!(%error, "an event was not written");
-                }
+                self.publish(&event, &service.object_ref(&())).await;
             }
+        }
+    }
+}
+
+impl Storyteller {
+    /// An Event that cannot be written is not worth a retry.
+    async fn publish(&self, event: &Event, about: &ObjectReference) {
+        match tokio::time::timeout(PUBLISH_WITHIN, self.recorder.publish(event, about)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "an event was not written"),
+            Err(_) => debug!("an event was not written in time"),
         }
     }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::{
 use kube::{Api, Client, api::PostParams};
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-use crate::{watch::SYSTEM_NAMESPACE, world::Identity};
+use crate::world::Identity;
 
 const SECRET: &str = "edgeloom-control-plane";
 const INCARNATION: &str = "incarnation";
@@ -20,21 +20,20 @@ const KEY_SALT: &str = "keySalt";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused.
-    #[error("secret {SYSTEM_NAMESPACE}/{SECRET}")]
+    #[error("secret {SECRET}")]
     Api(#[from] kube::Error),
     /// The system gave no random bytes.
     #[error("the system's random number generator failed")]
     Random,
 }
 
-/// Reads the identity, and makes what of it is missing.
+/// Reads the identity in `namespace`, and makes what of it is missing, the namespace too.
 ///
 /// # Errors
 ///
 /// When the API server refuses, or the system gives no random bytes.
-pub async fn read_or_make(client: &Client) -> Result<Identity, Error> {
-    ensure_namespace(client).await?;
-    let api: Api<Secret> = Api::namespaced(client.clone(), SYSTEM_NAMESPACE);
+pub async fn read_or_make(client: &Client, namespace: &str) -> Result<Identity, Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
     loop {
         let existing = api.get_opt(SECRET).await?;
         let is_new = existing.is_none();
@@ -63,6 +62,10 @@ pub async fn read_or_make(client: &Client) -> Result<Identity, Error> {
                     key_salt,
                 });
             }
+            // There is no such namespace. Where one is installed into, there is, and none is to be made.
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                make_namespace(client, namespace).await?
+            }
             // Another replica was faster: what it wrote is the identity.
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_already_exists() => {}
             Err(error) => return Err(error.into()),
@@ -70,9 +73,10 @@ pub async fn read_or_make(client: &Client) -> Result<Identity, Error> {
     }
 }
 
-async fn ensure_namespace(client: &Client) -> Result<(), kube::Error> {
+/// Makes a namespace, if there is none of that name.
+pub(crate) async fn make_namespace(client: &Client, name: &str) -> Result<(), kube::Error> {
     let mut namespace = Namespace::default();
-    namespace.metadata.name = Some(SYSTEM_NAMESPACE.to_owned());
+    namespace.metadata.name = Some(name.to_owned());
     match Api::<Namespace>::all(client.clone())
         .create(&PostParams::default(), &namespace)
         .await

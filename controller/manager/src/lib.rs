@@ -8,20 +8,26 @@
 //! It meets agents only at the API server: it calls none of them, and knows no transport and no engine.
 
 pub mod apply;
+mod cordons;
 pub mod events;
 pub mod figures;
 pub mod identity;
 pub mod inspect;
+pub mod leader;
 pub mod lint;
 pub mod liveness;
 pub mod metrics;
 pub mod offline;
 pub mod plan;
+mod pulse;
 pub mod reconcile;
+pub mod rollout;
 pub mod snapshot;
 pub mod status;
 pub mod watch;
 pub mod world;
 
-pub use reconcile::{Error, run, solve};
+pub use metrics::Metrics;
+pub use pulse::Pulse;
+pub use reconcile::{Config, Error, run, solve};
 pub use watch::SYSTEM_NAMESPACE;

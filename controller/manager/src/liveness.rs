@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crds::EdgeNode;
+use crds::{ConditionType, EdgeNode, condition};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt;
 
@@ -28,7 +28,8 @@ pub struct Liveness {
 struct Renewal {
     /// What identifies the renewal: holder and renew time, as written.
     mark: String,
-    seen: Duration,
+    /// Nothing for a Lease that stood already, of a node that the controller before this one had given up.
+    seen: Option<Duration>,
     lease: Duration,
 }
 
@@ -50,13 +51,26 @@ pub struct Verdict {
     pub next_expiry: Option<Duration>,
 }
 
+impl Renewal {
+    fn expiry(&self) -> Option<Duration> {
+        Some(self.seen? + self.lease)
+    }
+}
+
+/// Whether the status says so: a controller that begins knows by it what the one before it saw.
+fn was_lost(nodes: &[Arc<EdgeNode>], name: &str) -> bool {
+    let node = nodes.iter().find(|node| node.name_any() == name);
+    let conditions = node.and_then(|node| Some(&node.status.as_ref()?.conditions));
+    conditions.is_some_and(|conditions| condition::state(conditions, ConditionType::Reachable) == Some(false))
+}
+
 impl Liveness {
     /// Looks at Leases and reports at `now` (since any fixed moment) and says who is lost.
     ///
     /// A node is lost when its Lease has not been renewed for its duration, or when a peer that is alive reports
     /// the connection to its present agent as dead and the Lease was not renewed since that report came.
     pub fn observe(&mut self, now: Duration, leases: &[Arc<Lease>], nodes: &[Arc<EdgeNode>]) -> Verdict {
-        self.see_renewals(now, leases);
+        self.see_renewals(now, leases, nodes);
         self.see_reports(now, nodes);
 
         let mut verdict = Verdict::default();
@@ -64,13 +78,13 @@ impl Liveness {
             let name = node.name_any();
             match self.renewals.get(&name) {
                 None => drop(verdict.lost.insert(name, Loss::NeverSeen)),
-                Some(renewal) if now >= renewal.seen + renewal.lease => {
-                    verdict.lost.insert(name, Loss::LeaseExpired);
-                }
-                Some(renewal) => {
-                    let expiry = renewal.seen + renewal.lease;
-                    verdict.next_expiry = Some(verdict.next_expiry.map_or(expiry, |next| next.min(expiry)));
-                }
+                Some(renewal) => match renewal.expiry().filter(|expiry| now < *expiry) {
+                    None => drop(verdict.lost.insert(name, Loss::LeaseExpired)),
+                    Some(expiry) => {
+                        let next = verdict.next_expiry;
+                        verdict.next_expiry = Some(next.map_or(expiry, |next| next.min(expiry)));
+                    }
+                },
             }
         }
         let expired: BTreeSet<String> = verdict.lost.keys().cloned().collect();
@@ -86,7 +100,7 @@ impl Liveness {
             let renewed_since = self
                 .renewals
                 .get(&report.node)
-                .is_some_and(|renewal| renewal.seen > *seen);
+                .is_some_and(|renewal| renewal.seen > Some(*seen));
             if !renewed_since {
                 verdict
                     .lost
@@ -97,7 +111,7 @@ impl Liveness {
         verdict
     }
 
-    fn see_renewals(&mut self, now: Duration, leases: &[Arc<Lease>]) {
+    fn see_renewals(&mut self, now: Duration, leases: &[Arc<Lease>], nodes: &[Arc<EdgeNode>]) {
         self.renewals
             .retain(|name, _| leases.iter().any(|lease| lease.name_any() == *name));
         for lease in leases {
@@ -113,11 +127,12 @@ impl Liveness {
             let known = self.renewals.get(&lease.name_any());
             if known.is_none_or(|renewal| renewal.mark != mark) {
                 let lease_duration = seconds.map_or(DEFAULT_LEASE, Duration::from_secs);
+                let stood_expired = known.is_none() && was_lost(nodes, &lease.name_any());
                 self.renewals.insert(
                     lease.name_any(),
                     Renewal {
                         mark,
-                        seen: now,
+                        seen: (!stood_expired).then_some(now),
                         lease: lease_duration,
                     },
                 );
@@ -214,6 +229,28 @@ mod tests {
         assert_eq!(expired, BTreeMap::from([("a".to_owned(), Loss::LeaseExpired)]));
         assert_eq!(
             liveness.observe(at(16), &[lease("a", 115)], &nodes).lost,
+            BTreeMap::new()
+        );
+    }
+
+    #[test]
+    fn a_node_that_was_given_up_before_this_controller_began_is_lost_until_it_renews() {
+        let mut given_up = (*node("a", &[])).clone();
+        condition::set(
+            &mut given_up.status.as_mut().unwrap().conditions,
+            ConditionType::Reachable,
+            Some(false),
+            condition::Reason::LeaseExpired,
+            "",
+            None,
+            Timestamp::UNIX_EPOCH,
+        );
+        let (mut liveness, nodes) = (Liveness::default(), [Arc::new(given_up)]);
+        let lost = BTreeMap::from([("a".to_owned(), Loss::LeaseExpired)]);
+        assert_eq!(liveness.observe(at(0), &[lease("a", 100)], &nodes).lost, lost);
+        assert_eq!(liveness.observe(at(4), &[lease("a", 100)], &nodes).lost, lost);
+        assert_eq!(
+            liveness.observe(at(5), &[lease("a", 105)], &nodes).lost,
             BTreeMap::new()
         );
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Every metric of the manager.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Metrics {
     /// Rounds of the reconcile loop, by result.
     pub rounds: IntCounterVec,
@@ -119,10 +119,41 @@ impl Metrics {
     pub fn serve<'a>(&mut self, serving: impl Iterator<Item = (&'a ServiceName, Option<&'a String>)>) {
         self.moves.serve(serving);
     }
+
+    /// Until the value is dropped, this process is the one that shows how the fleet is.
+    #[must_use]
+    pub fn while_leading(&self) -> WhileLeading {
+        WhileLeading(self.clone())
+    }
+}
+
+/// Forgets what is the next leader's to show.
+#[derive(Debug)]
+pub struct WhileLeading(Metrics);
+
+impl Drop for WhileLeading {
+    fn drop(&mut self) {
+        let Metrics {
+            services,
+            nodes_alive,
+            nodes_lost,
+            gap,
+            present,
+            ..
+        } = &self.0;
+        services.reset();
+        for count in [nodes_alive, nodes_lost] {
+            count.set(0);
+        }
+        gap.set(0.0);
+        for family in present.values() {
+            family.gauge.reset();
+        }
+    }
 }
 
 /// Gauges of which each round says anew which there are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Present {
     gauge: GaugeVec,
     shown: BTreeSet<Vec<String>>,
@@ -151,7 +182,7 @@ impl Present {
 }
 
 /// Counts how often each service was moved to another pipeline.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Moves {
     counter: IntCounterVec,
     /// The Placement that served last, by service.
@@ -258,5 +289,16 @@ mod tests {
         }
         metrics.serve(std::iter::empty());
         assert!(!text(&registry).contains("default/chat"));
+    }
+
+    #[test]
+    fn who_leads_no_more_shows_no_node() {
+        let registry = Registry::new();
+        let metrics = Metrics::register(&registry).unwrap();
+        let leading = metrics.while_leading();
+        metrics.clone().show(&[reachable("a", 1.0)]);
+        assert!(text(&registry).contains(r#"node="a""#));
+        drop(leading);
+        assert!(!text(&registry).contains(r#"node="a""#));
     }
 }

@@ -4,7 +4,11 @@
 //! Pure: the same world and the same answer give the same plan, so whoever finds a plan half applied finishes it by
 //! planning again.
 
-use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    marker::PhantomData,
+    sync::Arc,
+};
 
 use crds::{
     LLMService, Placement, PlacementSpec, RouteTableSpec, StageSpec,
@@ -71,7 +75,7 @@ pub struct ServicePlan {
     pub serving: Option<String>,
     /// The Placement that is made ready to take over.
     pub next: Option<String>,
-    /// What keeps the decision from being carried out.
+    /// What keeps the decision from being carried out, or the service from leaving a node that takes no new stages.
     pub blocked: Option<String>,
     /// What the cost model says of requests like those that were observed, when there were any.
     pub forecast: Option<ServiceFigures>,
@@ -97,6 +101,16 @@ impl<State> Plan<State> {
         self.placements
             .iter()
             .filter(move |placement| placement.service == *service)
+    }
+
+    /// Services that have a stage on a node which is not on its way out, in the order of their names.
+    #[must_use]
+    pub fn services_on(&self, node: &str) -> BTreeSet<&ServiceName> {
+        let live = self
+            .placements
+            .iter()
+            .filter(|placement| placement.phase != PlacementPhase::Draining && uses(&placement.spec, node));
+        live.map(|placement| &placement.service).collect()
     }
 
     /// The Placement that takes the requests of a service.
@@ -150,13 +164,15 @@ impl Plan<Proposed> {
                     forecast::like_observed(world, snapshot, solution, &placement.spec, &name)
                 });
             plan.finished.extend(outcome.finished);
+            let stays = snapshot.staying.get(&name).filter(|_| decision.is_some());
+            let stays = stays.map(|why| format!("it stays on a node that takes no new stages: {why}"));
             plan.services.insert(
                 name,
                 ServicePlan {
                     verdict,
                     serving: name_in_phase(&outcome.placements, |phase| phase == PlacementPhase::Serving),
                     next: name_in_phase(&outcome.placements, |phase| phase < PlacementPhase::Serving),
-                    blocked: outcome.blocked,
+                    blocked: outcome.blocked.or(stays),
                     forecast,
                 },
             );
@@ -169,6 +185,13 @@ impl Plan<Proposed> {
         plan.route_tables = routes::derive(world, &plan);
         plan
     }
+}
+
+/// Whether a stage of a Placement is on a node.
+#[must_use]
+pub fn uses(spec: &PlacementSpec, node: &str) -> bool {
+    let mut stages = spec.pipelines.iter().flat_map(|pipeline| &pipeline.stages);
+    stages.any(|stage| stage.node == node)
 }
 
 fn name_in_phase(placements: &[PlannedPlacement], wanted: fn(PlacementPhase) -> bool) -> Option<String> {

@@ -10,23 +10,25 @@ use std::{
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use prometheus::Registry;
 use solver::{Budget, Solution, problem::InvalidProblem};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    apply::{self, Written},
+    apply::{self, Applied, Written},
     events::Storyteller,
     figures, identity,
     inspect::Inspector,
+    leader::Leadership,
     lint::{self, Finding},
     metrics::Metrics,
     plan::{Plan, Verdict},
-    snapshot::{Options, Snapshot},
+    pulse::Pulse,
+    rollout::{self, Leaving, Step, Turn},
+    snapshot::{Options, Snapshot, stay},
     status,
-    watch::Watches,
-    world::{Identity, World},
+    watch::{SYSTEM_NAMESPACE, Watches},
+    world::{Identity, Withheld, World},
 };
 
 /// Changes within this time are decided on together.
@@ -50,9 +52,6 @@ pub enum Error {
     /// Who this control plane is could not be settled.
     #[error("failed to settle the control plane's identity")]
     Identity(#[from] identity::Error),
-    /// A metric is registered twice.
-    #[error("failed to register metrics")]
-    Metrics(#[from] prometheus::Error),
     /// The watches ended.
     #[error("the watches ended before they were ready")]
     Watches(#[from] kube::runtime::reflector::store::WriterDropped),
@@ -71,72 +70,119 @@ enum RoundError {
     Apply(#[from] apply::Error),
 }
 
+/// What a manager is told at its start.
+#[derive(Clone)]
+pub struct Config {
+    /// The API server.
+    pub client: Client,
+    /// Where agents keep their Leases, and the control plane its identity.
+    pub namespace: String,
+    /// What it shows.
+    pub metrics: Metrics,
+    /// Whether it may write.
+    pub leadership: Leadership,
+    /// How its loop shows that it goes round.
+    pub pulse: Pulse,
+    /// Agents that it updates, if it does.
+    pub rollout: Option<rollout::Config>,
+}
+
+impl Config {
+    /// A manager that has no rival, in the usual namespace.
+    #[must_use]
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        Self {
+            client,
+            namespace: SYSTEM_NAMESPACE.to_owned(),
+            metrics,
+            leadership: Leadership::undisputed(),
+            pulse: Pulse::default(),
+            rollout: None,
+        }
+    }
+}
+
 /// Runs the manager until it is cancelled. The kinds must be served already.
 ///
 /// # Errors
 ///
 /// When it cannot begin. Once it runs, failures are retried.
-pub async fn run(client: Client, registry: &Registry, cancelled: CancellationToken) -> Result<(), Error> {
-    let metrics = Metrics::register(registry)?;
-    let identity = identity::read_or_make(&client).await?;
-    let watches = Watches::open(&client);
-    tokio::select! {
-        ready = watches.ready() => ready?,
-        () = cancelled.cancelled() => return Ok(()),
-    }
+pub async fn run(config: Config, cancelled: CancellationToken) -> Result<(), Error> {
+    cancelled
+        .run_until_cancelled(manage(config))
+        .await
+        .unwrap_or(Ok(()))
+}
+
+async fn manage(config: Config) -> Result<(), Error> {
+    let identity = identity::read_or_make(&config.client, &config.namespace).await?;
+    let daemon_set = config.rollout.as_ref().map(|rollout| rollout.daemon_set.as_str());
+    let watches = Watches::open(&config.client, &config.namespace, daemon_set);
+    watches.ready().await?;
     info!(incarnation = identity.incarnation, "the manager watches");
     let mut manager = Manager {
-        storyteller: Storyteller::new(client.clone()),
+        storyteller: Storyteller::new(config.client.clone()),
         inspector: Inspector::default(),
-        client,
         watches,
         identity,
-        metrics,
+        config,
     };
-    tokio::select! {
-        () = manager.rounds() => {}
-        () = cancelled.cancelled() => {}
-    }
+    let _shown = manager.config.metrics.while_leading();
+    manager.rounds().await;
     Ok(())
 }
 
 struct Manager {
-    client: Client,
+    config: Config,
     watches: Watches,
     identity: Identity,
-    metrics: Metrics,
     inspector: Inspector,
     storyteller: Storyteller,
+}
+
+/// The update of agents, at one moment.
+struct Update {
+    config: rollout::Config,
+    agents: rollout::Agents,
+    turn: Turn,
 }
 
 impl Manager {
     async fn rounds(&mut self) {
         let mut failures = 0_u32;
         loop {
+            self.config.pulse.beat();
             let began = Instant::now();
-            let inspect_again = self.inspector.inspect(&self.client, &self.watches.models()).await;
-            let (world, next_expiry) = self.watches.world(&self.identity);
-            let round = self.round(&world).await;
-            self.metrics.round_seconds.observe(began.elapsed().as_secs_f64());
+            let inspect_again = self
+                .inspector
+                .inspect(&self.config.client, &self.watches.models())
+                .await;
+            let (mut world, next_expiry) = self.watches.world(&self.identity);
+            let update = self.update(&mut world);
+            let round = self.round(&world, update).await;
+            self.config
+                .metrics
+                .round_seconds
+                .observe(began.elapsed().as_secs_f64());
             let mut wait = RESYNC;
             match round {
                 Ok(written) => {
                     failures = 0;
-                    self.metrics.rounds.with_label_values(&["applied"]).inc();
+                    self.config.metrics.rounds.with_label_values(&["applied"]).inc();
                     debug!(?written, "a round is done");
                 }
                 Err(RoundError::Lost) => {
-                    self.metrics.rounds.with_label_values(&["cancelled"]).inc();
+                    self.config.metrics.rounds.with_label_values(&["cancelled"]).inc();
                     wait = COALESCE;
                 }
                 Err(RoundError::Apply(error)) if error.is_conflict() => {
-                    self.metrics.rounds.with_label_values(&["conflict"]).inc();
+                    self.config.metrics.rounds.with_label_values(&["conflict"]).inc();
                     debug!(%error, "somebody wrote first; the plan is made again");
                     wait = BACKOFF.0;
                 }
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    self.metrics.rounds.with_label_values(&["failed"]).inc();
+                    self.config.metrics.rounds.with_label_values(&["failed"]).inc();
                     wait = BACKOFF
                         .0
                         .saturating_mul(2_u32.saturating_pow(failures.min(16)))
@@ -153,10 +199,25 @@ impl Manager {
         }
     }
 
+    /// Whose agent is to be updated, which node then takes no new stages.
+    fn update(&self, world: &mut World) -> Option<Update> {
+        let config = self.config.rollout.clone()?;
+        let agents = self.watches.agents()?;
+        let turn = rollout::turn_of(world, &agents)?;
+        if let Some(node) = &turn.node {
+            world.withheld.insert(node.clone(), Withheld::AgentUpdate);
+        }
+        Some(Update { config, agents, turn })
+    }
+
     /// One round: the six steps.
-    async fn round(&mut self, world: &World) -> Result<Written, RoundError> {
-        let snapshot = Snapshot::take(world, Options::default());
-        let solution = self.solve(world, &snapshot).await?;
+    async fn round(&mut self, world: &World, update: Option<Update>) -> Result<Written, RoundError> {
+        let mut snapshot = Snapshot::take(world, Options::default());
+        let mut solution = self.solve(world, &snapshot).await?;
+        if let Some(again) = stay::ask_again(world, &snapshot, &solution) {
+            solution = self.solve(world, &again).await?;
+            snapshot = again;
+        }
         if solution.cancelled {
             return Err(RoundError::Lost);
         }
@@ -167,10 +228,44 @@ impl Manager {
         }
         let now = Timestamp::now();
         let statuses = status::of_services(world, &plan, now);
-        let (plan, written) = apply::apply(&self.client, world, plan, &statuses, now).await?;
-        self.storyteller.tell(world, &plan, &statuses).await;
+        let (client, leadership) = (&self.config.client, &self.config.leadership);
+        let (plan, written) = apply::apply(client, leadership, world, plan, &statuses, now).await?;
+        self.storyteller.tell(world, &plan, &statuses, now).await;
+        if let Some(update) = update {
+            self.go_on_with(update, world, &plan, now).await?;
+        }
         self.report(world, &plan, written);
         Ok(written)
+    }
+
+    /// Does what is next for the agent whose turn it is.
+    async fn go_on_with(
+        &mut self,
+        update: Update,
+        world: &World,
+        plan: &Plan<Applied>,
+        now: Timestamp,
+    ) -> Result<(), RoundError> {
+        let Update { config, agents, turn } = update;
+        let leaving = Leaving::of(world, plan, &turn);
+        match rollout::step(&agents, &turn, leaving, &config, now) {
+            Step::Drain(services) => debug!(
+                node = turn.machine,
+                ?services,
+                "services leave before the agent is updated"
+            ),
+            Step::Await => debug!(node = turn.machine, "the agent is being replaced"),
+            Step::Failed(why) => {
+                warn!(node = turn.machine, why, "the update of agents has stopped");
+                self.storyteller.tell_of_failed_update(world, &turn, &why).await;
+            }
+            Step::Replace { pod, uid } => {
+                info!(node = turn.machine, pod, "replacing the agent");
+                let (client, leadership) = (&self.config.client, &self.config.leadership);
+                apply::delete_pod(client, leadership, &self.config.namespace, &pod, uid).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Solves beside the loop; a node that is lost meanwhile ends the search, since its answer would be of no use.
@@ -199,18 +294,21 @@ impl Manager {
             }
         };
         let solution = solved.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        self.metrics.solve_seconds.observe(began.elapsed().as_secs_f64());
-        self.metrics.solve_steps.inc_by(solution.steps);
+        self.config
+            .metrics
+            .solve_seconds
+            .observe(began.elapsed().as_secs_f64());
+        self.config.metrics.solve_steps.inc_by(solution.steps);
         Ok(solution)
     }
 
     fn report<State>(&mut self, world: &World, plan: &Plan<State>, written: Written) {
-        self.metrics.writes.inc_by(written.objects as u64);
-        self.metrics.applied(SystemTime::now());
-        self.metrics.show(&figures::of(world, plan));
+        let metrics = &mut self.config.metrics;
+        metrics.writes.inc_by(written.objects as u64);
+        metrics.applied(SystemTime::now());
+        metrics.show(&figures::of(world, plan));
         let serving = plan.services.iter();
-        self.metrics
-            .serve(serving.map(|(service, known)| (service, known.serving.as_ref())));
+        metrics.serve(serving.map(|(service, known)| (service, known.serving.as_ref())));
         let count = |wanted: fn(&Verdict) -> bool| {
             let services = plan
                 .services
@@ -219,7 +317,7 @@ impl Manager {
                 .count();
             i64::try_from(services).unwrap_or(i64::MAX)
         };
-        let gauge = |state| self.metrics.services.with_label_values(&[state]);
+        let gauge = |state| self.config.metrics.services.with_label_values(&[state]);
         gauge("feasible").set(count(|verdict| matches!(verdict, Verdict::Feasible(_))));
         gauge("infeasible").set(count(|verdict| matches!(verdict, Verdict::Infeasible(..))));
         gauge("skipped").set(count(|verdict| {
@@ -230,15 +328,16 @@ impl Manager {
             .iter()
             .filter(|node| !world.is_alive(node.metadata.name.as_deref().unwrap_or_default()));
         let lost = i64::try_from(lost.count()).unwrap_or(i64::MAX);
-        self.metrics.nodes_lost.set(lost);
-        self.metrics
+        self.config.metrics.nodes_lost.set(lost);
+        self.config
+            .metrics
             .nodes_alive
             .set(i64::try_from(world.nodes.len()).unwrap_or(i64::MAX) - lost);
         let gaps = plan
             .placements
             .iter()
             .map(|placement| placement.spec.explanation.gap_parts_per_million);
-        self.metrics.gap.set(gaps.max().unwrap_or(0) as f64 / 1e6);
+        self.config.metrics.gap.set(gaps.max().unwrap_or(0) as f64 / 1e6);
         for (service, known) in &plan.services {
             if let Some(blocked) = &known.blocked {
                 warn!(%service, blocked, "a decision waits");

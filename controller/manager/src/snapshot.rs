@@ -27,6 +27,8 @@ use solver::{
 
 use crate::world::{ServiceName, World};
 
+pub mod stay;
+
 /// Rows of a prompt that are computed and sent at once: enough to keep the matrix kernels busy, few enough that a
 /// token of another session waits for one chunk only.
 pub const PREFILL_CHUNK_ROWS: u32 = 128;
@@ -78,6 +80,8 @@ pub struct Snapshot {
     pub services: Vec<ServiceName>,
     /// Services that were not asked about, and why.
     pub skipped: BTreeMap<ServiceName, Skipped>,
+    /// Services that may stay on nodes that take no new stages, and why they have room nowhere else.
+    pub staying: BTreeMap<ServiceName, String>,
 }
 
 /// A model's names.
@@ -370,7 +374,7 @@ impl Snapshot {
             let agent = node.status.as_ref().and_then(|status| status.agent.as_ref());
             if !world.is_alive(&node.name_any()) || agent.is_none() {
                 Some(Exclusion::NotReady)
-            } else if node.spec.unschedulable {
+            } else if !world.is_schedulable(node) {
                 Some(Exclusion::Unschedulable)
             } else if !node.spec.taints.is_empty() {
                 Some(Exclusion::Taint)

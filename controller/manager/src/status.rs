@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use crate::{
     plan::{Plan, PlannedPlacement, Verdict, decision::pipeline_line, forecast, routes},
     snapshot::attachment,
-    world::{Loss, Now, ServiceName, World},
+    world::{Loss, Now, ServiceName, Withheld, World},
 };
 
 /// A reason and a sentence for a condition.
@@ -301,21 +301,37 @@ pub fn of_user<S>(world: &World, plan: &Plan<S>, user: &EdgeUser, now: Now) -> E
     }
 }
 
-/// The conditions of an EdgeNode with the controller's own, `Reachable`, set.
+/// The conditions of an EdgeNode with the controller's own, `Reachable` and `Schedulable`, set.
 #[must_use]
-pub fn of_node(world: &World, node: &crds::EdgeNode, now: Now) -> Vec<Condition> {
+pub fn of_node<S>(world: &World, plan: &Plan<S>, node: &crds::EdgeNode, now: Now) -> Vec<Condition> {
     let mut conditions = node.status.clone().unwrap_or_default().conditions;
-    let said = match world.lost.get(&node.name_any()) {
+    let generation = node.metadata.generation;
+    let reachable = match world.lost.get(&node.name_any()) {
         None => Said::new(Some(true), Reason::LeaseRenewed, "the agent renews its Lease"),
         Some(loss @ Loss::NeverSeen) => Said::new(None, Reason::NotObservedYet, loss.describe()),
         Some(loss @ Loss::LeaseExpired) => Said::new(Some(false), Reason::LeaseExpired, loss.describe()),
         Some(loss @ Loss::PeersReport) => Said::new(Some(false), Reason::PeersReportLoss, loss.describe()),
     };
-    said.set(
-        &mut conditions,
-        ConditionType::Reachable,
-        node.metadata.generation,
-        now,
-    );
+    reachable.set(&mut conditions, ConditionType::Reachable, generation, now);
+    schedulable(world, plan, node).set(&mut conditions, ConditionType::Schedulable, generation, now);
     conditions
+}
+
+fn schedulable<S>(world: &World, plan: &Plan<S>, node: &crds::EdgeNode) -> Said {
+    let (reason, why) = match world.withheld.get(&node.name_any()) {
+        Some(withheld @ Withheld::NodeCordoned) => (Reason::NodeCordoned, withheld.describe()),
+        Some(withheld @ Withheld::AgentUpdate) => (Reason::AgentUpdate, withheld.describe()),
+        None if node.spec.unschedulable => (Reason::NodeCordoned, "spec.unschedulable is set"),
+        None => return Said::new(Some(true), Reason::Schedulable, "new stages may be placed here"),
+    };
+    let still_here = plan.services_on(&node.name_any());
+    if still_here.is_empty() {
+        return Said::new(Some(false), reason, format!("{why}; no service uses it"));
+    }
+    let names: Vec<String> = still_here.into_iter().map(ToString::to_string).collect();
+    Said::new(
+        Some(false),
+        reason,
+        format!("{why}; still used by {}", names.join(", ")),
+    )
 }

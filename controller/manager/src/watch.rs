@@ -25,14 +25,16 @@ use tokio::{sync::Notify, task::JoinSet};
 use tracing::warn;
 
 use crate::{
+    cordons::Cordons,
     liveness::{Liveness, Verdict},
-    world::{Identity, Loss, World},
+    rollout::{Agents, pods::Pods},
+    world::{Identity, Loss, Withheld, World},
 };
 
 /// Watches are ended by the server after this time and opened again; kube refuses 295 s and more.
 const WATCH_SECONDS: u32 = 290;
 
-/// Where agents keep their Leases, and the control plane its identity.
+/// Where agents keep their Leases, and the control plane its identity, unless it is told otherwise.
 pub const SYSTEM_NAMESPACE: &str = "edgeloom-system";
 
 /// Every reflector, and what wakes when one of them changes.
@@ -47,6 +49,8 @@ pub struct Watches {
     route_tables: Store<RouteTable>,
     leases: Store<Lease>,
     secrets: Store<Secret>,
+    cordons: Cordons,
+    agents: Option<Pods>,
     wake: Arc<Notify>,
     epoch: Instant,
     liveness: Liveness,
@@ -55,15 +59,27 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Opens every watch.
+    /// Opens every watch. Agents keep their Leases in `namespace`, and their DaemonSet, if one is named, is there too.
     #[must_use]
-    pub fn open(client: &Client) -> Self {
+    pub fn open(client: &Client, namespace: &str, daemon_set: Option<&str>) -> Self {
         let wake = Arc::new(Notify::new());
         let mut opener = Opener {
             wake: Arc::clone(&wake),
             tasks: JoinSet::new(),
         };
+        let (cordons, follow) = Cordons::open(client, Arc::clone(&wake), WATCH_SECONDS);
+        opener.tasks.spawn(follow);
+        let agents = daemon_set.map(|name| {
+            let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
+            Pods {
+                sets: opener.open_some(Api::namespaced(client.clone(), namespace), only),
+                revisions: opener.open(Api::namespaced(client.clone(), namespace)),
+                pods: opener.open(Api::namespaced(client.clone(), namespace)),
+            }
+        });
         let watches = Self {
+            cordons,
+            agents,
             models: opener.open(Api::all(client.clone())),
             services: opener.open(Api::all(client.clone())),
             users: opener.open(Api::all(client.clone())),
@@ -72,7 +88,7 @@ impl Watches {
             placements: opener.open(Api::all(client.clone())),
             stages: opener.open(Api::all(client.clone())),
             route_tables: opener.open(Api::all(client.clone())),
-            leases: opener.open(Api::namespaced(client.clone(), SYSTEM_NAMESPACE)),
+            leases: opener.open(Api::namespaced(client.clone(), namespace)),
             secrets: opener.open(Api::all(client.clone())),
             wake,
             epoch: Instant::now(),
@@ -100,7 +116,18 @@ impl Watches {
         self.stages.wait_until_ready().await?;
         self.route_tables.wait_until_ready().await?;
         self.leases.wait_until_ready().await?;
-        self.secrets.wait_until_ready().await
+        self.secrets.wait_until_ready().await?;
+        self.cordons.ready().await;
+        if let Some(agents) = &self.agents {
+            agents.ready().await;
+        }
+        Ok(())
+    }
+
+    /// The agents, if it is this control plane that updates them.
+    #[must_use]
+    pub fn agents(&self) -> Option<Agents> {
+        self.agents.as_ref()?.agents()
     }
 
     /// Waits for a change, or for `at_most`.
@@ -126,7 +153,16 @@ impl Watches {
             next_expiry,
         } = self.liveness.observe(now, &self.leases.state(), &nodes);
         let users = self.users.state();
+        let cordoned = self.cordons.names();
+        let is_cordoned = |node: &&Arc<EdgeNode>| {
+            let machine = node.spec.kubernetes_node_name.as_ref();
+            machine.is_some_and(|name| cordoned.contains(name))
+        };
+        let withheld = nodes.iter().filter(is_cordoned);
         let world = World {
+            withheld: withheld
+                .map(|node| (node.name_any(), Withheld::NodeCordoned))
+                .collect(),
             key_hashes: self.key_hashes(&users, identity),
             models: self.models.state(),
             services: self.services.state(),
@@ -191,10 +227,16 @@ impl Opener {
         K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Default + Eq + Hash + Clone,
     {
+        self.open_some(api, watcher::Config::default())
+    }
+
+    fn open_some<K>(&mut self, api: Api<K>, config: watcher::Config) -> Store<K>
+    where
+        K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+        K::DynamicType: Default + Eq + Hash + Clone,
+    {
         let (store, writer) = reflector::store();
-        let config = watcher::Config::default()
-            .timeout(WATCH_SECONDS)
-            .streaming_lists();
+        let config = config.timeout(WATCH_SECONDS).streaming_lists();
         let wake = Arc::clone(&self.wake);
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         let stream = watcher(api, config).default_backoff().reflect(writer);

@@ -32,6 +32,8 @@ pub struct World {
     pub lost: BTreeMap<String, Loss>,
     /// Pairs of nodes between which nothing passes now, though both may be alive; the lesser name first.
     pub cut: BTreeSet<(String, String)>,
+    /// EdgeNodes that take no new stages for now, and why. Services leave them where there is room elsewhere.
+    pub withheld: BTreeMap<String, Withheld>,
     /// Keyed hashes of API keys, by namespace and EdgeUser.
     pub key_hashes: BTreeMap<(String, String), String>,
     /// What this control plane calls itself.
@@ -70,6 +72,26 @@ impl Loss {
     }
 }
 
+/// Why an EdgeNode takes no new stages, beside its own `spec.unschedulable`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withheld {
+    /// Its Kubernetes Node is cordoned, as by `kubectl cordon` or `drain`.
+    NodeCordoned,
+    /// Its agent is the next to be updated.
+    AgentUpdate,
+}
+
+impl Withheld {
+    /// In words, to follow "node x takes no new stages: ".
+    #[must_use]
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NodeCordoned => "its Kubernetes Node is cordoned",
+            Self::AgentUpdate => "its agent is about to be updated",
+        }
+    }
+}
+
 impl World {
     /// Sorts every list by namespace and name, so that equal worlds are equal values.
     #[must_use]
@@ -98,6 +120,12 @@ impl World {
     #[must_use]
     pub fn is_alive(&self, node: &str) -> bool {
         self.node(node).is_some() && !self.lost.contains_key(node)
+    }
+
+    /// Whether new stages may be placed on a node.
+    #[must_use]
+    pub fn is_schedulable(&self, node: &EdgeNode) -> bool {
+        !node.spec.unschedulable && !self.withheld.contains_key(&node.name_any())
     }
 
     /// Whether something passes between two nodes, as far as is known.

@@ -18,9 +18,9 @@ use manager::{
     figures::{self, Family},
     lint,
     plan::{Plan, Proposed, Verdict},
-    snapshot::{Options, Snapshot},
+    snapshot::{Options, Snapshot, stay},
     status,
-    world::{Identity, Loss, ServiceName, World},
+    world::{Identity, Loss, ServiceName, Withheld, World},
 };
 use serde_json::json;
 
@@ -144,8 +144,14 @@ impl Scene {
     }
 
     fn plan(&self) -> Plan<Proposed> {
-        let snapshot = Snapshot::take(&self.world, Options::default());
-        let solution = manager::solve(&snapshot.problem).expect("a snapshot is a valid question");
+        let mut snapshot = Snapshot::take(&self.world, Options::default());
+        let solve =
+            |snapshot: &Snapshot| manager::solve(&snapshot.problem).expect("a snapshot is a valid question");
+        let mut solution = solve(&snapshot);
+        if let Some(again) = stay::ask_again(&self.world, &snapshot, &solution) {
+            solution = solve(&again);
+            snapshot = again;
+        }
         let plan = Plan::propose(&self.world, &snapshot, &solution);
         assert_eq!(lint::lint(&self.world, &plan), []);
         plan
@@ -464,6 +470,94 @@ fn without_memory_for_both_the_update_policy_decides() {
             policy == UpdatePolicy::MakeBeforeBreak
         );
     }
+}
+
+fn cordon(scene: &mut Scene, node: &str) {
+    scene
+        .world
+        .withheld
+        .insert(node.to_owned(), Withheld::NodeCordoned);
+}
+
+fn schedulable(scene: &Scene, plan: &Plan<Proposed>, node: &str) -> (String, String, String) {
+    let node = scene.world.node(node).expect("the node exists");
+    let conditions = status::of_node(&scene.world, plan, node, k8s_now());
+    let condition = conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "Schedulable");
+    let condition = condition.expect("a condition");
+    (condition.status, condition.reason, condition.message)
+}
+
+#[test]
+fn services_leave_a_cordoned_node_without_a_pause_and_may_come_back() {
+    let mut scene = Scene::new([node("a", 400, 900), node("b", 400, 100)]);
+    scene.settle();
+    cordon(&mut scene, "b");
+    let mut heads = vec![];
+    for _ in 0..8 {
+        let (plan, _) = scene.round();
+        let targets = &scene.world.route_tables[0].spec.ingress[0].targets;
+        assert_eq!(targets.len(), 1, "a target at every moment");
+        heads.push(targets[0].head.clone());
+        let (state, reason, _) = schedulable(&scene, &plan, "b");
+        assert_eq!((state.as_str(), reason.as_str()), ("False", "NodeCordoned"));
+        scene.agents();
+    }
+    assert_eq!((heads[0].as_str(), heads[7].as_str()), ("b", "a"));
+    let plan = scene.settle();
+    let (_, _, message) = schedulable(&scene, &plan, "b");
+    assert_eq!(message, "its Kubernetes Node is cordoned; no service uses it");
+    scene.world.withheld.clear();
+    let plan = scene.settle();
+    assert_eq!(schedulable(&scene, &plan, "b").0, "True");
+    assert_eq!(
+        scene.serving().as_deref(),
+        Some("b[0, 30)"),
+        "b is nine times as fast"
+    );
+}
+
+#[test]
+fn a_service_that_has_room_nowhere_else_stays_on_a_cordoned_node_and_says_so() {
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800), node("c", 30, 100)]);
+    let before = scene
+        .settle()
+        .serving(&name())
+        .map(|placement| placement.name.clone());
+    cordon(&mut scene, "a");
+    let (plan, changed) = scene.round();
+    assert!(!changed, "nothing is written but what is said");
+    assert_eq!(
+        plan.serving(&name()).map(|placement| placement.name.clone()),
+        before
+    );
+    assert_eq!(condition(&scene.world, &plan, "Ready").0, "True");
+    let blocked = plan.services[&name()].blocked.clone().expect("a reason");
+    assert!(blocked.contains("a: it takes no new stages"), "{blocked}");
+    let (_, _, message) = schedulable(&scene, &plan, "a");
+    assert!(message.ends_with("still used by default/chat"), "{message}");
+    scene.world.nodes.push(Arc::new(node("d", 400, 900)));
+    scene.world = std::mem::take(&mut scene.world).sorted();
+    scene.settle();
+    let after = scene.serving().expect("a pipeline");
+    assert!(
+        !after.contains("a["),
+        "it leaves as soon as there is room: {after}"
+    );
+}
+
+#[test]
+fn a_service_that_may_not_be_where_it_is_does_not_stay() {
+    let mut scene = Scene::new([node("a", 400, 900)]);
+    scene.settle();
+    cordon(&mut scene, "a");
+    let privacy = &mut scene.service().spec.privacy;
+    privacy.level = PrivacyLevel::TrustedText;
+    privacy.trust_domains = vec!["hospital".to_owned()];
+    let plan = scene.settle();
+    assert!(matches!(plan.services[&name()].verdict, Verdict::Infeasible(..)));
+    assert_eq!(scene.serving(), None);
 }
 
 #[test]

@@ -9,6 +9,10 @@ use crds::{
 use telemetry::{BatteryProfile, NodeMetrics, Profile, Reading, ReadingBands, Source};
 use tokio::sync::watch;
 
+/// What of a pod's limit is the agent's own. Idle it takes some 40 MiB; the rest is for requests on their way, whose bodies
+/// and connections are bounded by the router's limits. Beyond it the kernel would end the pod and not just the engine.
+const AGENT_BYTES: u64 = 64 << 20;
+
 /// Seconds in an hour: milliwatt hours times this are millijoules.
 const SECONDS_PER_HOUR: f64 = 3600.0;
 
@@ -72,6 +76,8 @@ pub(crate) fn profile(spec: &EdgeNodeSpec, emulated: bool) -> Profile {
     Profile {
         emulated,
         memory_bytes: memory_limit(&spec.limits),
+        // A machine that only plays the node has an owner who declared what may be used.
+        agent_bytes: if emulated { 0 } else { AGENT_BYTES },
         cores: core_limit(&spec.limits),
         battery: battery.map(|battery| BatteryProfile {
             capacity_joules: watts(battery.capacity_milliwatt_hours) * SECONDS_PER_HOUR,
@@ -83,8 +89,20 @@ pub(crate) fn profile(spec: &EdgeNodeSpec, emulated: bool) -> Profile {
     }
 }
 
+/// What the engine's process may hold, bytes: the declared limit, within that of the agent's control group if it has one.
+/// A process that goes beyond is started again by itself, before the kernel would end the whole pod.
+pub(crate) fn engine_limit(
+    limits: &NodeLimits,
+    group: &telemetry::cgroup::Limits,
+    emulated: bool,
+) -> Option<u64> {
+    let group = group.memory.filter(|_| !emulated);
+    let in_group = group.map(|group| group.limit_bytes.saturating_sub(AGENT_BYTES));
+    memory_limit(limits).into_iter().chain(in_group).min()
+}
+
 /// The declared limit of memory, bytes.
-pub(crate) fn memory_limit(limits: &NodeLimits) -> Option<u64> {
+fn memory_limit(limits: &NodeLimits) -> Option<u64> {
     let limit = limits.memory.as_ref()?.value();
     u64::try_from(limit).ok()
 }
@@ -105,5 +123,42 @@ pub(crate) fn device(reading: &Reading, overhead_bytes: u64) -> Device {
         cores_milli: (cores * 1000.0).round() as i64,
         overhead_bytes: i64::try_from(overhead_bytes).unwrap_or(i64::MAX),
         benchmarks: vec![],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use telemetry::cgroup::{Limits, MemoryLimit};
+
+    use super::*;
+
+    fn spec(memory: Option<&str>) -> EdgeNodeSpec {
+        let limits = serde_json::json!({ "limits": { "memory": memory } });
+        serde_json::from_value(limits).unwrap()
+    }
+
+    #[test]
+    fn the_engine_is_held_to_the_pods_limit_where_there_is_one() {
+        let alone = Limits::default();
+        let pod = Limits {
+            memory: Some(MemoryLimit {
+                limit_bytes: 512 << 20,
+                used_bytes: 0,
+            }),
+            cores: None,
+        };
+        let limit = |memory, group, emulated| engine_limit(&spec(memory).limits, group, emulated);
+        assert_eq!(limit(None, &alone, false), None);
+        assert_eq!(limit(Some("1Gi"), &alone, false), Some(1 << 30));
+        assert_eq!(limit(None, &pod, false), Some(448 << 20));
+        assert_eq!(limit(Some("1Gi"), &pod, false), Some(448 << 20));
+        assert_eq!(limit(Some("64Mi"), &pod, false), Some(64 << 20));
+        assert_eq!(limit(Some("1Gi"), &pod, true), Some(1 << 30));
+    }
+
+    #[test]
+    fn the_agents_own_part_is_kept_back_unless_the_node_is_only_played() {
+        assert_eq!(profile(&spec(None), false).agent_bytes, AGENT_BYTES);
+        assert_eq!(profile(&spec(None), true).agent_bytes, 0);
     }
 }

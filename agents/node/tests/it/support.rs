@@ -90,6 +90,7 @@ impl Node {
             data_dir: data.path().to_owned(),
             memory_bytes: 1 << 30,
             registry: registry.clone(),
+            reconciles: node::Pulse::default(),
         })
         .unwrap();
         let router = router::routes(agent.backend(), router::Config::default(), &registry).unwrap();

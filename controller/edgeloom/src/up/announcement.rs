@@ -15,7 +15,7 @@ pub(crate) struct Announcement {
     pub(crate) url: String,
     /// The administrator's kubeconfig.
     pub(crate) kubeconfig: PathBuf,
-    /// `/healthz`, `/readyz` and `/metrics` of the manager: `http://address:port`.
+    /// `/livez`, `/readyz` and `/metrics` of the manager: `http://address:port`.
     pub(crate) health_url: String,
 }
 

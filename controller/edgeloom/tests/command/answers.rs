@@ -1,6 +1,6 @@
 //! Commands that answer and end: what they print, and with which exit code.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
@@ -148,4 +148,22 @@ fn version_says_what_api_is_spoken() {
         text.starts_with("edgeloom ") && text.contains("edgeloom.dev/v1alpha1"),
         "{text}"
     );
+}
+
+#[test]
+fn under_the_name_of_a_plugin_the_usage_is_kubectls() {
+    let folder = tempfile::tempdir().unwrap();
+    let plugin = folder.path().join("kubectl-edgeloom");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_edgeloom"), &plugin).unwrap();
+    let help = |arguments: &[&str]| said(&Command::new(&plugin).args(arguments).output().unwrap()).1;
+    let text = help(&["--help"]);
+    assert!(
+        text.contains("Usage: kubectl edgeloom [OPTIONS] <COMMAND>"),
+        "{text}"
+    );
+    let text = help(&["explain", "--help"]);
+    assert!(text.contains("Usage: kubectl edgeloom explain "), "{text}");
+    assert!(text.contains("--context <NAME>"), "{text}");
+    let text = said(&edgeloom(&["--help"]).output().unwrap()).1;
+    assert!(text.contains("Usage: edgeloom [OPTIONS] <COMMAND>"), "{text}");
 }

@@ -6,6 +6,7 @@
 )]
 
 mod answers;
+mod controller;
 mod processes;
 
 use std::process::{Command, Output};

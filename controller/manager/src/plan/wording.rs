@@ -193,7 +193,7 @@ fn reason(reason: NodeReason) -> String {
     use solver::problem::Exclusion;
     match reason {
         NodeReason::Excluded(Exclusion::NotReady) => "its agent does not answer".to_owned(),
-        NodeReason::Excluded(Exclusion::Unschedulable) => "it is cordoned".to_owned(),
+        NodeReason::Excluded(Exclusion::Unschedulable) => "it takes no new stages".to_owned(),
         NodeReason::Excluded(Exclusion::Taint) => "it has a taint".to_owned(),
         NodeReason::Excluded(Exclusion::NotSelected) => "the service does not select it".to_owned(),
         NodeReason::Excluded(Exclusion::EngineUnsupported) => "its engine cannot run the model".to_owned(),
