@@ -3,14 +3,14 @@
 mod policy;
 mod rules;
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use serde_json::Value;
 use tests::{
     control_plane::ControlPlane,
     helm::{Helm, Release, chart},
     switches::{self, Setting},
-    up::repository,
+    up::{edgeloom, repository},
 };
 
 use self::rules::Manifests;
@@ -378,4 +378,40 @@ async fn the_example_for_kind_is_taken_by_the_chart_and_the_api_server() {
             other => panic!("{other:?} is not expected here"),
         }
     }
+}
+
+#[test]
+fn the_program_knows_every_flag_that_it_is_given() {
+    let manifests = rendered(&[r#"agent.quic.hostPort.enabled=true"#]);
+    let mut commands = 0;
+    for container in manifests.containers() {
+        let arguments: Vec<_> = container["args"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let command = arguments
+            .iter()
+            .find(|argument| !argument.starts_with("--"))
+            .expect("a subcommand");
+        let output = Command::new(edgeloom()).args([command, "--help"]).output();
+        let help = String::from_utf8(output.expect("edgeloom runs").stdout).expect("a text");
+        let known: BTreeSet<_> = help
+            .split(|letter: char| letter.is_whitespace() || letter == ',')
+            .filter(|word| word.starts_with("--"))
+            .collect();
+        for flag in arguments.iter().filter(|argument| argument.starts_with("--")) {
+            let flag = flag.split('=').next().unwrap_or(flag);
+            assert!(
+                known.contains(flag),
+                "edgeloom {command} does not know {flag}:\n{help}"
+            );
+        }
+        commands += 1;
+    }
+    assert_eq!(
+        commands, 4,
+        "controller, agent and the step before it, the test of the release"
+    );
 }

@@ -236,7 +236,8 @@ impl Opener {
         K::DynamicType: Default + Eq + Hash + Clone,
     {
         let (store, writer) = reflector::store();
-        let config = config.timeout(WATCH_SECONDS).streaming_lists();
+        // Listed and then watched: streaming lists are off in Kubernetes 1.33 and in versions before 1.32.
+        let config = config.timeout(WATCH_SECONDS);
         let wake = Arc::clone(&self.wake);
         let kind = K::kind(&K::DynamicType::default()).into_owned();
         let stream = watcher(api, config).default_backoff().reflect(writer);

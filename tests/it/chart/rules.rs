@@ -68,6 +68,12 @@ impl Manifests {
         pods.collect()
     }
 
+    /// All containers, those that run first included.
+    pub(super) fn containers(&self) -> Vec<&Value> {
+        let specs = self.pods().into_iter().map(|(_, _, spec)| spec);
+        specs.flat_map(containers).collect()
+    }
+
     /// What is wrong.
     pub(super) fn faults(&self) -> Vec<String> {
         let mut faults = vec![];
