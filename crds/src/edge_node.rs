@@ -275,19 +275,41 @@ pub struct AgentInfo {
     pub features: Vec<String>,
 }
 
-/// A processor with memory of its own.
+/// A processor with memory of its own. Stages run on `cpu`, which comes first. GPUs are told for those who plan with
+/// them; the engine of this version does not run stages there.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {
     /// `cpu` for the processor; `cuda0` and so on for GPUs.
     pub name: String,
-    /// Memory that stages may use: the machine's, the pod's, or the declared limit, whichever is least.
+    /// Memory that stages may use: the machine's, the pod's without the agent's own part, or the declared limit, whichever
+    /// is least. Of a GPU, all that it has.
     pub memory_bytes: i64,
     /// Cores that stages may use, in thousandths.
     pub cores_milli: i64,
     /// Memory that the engine's process holds beside stages.
     #[serde(default)]
     pub overhead_bytes: i64,
+    /// The product, such as `NVIDIA L4`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub product: Option<String>,
+    /// What stays the same when cards are put in another order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub uuid: Option<String>,
+    /// Memory of a GPU that is taken, by whomever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_used_bytes: Option<i64>,
+    /// Its temperature, in thousandths of a degree Celsius.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature_millicelsius: Option<i32>,
+    /// Power that it draws.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_milliwatts: Option<i64>,
+    /// Share of the time in which something ran on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy_percent: Option<i32>,
     /// Times of real blocks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["model".into()]))]

@@ -73,6 +73,7 @@ impl ScriptedAgent {
                     points: vec![point(1, 1), point(8, 3), point(64, 16), point(512, 110)],
                     ..Benchmark::default()
                 }],
+                ..Device::default()
             }],
             ..EdgeNodeStatus::default()
         };

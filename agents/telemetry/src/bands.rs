@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use self::gpus::GpuBands;
 use crate::reading::Reading;
+
+mod gpus;
 
 /// After so long a value is reported even if it did not move.
 pub const LONGEST_SILENCE: Duration = Duration::from_secs(300);
@@ -74,6 +77,7 @@ pub struct ReadingBands {
     busy: DeadBand,
     battery: DeadBand,
     temperature: DeadBand,
+    gpus: GpuBands,
 }
 
 impl Default for ReadingBands {
@@ -87,6 +91,7 @@ impl Default for ReadingBands {
             busy: DeadBand::new(0.25),
             battery: DeadBand::new(0.02),
             temperature: DeadBand::new(3.0),
+            gpus: GpuBands::default(),
         }
     }
 }
@@ -100,6 +105,7 @@ impl ReadingBands {
             processor,
             battery,
             temperature_celsius,
+            gpus,
         } = reading;
         let memory = memory.map(|fact| fact.value);
         let processor = processor.map(|fact| fact.value);
@@ -120,8 +126,10 @@ impl ReadingBands {
             (&mut self.battery, battery.map(|fact| fact.value.ratio)),
             (&mut self.temperature, temperature_celsius.map(|fact| fact.value)),
         ];
-        let news = banded.iter().any(|(band, value)| band.is_news(*value, now));
+        let news =
+            banded.iter().any(|(band, value)| band.is_news(*value, now)) || self.gpus.is_news(gpus, now);
         if news {
+            self.gpus.reported(gpus, now);
             banded
                 .iter_mut()
                 .for_each(|(band, value)| band.reported(*value, now));
@@ -189,7 +197,33 @@ mod tests {
             processor: None,
             battery: Some(Fact::declared(battery)),
             temperature_celsius: None,
+            gpus: vec![],
         }
+    }
+
+    #[test]
+    fn a_gpu_is_news_when_it_appears_leaves_a_band_or_vanishes() {
+        let start = Instant::now();
+        let mut bands = ReadingBands::default();
+        let mut with = |celsius: Option<f64>| {
+            let gpu = celsius.map(|celsius| crate::Gpu {
+                name: "cuda0".to_owned(),
+                product: None,
+                uuid: None,
+                memory_total_bytes: 1000,
+                memory_used_bytes: 0,
+                temperature_celsius: Some(celsius),
+                power_watts: None,
+                busy_ratio: None,
+            });
+            let reading = Reading {
+                gpus: gpu.into_iter().collect(),
+                ..reading(500, 0.5)
+            };
+            bands.report(&reading, start)
+        };
+        let news = [None, None, Some(50.0), Some(52.0), Some(54.0), None].map(&mut with);
+        assert_eq!(news, [true, false, true, false, true, true]);
     }
 
     #[test]

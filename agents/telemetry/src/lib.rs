@@ -2,7 +2,7 @@
 //! something to measure, otherwise as declared, and always marked which. And the metrics that show it.
 //!
 //! ```text
-//!  system ──┐   (this machine: sysinfo, battery, cgroup limits, /proc)
+//!  system ──┐   (this machine: sysinfo, battery, cgroup limits, /proc, NVML)
 //!           ├─▶ Reading ─▶ watch channel ─▶ bands (is it news for a status?) and metrics (Prometheus)
 //!  profile ─┘   (what the EdgeNode declares; battery: a model that drains)
 //! ```
@@ -13,6 +13,7 @@
 pub mod bands;
 pub mod battery;
 pub mod cgroup;
+pub mod gpu;
 pub mod metrics;
 pub mod process;
 pub mod profile;
@@ -22,6 +23,7 @@ mod watch;
 
 pub use bands::{DeadBand, ReadingBands};
 pub use battery::DeclaredBattery;
+pub use gpu::Gpu;
 pub use metrics::{LinkMetrics, LinkReading, NodeMetrics, RateReading};
 pub use process::ProcessMemory;
 pub use profile::{BatteryProfile, Profile};

@@ -5,6 +5,9 @@ use std::time::SystemTime;
 
 use prometheus::{Gauge, GaugeVec, IntCounterVec, Opts, Registry};
 
+mod gpus;
+
+use self::gpus::GpuMetrics;
 use crate::reading::{Fact, Reading, Source};
 
 /// The gauges of a node. Those of what was read have a label `source` that says `measured` or `declared`.
@@ -19,6 +22,7 @@ pub struct NodeMetrics {
     battery_energy_joules: GaugeVec,
     battery_discharge_watts: GaugeVec,
     temperature_celsius: GaugeVec,
+    gpus: GpuMetrics,
 }
 
 impl NodeMetrics {
@@ -56,6 +60,7 @@ impl NodeMetrics {
                 "Power drawn from the battery, negative while charging.",
             )?,
             temperature_celsius: gauge("edgeloom_node_temperature_celsius", "The hottest sensor.")?,
+            gpus: GpuMetrics::register(registry)?,
         })
     }
 
@@ -67,11 +72,13 @@ impl NodeMetrics {
             processor,
             battery,
             temperature_celsius,
+            gpus,
         } = reading;
         let since_epoch = observed
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         self.reading_timestamp_seconds.set(since_epoch.as_secs_f64());
+        self.gpus.show(gpus);
         show(&self.memory_total_bytes, memory, |memory| {
             memory.total_bytes as f64
         });
@@ -297,7 +304,39 @@ mod tests {
             processor,
             battery,
             temperature_celsius,
+            gpus: vec![],
         }
+    }
+
+    #[test]
+    fn a_gpu_is_shown_by_name_and_forgotten_when_it_is_gone() {
+        let registry = Registry::new();
+        let metrics = NodeMetrics::register(&registry).unwrap();
+        let gpu = crate::Gpu {
+            name: "cuda0".to_owned(),
+            product: None,
+            uuid: None,
+            memory_total_bytes: 8000,
+            memory_used_bytes: 500,
+            temperature_celsius: Some(61.0),
+            power_watts: None,
+            busy_ratio: Some(0.25),
+        };
+        metrics.show(&Reading {
+            gpus: vec![gpu],
+            ..reading(None, None)
+        });
+        let shown = text(&registry);
+        for line in [
+            "edgeloom_gpu_memory_used_bytes{device=\"cuda0\"} 500",
+            "edgeloom_gpu_temperature_celsius{device=\"cuda0\"} 61",
+            "edgeloom_gpu_busy_ratio{device=\"cuda0\"} 0.25",
+        ] {
+            assert!(shown.contains(line), "{line} in\n{shown}");
+        }
+        assert!(!shown.contains("power"));
+        metrics.show(&reading(None, None));
+        assert!(!text(&registry).contains("gpu"));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use crate::gpu::Gpu;
+
 /// How a value came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
@@ -90,4 +92,6 @@ pub struct Reading {
     pub battery: Option<Fact<Battery>>,
     /// The hottest sensor, degrees Celsius; `None` where there is none.
     pub temperature_celsius: Option<Fact<f64>>,
+    /// The GPUs, in the order of their library; none of a machine that only plays the node.
+    pub gpus: Vec<Gpu>,
 }

@@ -9,7 +9,9 @@ use starship_battery::{
 use sysinfo::{Components, CpuRefreshKind, MemoryRefreshKind, System};
 
 use crate::{
-    cgroup, process,
+    cgroup,
+    gpu::{Gpu, Gpus},
+    process,
     reading::{Battery, Memory, Processor},
 };
 
@@ -18,6 +20,7 @@ pub(crate) struct Machine {
     system: System,
     components: Option<Components>,
     batteries: Option<starship_battery::Manager>,
+    gpus: Option<Gpus>,
 }
 
 impl Machine {
@@ -35,6 +38,7 @@ impl Machine {
             system,
             components,
             batteries,
+            gpus: Gpus::open(),
         })
     }
 
@@ -79,6 +83,11 @@ impl Machine {
             .filter(|celsius| celsius.is_finite())
             .map(f64::from)
             .reduce(f64::max)
+    }
+
+    /// The GPUs that can be read now.
+    pub(crate) fn gpus(&self) -> Vec<Gpu> {
+        self.gpus.as_ref().map(Gpus::read).unwrap_or_default()
     }
 
     /// All batteries together.

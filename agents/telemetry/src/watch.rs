@@ -86,6 +86,8 @@ impl Telemetry {
             None => (None, None, None, None),
         };
         let emulated = self.profile.emulated;
+        let own_machine = self.machine.as_ref().filter(|_| !emulated);
+        let gpus = own_machine.map(Machine::gpus).unwrap_or_default();
         let declared_battery = self
             .battery
             .as_mut()
@@ -100,6 +102,7 @@ impl Telemetry {
             processor: capped_processor(processor, self.profile.cores, elapsed, processor_time),
             battery: prefer::<Battery>(real_battery, declared_battery, emulated),
             temperature_celsius: prefer(temperature, self.profile.temperature_celsius, emulated),
+            gpus,
         }
     }
 

@@ -93,6 +93,7 @@ fn node(name: &str, memory_mib: i64, layer_microseconds: i64) -> EdgeNode {
                 points: vec![point(1, 1), point(8, 3), point(64, 16), point(512, 110)],
                 ..Benchmark::default()
             }],
+            ..Device::default()
         }],
         ..EdgeNodeStatus::default()
     });

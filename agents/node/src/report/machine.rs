@@ -6,7 +6,7 @@ use crds::{
     EdgeNodeSpec,
     edge_node::{BatteryReading, Device, NodeLimits, PowerSource, Provenance},
 };
-use telemetry::{BatteryProfile, NodeMetrics, Profile, Reading, ReadingBands, Source};
+use telemetry::{BatteryProfile, Gpu, NodeMetrics, Profile, Reading, ReadingBands, Source};
 use tokio::sync::watch;
 
 /// What of a pod's limit is the agent's own. Idle it takes some 40 MiB; the rest is for requests on their way, whose bodies
@@ -59,6 +59,12 @@ impl Reported {
                 Source::Declared => Provenance::Declared,
             },
         })
+    }
+
+    /// The GPUs, after the processor in EdgeNode status.
+    pub(super) fn gpus(&self) -> Vec<Device> {
+        // The schema bounds the list.
+        self.told.gpus.iter().take(15).map(gpu).collect()
     }
 
     pub(super) fn temperature_millicelsius(&self) -> Option<i32> {
@@ -122,7 +128,24 @@ pub(crate) fn device(reading: &Reading, overhead_bytes: u64) -> Device {
         memory_bytes: i64::try_from(memory).unwrap_or(i64::MAX),
         cores_milli: (cores * 1000.0).round() as i64,
         overhead_bytes: i64::try_from(overhead_bytes).unwrap_or(i64::MAX),
-        benchmarks: vec![],
+        ..Device::default()
+    }
+}
+
+fn gpu(gpu: &Gpu) -> Device {
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    Device {
+        name: gpu.name.clone(),
+        memory_bytes: bytes(gpu.memory_total_bytes),
+        memory_used_bytes: Some(bytes(gpu.memory_used_bytes)),
+        product: gpu.product.clone(),
+        uuid: gpu.uuid.clone(),
+        temperature_millicelsius: gpu
+            .temperature_celsius
+            .map(|celsius| (celsius * 1000.0).round() as i32),
+        power_milliwatts: gpu.power_watts.map(|watts| (watts * 1000.0).round() as i64),
+        busy_percent: gpu.busy_ratio.map(|ratio| (ratio * 100.0).round() as i32),
+        ..Device::default()
     }
 }
 
@@ -135,6 +158,25 @@ mod tests {
     fn spec(memory: Option<&str>) -> EdgeNodeSpec {
         let limits = serde_json::json!({ "limits": { "memory": memory } });
         serde_json::from_value(limits).unwrap()
+    }
+
+    #[test]
+    fn a_gpu_is_a_device_of_its_own_with_the_units_of_the_schema() {
+        let told = gpu(&Gpu {
+            name: "cuda0".to_owned(),
+            product: Some("Test Card".to_owned()),
+            uuid: None,
+            memory_total_bytes: 8_000,
+            memory_used_bytes: 500,
+            temperature_celsius: Some(61.0),
+            power_watts: Some(72.5),
+            busy_ratio: Some(0.4),
+        });
+        let expected = serde_json::json!({
+            "name": "cuda0", "product": "Test Card", "memoryBytes": 8000, "memoryUsedBytes": 500, "coresMilli": 0,
+            "overheadBytes": 0, "temperatureMillicelsius": 61_000, "powerMilliwatts": 72_500, "busyPercent": 40,
+        });
+        assert_eq!(serde_json::to_value(told).unwrap(), expected);
     }
 
     #[test]

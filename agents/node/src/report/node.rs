@@ -73,16 +73,26 @@ impl Reporter {
             observed_generation: generation,
             conditions,
             agent: Some(self.facts.info.clone()),
-            devices: vec![Device {
-                benchmarks: self.facts.benchmarks.report(),
-                ..self.facts.benchmarks.device()
-            }],
+            devices: self.devices(),
             battery: self.facts.machine.battery(),
             temperature_millicelsius: self.facts.machine.temperature_millicelsius(),
             models: self.core.files.held(),
             lost_peers: lost_peers(&self.core.endpoint.peer_states().borrow()),
             observed_time: held.observed_time.clone(),
         }
+    }
+}
+
+impl Reporter {
+    /// The processor, then GPUs.
+    fn devices(&self) -> Vec<Device> {
+        let processor = Device {
+            benchmarks: self.facts.benchmarks.report(),
+            ..self.facts.benchmarks.device()
+        };
+        std::iter::once(processor)
+            .chain(self.facts.machine.gpus())
+            .collect()
     }
 }
 
