@@ -1,11 +1,12 @@
 //! Times models on this node before anybody asks for them: the controller places nothing on a node that has no figures.
-//! Each variant that lies on this disk is timed once; the table is kept, and stands in EdgeNode status.
+//! Each variant is fetched and timed once, but for files that are not on this disk; the table is kept, and stands in
+//! EdgeNode status.
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    execute::fetch::{Source, file_name, local_path},
+    execute::fetch::{Source, fetch, file_name, local_path},
     keep,
     limits::InForce,
     report::{core_limit, engine_limit},
@@ -120,7 +121,7 @@ pub(crate) struct Timekeeper {
 }
 
 impl Timekeeper {
-    /// Watches Models, and times each variant that lies on this disk, one after the other, for ever.
+    /// Watches Models, and times each variant, one after the other, for ever.
     pub(crate) async fn run(self) {
         let (found, waiting) = mpsc::channel(QUEUE_LENGTH);
         tokio::join!(watch_models(self.client.clone(), found), self.time_all(waiting));
@@ -160,13 +161,13 @@ impl Timekeeper {
         if self.benchmarks.has(&source.digest) {
             return true;
         }
-        let Some(path) = local_path(source, &self.data_dir) else {
+        if source.uri.starts_with("file://") && local_path(source, &self.data_dir).is_none() {
             tracing::debug!(
                 digest = source.digest,
                 "the model is not on this disk, and is not timed"
             );
             return true;
-        };
+        }
         let (kept, cores_milli) = (self.kept_at(&source.digest), self.benchmarks.device().cores_milli);
         let fits =
             |kept: &Kept| kept.cores_milli == cores_milli && kept.benchmark.key.engine == ENGINE_VERSION;
@@ -174,6 +175,9 @@ impl Timekeeper {
             self.publish(source, &kept);
             return true;
         }
+        let Some(path) = self.fetch(source).await else {
+            return false;
+        };
         match self.measure(source, path).await {
             Ok(benchmark) => {
                 let fresh = Kept {
@@ -192,6 +196,26 @@ impl Timekeeper {
                 tracing::warn!(digest = source.digest, %error, hopeless, "the model cannot be timed");
                 hopeless
             }
+        }
+    }
+
+    /// Brings the weights to this disk. Nobody else fetches them meanwhile: stages come to a node that has timed the model.
+    async fn fetch(&self, source: &Source) -> Option<PathBuf> {
+        let (wanted, data_dir) = (source.clone(), self.data_dir.clone());
+        let fetched = tokio::task::spawn_blocking(move || fetch(&wanted, &data_dir, &AtomicI64::new(0)));
+        match fetched.await {
+            Ok(Ok(fetched)) => Some(fetched.path),
+            Ok(Err(error)) => {
+                let error = crds::with_causes(&error);
+                tracing::warn!(
+                    digest = source.digest,
+                    error,
+                    "the model cannot be fetched, and is not timed"
+                );
+                None
+            }
+            // The agent stops.
+            Err(_) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use prometheus::{Registry, TextEncoder};
-use telemetry::{Battery, Fact, LinkMetrics, LinkReading, NodeMetrics, RateReading, Reading};
+use telemetry::{Battery, Fact, Gpu, LinkMetrics, LinkReading, NodeMetrics, RateReading, Reading};
 use tests::{
     prometheus::{Labels, Prometheus, promtool},
     up::{Up, example},
@@ -29,9 +29,10 @@ use crate::up::{ask, router, until_settled};
 
 /// Labels that our metrics may have: their values are names of services, nodes and peers, or one of a few words. Users,
 /// keys and requests are not among them.
-const LABELS: [&str; 18] = [
+const LABELS: [&str; 19] = [
     "code",
     "component",
+    "device",
     "direction",
     "kind",
     "le",
@@ -320,6 +321,16 @@ async fn serve_a_machine_with_every_sensor() -> SocketAddr {
             discharge_watts: 2.0,
         })),
         temperature_celsius: Some(Fact::measured(35.0)),
+        gpus: vec![Gpu {
+            name: "cuda0".to_owned(),
+            product: None,
+            uuid: None,
+            memory_total_bytes: 24 << 30,
+            memory_used_bytes: 1 << 30,
+            temperature_celsius: Some(40.0),
+            power_watts: Some(72.0),
+            busy_ratio: Some(0.25),
+        }],
     });
     let links = LinkMetrics::register(&registry).expect("registered once");
     let rate = |kind| RateReading {
