@@ -62,6 +62,37 @@ def make():
                 min=None,
             ),
             graph(
+                "GPU memory in use",
+                "Share of each GPU's memory that is taken, by whomever.",
+                "percentunit",
+                target(
+                    f"max by (node, device) (edgeloom_gpu_memory_used_bytes{chosen})"
+                    f" / max by (node, device) (edgeloom_gpu_memory_total_bytes{chosen})",
+                    "{{node}} {{device}}",
+                ),
+                max=1,
+            ),
+            graph(
+                "GPU busy",
+                "Share of the time in which something ran on each GPU.",
+                "percentunit",
+                target(f"max by (node, device) (edgeloom_gpu_busy_ratio{chosen})", "{{node}} {{device}}"),
+                max=1,
+            ),
+            graph(
+                "GPU power",
+                "Power that each GPU draws.",
+                "watt",
+                target(f"max by (node, device) (edgeloom_gpu_power_watts{chosen})", "{{node}} {{device}}"),
+            ),
+            graph(
+                "GPU temperature",
+                "Temperature of each GPU.",
+                "celsius",
+                target(f"max by (node, device) (edgeloom_gpu_temperature_celsius{chosen})", "{{node}} {{device}}"),
+                min=None,
+            ),
+            graph(
                 "Age of what is known",
                 "Time since the machine was last read, and since its status was last written; that is written at least every five minutes.",
                 "s",

@@ -74,7 +74,8 @@ const UNITS: [&str; 18] = [
 ];
 
 /// States, and counts of nodes and requests by state.
-const STATES: [&str; 7] = [
+const STATES: [&str; 8] = [
+    "edgeloom_controller_leader",
     "edgeloom_service_feasible",
     "edgeloom_service_ready",
     "edgeloom_node_reachable",
@@ -305,7 +306,7 @@ fn scrape(url: &str) -> String {
     String::from_utf8(output.stdout).expect("metrics are text")
 }
 
-/// The machine that runs the tests may have no battery, no thermal sensor and no busy link: a phone has them, with
+/// The machine that runs the tests may have no battery, no GPU, no thermal sensor and no busy link: a phone has them, with
 /// telemetry's own metrics.
 async fn serve_a_machine_with_every_sensor() -> SocketAddr {
     let labels = [("node".to_owned(), "phone".to_owned())].into();
@@ -325,11 +326,11 @@ async fn serve_a_machine_with_every_sensor() -> SocketAddr {
             name: "cuda0".to_owned(),
             product: None,
             uuid: None,
-            memory_total_bytes: 24 << 30,
-            memory_used_bytes: 1 << 30,
-            temperature_celsius: Some(40.0),
-            power_watts: Some(72.0),
-            busy_ratio: Some(0.25),
+            memory_total_bytes: 8_000_000_000,
+            memory_used_bytes: 1_000_000_000,
+            temperature_celsius: Some(50.0),
+            power_watts: Some(30.0),
+            busy_ratio: Some(0.5),
         }],
     });
     let links = LinkMetrics::register(&registry).expect("registered once");
