@@ -13,7 +13,7 @@ export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
 
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test kubernetes-home check bench bench-reference generate install clean model programs system-packages
+.PHONY: help demo test test-kubernetes kubernetes-home check bench bench-reference generate install clean model programs system-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -25,6 +25,9 @@ demo: system-packages model ## sets everything up, runs three agents and answers
 test: system-packages programs ## every test, after fetching what they need
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace --no-fail-fast
+
+test-kubernetes: system-packages model ## the suites on a real cluster of three nodes, or on the one that KUBECONFIG names; needs root and Go
+	tests/programs/test-kubernetes.sh
 
 kubernetes-home: ## a real Kubernetes cluster of three nodes on this machine, left running; needs root and Go
 	@tests/programs/kubernetes-home.sh up --nodes 3 | sed 's/^/export KUBECONFIG=/'

@@ -1,0 +1,152 @@
+//! What controller and agents ask the API server, what it refuses them, and what it says of the chart's manifests.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::{
+    asking::Router,
+    cluster::{Cluster, Home},
+    release::{NAME, NAMESPACE},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn controller_and_agents_are_refused_nothing_that_they_ask() {
+    let Some(home) = Home::of_this_test("the audit log is read") else {
+        return;
+    };
+    let cluster = Cluster::of_this_test();
+    // While a release is removed its rights go before its pods: what was refused then is another test's.
+    let before = fs::read_to_string(home.audit_log())
+        .expect("there is an audit log")
+        .len();
+    cluster.serving().await;
+    let answer = Router::reach(&cluster).await.ask("Say hello.", 8).await;
+    answer.expect("the service answers");
+
+    let log = fs::read_to_string(home.audit_log()).expect("the audit log can be read");
+    let events = log[before..]
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("an event a line"));
+    let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}-");
+    let starts = |value: &Value, text: &str| value.as_str().is_some_and(|value| value.starts_with(text));
+    // What other tests ask with an agent's token, through kubectl, is meant to be refused.
+    let ours: Vec<_> = events
+        .filter(|event| {
+            starts(&event["user"]["username"], &account) && !starts(&event["userAgent"], "kubectl")
+        })
+        .collect();
+    assert!(!ours.is_empty(), "the log knows controller and agents");
+    let refused: Vec<_> = ours
+        .iter()
+        .filter(|event| event["responseStatus"]["code"] == 403)
+        .map(|event| {
+            format!(
+                "{} {} {}",
+                event["user"]["username"], event["verb"], event["requestURI"]
+            )
+        })
+        .collect();
+    assert!(refused.is_empty(), "refused: {refused:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_token_is_good_for_its_own_node_only() {
+    let cluster = Cluster::of_this_test();
+    cluster.serving().await;
+    let pods = cluster
+        .get(&[
+            "pods",
+            "--namespace",
+            NAMESPACE,
+            "--selector=app.kubernetes.io/component=agent",
+        ])
+        .expect("a list");
+    let (first, second) = (&pods["items"][0], &pods["items"][1]);
+    let text = |value: &Value| value.as_str().expect("a name").to_owned();
+    let (own, other) = (
+        text(&first["spec"]["nodeName"]),
+        text(&second["spec"]["nodeName"]),
+    );
+    let agent = Agent::of_pod(&cluster, &text(&first["metadata"]["name"]));
+
+    let status = r#"{"status":{"conditions":[]}}"#;
+    let write = |node: &str| {
+        agent.patch(
+            &format!("/apis/edgeloom.dev/v1alpha1/edgenodes/{node}/status"),
+            status,
+        )
+    };
+    let said = write(&own);
+    assert!(said.contains("\"kind\":\"EdgeNode\""), "its own EdgeNode: {said}");
+    let said = write(&other);
+    assert!(
+        said.contains("its own node only"),
+        "the EdgeNode of another: {said}"
+    );
+
+    for refused in [
+        &["get", "secrets", "--all-namespaces"][..],
+        &["get", "pods", "--all-namespaces"],
+        &["delete", "stages", "--all"],
+        &["delete", "edgenode", &own],
+        &["create", "namespace", "of-an-agent"],
+    ] {
+        let said = agent.ask(&cluster, refused);
+        assert!(said.contains("Forbidden"), "{refused:?}: {said}");
+    }
+}
+
+/// Somebody who holds the token of an agent's pod.
+struct Agent {
+    _folder: tempfile::TempDir,
+    kubeconfig: PathBuf,
+    server: String,
+    token: String,
+}
+
+impl Agent {
+    fn of_pod(cluster: &Cluster, pod: &str) -> Self {
+        let account = format!("{NAME}-agent");
+        let bound = ["--bound-object-kind", "Pod", "--bound-object-name", pod];
+        let create = ["create", "token", &account, "--namespace", NAMESPACE];
+        let token = cluster.kubectl(&[&create[..], &bound].concat());
+        let view = cluster.kubectl(&["config", "view", "--raw", "--minify", "--output", "json"]);
+        let mut config: Value = serde_json::from_str(&view).expect("kubectl prints JSON");
+        config["users"][0]["user"] = json!({ "token": token.trim() });
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let kubeconfig = folder.path().join("kubeconfig");
+        fs::write(&kubeconfig, config.to_string()).expect("it is written");
+        let server = config["clusters"][0]["cluster"]["server"].as_str();
+        Self {
+            _folder: folder,
+            kubeconfig,
+            server: server.expect("a cluster has a server").to_owned(),
+            token: token.trim().to_owned(),
+        }
+    }
+
+    /// Patches as an agent does, without reading first, and without effect; gives the server's answer.
+    fn patch(&self, path: &str, patch: &str) -> String {
+        let output = Command::new("curl")
+            .args([
+                "--silent",
+                "--show-error",
+                "--insecure",
+                "--max-time",
+                "60",
+                "--request",
+                "PATCH",
+            ])
+            .args(["--header", &format!("Authorization: Bearer {}", self.token)])
+            .args(["--header", "Content-Type: application/merge-patch+json"])
+            .args(["--data", patch, &format!("{}{path}?dryRun=All", self.server)])
+            .output();
+        String::from_utf8_lossy(&output.expect("curl runs").stdout).into_owned()
+    }
+
+    fn ask(&self, cluster: &Cluster, arguments: &[&str]) -> String {
+        let kubeconfig = format!("--kubeconfig={}", self.kubeconfig.display());
+        cluster.try_kubectl(&[&[kubeconfig.as_str()], arguments].concat())
+    }
+}

@@ -1,0 +1,10 @@
+//! The suites that need a real cluster: the chart installed by the real helm, controller and agents in pods, a real model
+//! answering from them. `make test-kubernetes` brings a cluster up and runs them; CONTRIBUTING.md says how to run them on another.
+
+mod access;
+mod asking;
+mod cluster;
+mod failures;
+mod lifecycle;
+mod release;
+mod weights;

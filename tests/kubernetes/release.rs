@@ -1,0 +1,116 @@
+//! The release of the chart that the suites install.
+
+use serde_json::{Value, json};
+use tests::up::repository;
+
+use crate::cluster::Cluster;
+
+/// The release's name, and so of its objects.
+pub(crate) const NAME: &str = "edgeloom";
+
+/// The namespace that it is installed into.
+pub(crate) const NAMESPACE: &str = "edgeloom-system";
+
+/// What an agent's pod may use: enough to time the model, and not enough to hold all of it with the cells of its service.
+const AGENT_MEMORY: &str = "230Mi";
+
+/// How long Helm waits for the pods.
+const TIMEOUT: &str = "180s";
+
+impl Cluster {
+    /// Installs the release, or brings it to these values on top of the suites' own, and waits until its pods are Ready.
+    pub(crate) fn install(&self, values: &Value) {
+        let chart = repository().join("charts/edgeloom").display().to_string();
+        let own = self.values().to_string();
+        let own = own.as_str();
+        let more = values.to_string();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut arguments = vec![
+            "upgrade",
+            "--install",
+            NAME,
+            &chart,
+            "--namespace",
+            NAMESPACE,
+            "--create-namespace",
+        ];
+        arguments.extend(["--wait", "--timeout", TIMEOUT]);
+        let files = [("own.json", own), ("more.json", more.as_str())].map(|(name, text)| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("values are written");
+            path.display().to_string()
+        });
+        for file in &files {
+            arguments.extend(["--values", file.as_str()]);
+        }
+        if let Err(complaint) = self.helm(&arguments) {
+            panic!("{complaint}\n{}", self.story());
+        }
+    }
+
+    fn values(&self) -> Value {
+        let (repository, tag) = self
+            .image
+            .rsplit_once(':')
+            .expect("EDGELOOM_IMAGE is repository:tag");
+        json!({
+            "image": {"repository": repository, "tag": tag},
+            "agent": {
+                "resources": {
+                    "requests": {"cpu": "100m", "memory": AGENT_MEMORY},
+                    "limits": {"memory": AGENT_MEMORY},
+                },
+            },
+        })
+    }
+
+    /// Removes the release, if it is there, and waits until its pods are gone.
+    pub(crate) fn uninstall(&self) {
+        let arguments = [
+            "uninstall",
+            NAME,
+            "--namespace",
+            NAMESPACE,
+            "--wait",
+            "--timeout",
+            TIMEOUT,
+        ];
+        let done = self.helm(&[&arguments[..], &["--ignore-not-found"]].concat());
+        done.unwrap_or_else(|complaint| panic!("{complaint}\n{}", self.story()));
+    }
+
+    /// What happened in the namespace: pods, events, the ends of their logs. For the message of a test that fails.
+    pub(crate) fn story(&self) -> String {
+        let pods = [
+            "get",
+            "pods,edgenodes,placements,stages",
+            "--all-namespaces",
+            "--output",
+            "wide",
+        ];
+        let events = [
+            "get",
+            "events",
+            "--namespace",
+            NAMESPACE,
+            "--sort-by",
+            ".lastTimestamp",
+        ];
+        let part_of = "--selector=app.kubernetes.io/part-of=edgeloom";
+        let logs = [
+            "logs",
+            "--namespace",
+            NAMESPACE,
+            part_of,
+            "--all-containers",
+            "--prefix",
+            "--tail",
+            "40",
+        ];
+        [&pods[..], &events[..], &logs[..]]
+            .iter()
+            .map(|arguments| self.try_kubectl(arguments))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}

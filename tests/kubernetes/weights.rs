@@ -1,0 +1,139 @@
+//! The model that the suites serve: behind a web server in the cluster, as a company would offer its own.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tests::wait;
+
+use crate::cluster::Cluster;
+
+/// The namespace of the web server, of the Model and of the service.
+pub(crate) const NAMESPACE: &str = "models";
+
+/// The LLMService, and what clients call it.
+pub(crate) const SERVICE: &str = "assistant";
+
+/// The file in the image, and its hash.
+const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+const SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+impl Cluster {
+    /// Offers the weights in the cluster; gives their URL. The address is the service's own, since a cluster for tests may have no
+    /// name service.
+    pub(crate) async fn offer_weights(&self) -> String {
+        self.apply(&web_server(&self.weights_image));
+        let rollout = [
+            "rollout",
+            "status",
+            "deployment/weights",
+            "--namespace",
+            NAMESPACE,
+        ];
+        self.kubectl(&[&rollout[..], &["--timeout", "120s"]].concat());
+        let service = self
+            .get(&["service", "weights", "--namespace", NAMESPACE])
+            .expect("it was applied");
+        let address = service["spec"]["clusterIP"]
+            .as_str()
+            .expect("a service has an address");
+        format!("http://{address}/{FILE}")
+    }
+
+    /// Applies a Model of these weights and a service of it that anyone may ask.
+    pub(crate) fn serve(&self, url: &str) {
+        let model = json!({
+            "apiVersion": "edgeloom.dev/v1alpha1",
+            "kind": "Model",
+            "metadata": {"name": "smollm2-135m", "namespace": NAMESPACE},
+            "spec": {"variants": [{"name": "q4-1", "uri": url, "sha256": SHA256}]},
+        });
+        let service = json!({
+            "apiVersion": "edgeloom.dev/v1alpha1",
+            "kind": "LLMService",
+            "metadata": {"name": SERVICE, "namespace": NAMESPACE},
+            "spec": {
+                "models": [{"name": "smollm2-135m"}],
+                "access": "Anonymous",
+                "contextTokens": 3072,
+                "outputTokensMax": 256,
+                "concurrency": 2,
+            },
+        });
+        self.apply(&format!("{model}\n---\n{service}"));
+    }
+
+    /// Sees to it that the release runs and the service answers.
+    pub(crate) async fn serving(&self) {
+        let url = self.offer_weights().await;
+        self.install(&json!({}));
+        self.serve(&url);
+        self.wait_for_service().await;
+    }
+
+    /// Waits until the service is Ready.
+    pub(crate) async fn wait_for_service(&self) {
+        let ready = || async {
+            let service = self.get(&["llmservice", SERVICE, "--namespace", NAMESPACE])?;
+            let conditions = service["status"]["conditions"].as_array()?;
+            conditions
+                .iter()
+                .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+                .then_some(())
+        };
+        if tokio::time::timeout(
+            Duration::from_secs(110),
+            wait::until("a service that is Ready", ready),
+        )
+        .await
+        .is_err()
+        {
+            let service = self.try_kubectl(&["describe", "llmservices,models", "--namespace", NAMESPACE]);
+            panic!("the service is not Ready\n{service}\n{}", self.story());
+        }
+    }
+}
+
+/// A Deployment under the restricted pod security standard, and its Service.
+fn web_server(image: &str) -> String {
+    let labels = json!({"app": "weights"});
+    let namespace = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+    });
+    let container = json!({
+        "name": "serve",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": {"tcpSocket": {"port": "http"}, "periodSeconds": 1},
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+        },
+    });
+    let deployment = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "weights", "namespace": NAMESPACE},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [container],
+                },
+            },
+        },
+    });
+    let service = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "weights", "namespace": NAMESPACE},
+        "spec": {"selector": labels, "ports": [{"name": "http", "port": 80, "targetPort": "http"}]},
+    });
+    format!("{namespace}\n---\n{deployment}\n---\n{service}")
+}
