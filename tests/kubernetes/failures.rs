@@ -1,4 +1,4 @@
-//! What is lost while services are asked: the controller that leads, the API server, a node.
+//! What is lost while services are asked: the controller that leads, the API server.
 
 use std::{
     sync::Arc,
@@ -18,7 +18,7 @@ use crate::{
 const AWAY: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_controller_leads_when_the_one_that_led_is_killed_and_no_request_is_lost() {
+async fn another_controller_leads_when_the_pod_that_led_is_deleted_and_no_request_is_lost() {
     let cluster = Cluster::of_this_test();
     cluster.serving().await;
     let load = Arc::new(Router::reach(&cluster).await).load();
