@@ -78,7 +78,8 @@ async fn an_agents_token_is_good_for_its_own_node_only() {
         )
     };
     let said = write(&own);
-    assert!(said.contains("\"kind\":\"EdgeNode\""), "its own EdgeNode: {said}");
+    let answer: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
+    assert_eq!(answer["kind"], "EdgeNode", "its own EdgeNode: {said}");
     let said = write(&other);
     assert!(
         said.contains("its own node only"),

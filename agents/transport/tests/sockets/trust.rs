@@ -170,7 +170,7 @@ async fn an_agent_with_another_frame_version_is_refused_with_that_reason() {
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key.into())
         .unwrap();
-    tls.alpn_protocols = vec![b"edgeloom/2".to_vec()];
+    tls.alpn_protocols = vec![b"edgeloom/0".to_vec()];
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(tls).unwrap();
     let other = quinn::Endpoint::server(
         quinn::ServerConfig::with_crypto(Arc::new(crypto)),
@@ -195,7 +195,8 @@ async fn an_agent_with_another_frame_version_is_refused_with_that_reason() {
             declared_rate: None,
         }])
         .unwrap();
-    reason_containing(&pharos, SKERRY, "another frame version than edgeloom/2").await;
+    let reason = format!("another frame version than {}", transport::PROTOCOL);
+    reason_containing(&pharos, SKERRY, &reason).await;
 }
 
 #[tokio::test]
