@@ -6,6 +6,9 @@ use engine::{Error, Input, LoadStage, Worker, WorkerConfig};
 
 use crate::support::{NUM_LAYERS, Pipeline, config, greedy, rows, stage};
 
+/// What a process may have taken before its first stage and given back: its peak at the start moves by so much.
+const SPARE_BYTES: u64 = 256 << 10;
+
 /// Peak of a process's resident bytes.
 fn peak_bytes(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
@@ -48,10 +51,11 @@ async fn assert_foreseen(layers: Range<u32>, context: u32, sessions: u32, rows_m
         }
     }
     let held = peak_bytes(process) - base;
-    let ratio = predicted.total_bytes() as f64 / held as f64;
+    // Never under, and not more than 5 % over; a few pages that the process had taken before its first stage are no error.
+    let (foreseen, most) = (predicted.total_bytes(), held + held / 20 + SPARE_BYTES);
     assert!(
-        (1.0..=1.05).contains(&ratio),
-        "{layers:?}: held {held}, predicted {predicted:?}, ratio {ratio:.4}"
+        (held..=most).contains(&foreseen),
+        "{layers:?}: held {held}, predicted {foreseen}: {predicted:?}"
     );
     let held_now = worker.held_memory().unwrap();
     assert!(held_now.resident_bytes <= held_now.reserved_bytes, "{held_now:?}");
