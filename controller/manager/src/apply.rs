@@ -4,7 +4,7 @@
 //! from, deletes a UID, so a stale plan changes nothing and is made again. Nothing is written by a process that may not
 //! lead any more.
 
-use std::{collections::BTreeMap, fmt::Debug, future::Future, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 use crds::{LLMService, LLMServiceStatus, Placement, RouteTable, SERVICE_LABEL, Stage};
 use k8s_openapi::api::core::v1::Pod;
@@ -210,7 +210,10 @@ impl Writer<'_> {
                     .await?;
             }
         }
-        for node in &world.nodes {
+        // A node whose agent is updated is told last, so that nobody ever sees two of them.
+        let is_withheld = |node: &&Arc<crds::EdgeNode>| world.withheld.contains_key(&node.name_any());
+        let (withheld, others): (Vec<_>, Vec<_>) = world.nodes.iter().partition(is_withheld);
+        for node in others.into_iter().chain(withheld) {
             let wanted = status::of_node(world, plan, node, now);
             let known = node.status.as_ref().map(|status| status.conditions.as_slice());
             if known != Some(wanted.as_slice()) {
