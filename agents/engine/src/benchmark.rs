@@ -1,9 +1,11 @@
 //! How fast this machine computes real blocks of a model: the figures that the cost model reads.
 
 mod run;
+mod timed;
 
 pub(crate) use run::run;
 use serde::{Deserialize, Serialize};
+pub use timed::places;
 
 /// What the figures depend on. Equal keys, equal figures: a table is cached under its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -9,7 +9,7 @@
 //! Tokens of a split model equal those of the unsplit one for equal batch shapes, threads and build.
 
 mod architecture;
-mod benchmark;
+pub mod benchmark;
 mod error;
 mod facts;
 pub mod gguf;

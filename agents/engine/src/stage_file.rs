@@ -58,6 +58,21 @@ pub(crate) fn prepare(
     Ok(path)
 }
 
+/// Where the tensors of a stage lie in the model's file.
+///
+/// # Errors
+///
+/// [`Error::SplitUnsupported`], and [`Error::Gguf`] when a tensor is missing.
+pub(crate) fn places(model: &Gguf, facts: &ModelFacts, layers: &Range<u32>) -> Result<Vec<Range<u64>>> {
+    architecture::refusal(model)?;
+    let tensors = tensors_of(model, facts, layers)?;
+    let place = |(_, _, _, source)| match source {
+        Source::Copy(place) => Some(place),
+        Source::Zeros(_) => None,
+    };
+    Ok(tensors.into_iter().filter_map(place).collect())
+}
+
 /// The folder of a model's stage files.
 fn folder(cache: &Path, digest: &str) -> Result<PathBuf> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:".contains(&byte);

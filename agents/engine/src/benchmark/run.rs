@@ -2,6 +2,9 @@
 //! two layers are what the three-layer stage takes longer, and what is left of the one-layer stage is a batch's own cost.
 //! Stages and numbers of rows take turns, so that a slow moment of the machine meets all of them, and each stage finds its
 //! weights no better cached than in a pass through a whole model.
+//!
+//! Of a model that may not be split, all layers are timed as one stage, with the head and without it; a batch's own cost is
+//! then a part of its layers.
 
 use std::{
     fs,
@@ -11,22 +14,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Benchmark, BenchmarkKey, BenchmarkPoint, HISTORY_POSITIONS};
+use super::{
+    Benchmark, BenchmarkKey, BenchmarkPoint, HISTORY_POSITIONS,
+    timed::{Parts, Timed, id},
+};
 use crate::{
-    Batch, Error, Input, LoadStage, ModelFacts, Output, Result, Row, Sampling, StageId, gguf::Gguf,
-    stage::EmbeddingTable, worker::Device,
+    Batch, Input, ModelFacts, Output, Result, Row, Sampling, StageId, gguf::Gguf, stage::EmbeddingTable,
+    worker::Device,
 };
 
 /// Rows of a batch up to those of a prompt's chunk, and how often each is timed in a pass: small batches are noisier and
 /// cheap to repeat.
 const ROUNDS: [(u32, usize); 4] = [(1, 5), (8, 2), (32, 1), (128, 1)];
-/// Passes through all numbers of rows.
-const PASSES: usize = 5;
-/// Batches up to this size decode, too, one row for each session.
-const SESSIONS: u32 = 8;
-/// Positions that a session holds before a batch that continues it, and its slot.
-const HELD: u32 = 384;
-const HELD_SLOT: u32 = SESSIONS;
 /// The version of llama.cpp's bindings, which is pinned in the workspace.
 const LLAMA_VERSION: &str = "llama-cpp-sys-2 0.1.161";
 /// Two buffers of this size are copied: beyond most caches, within the smallest memory limits.
@@ -37,46 +36,17 @@ const COPIES: usize = 9;
 pub(crate) fn run(device: &mut Device, model_path: PathBuf, model_digest: String) -> Result<Benchmark> {
     let model = Gguf::read(&model_path)?;
     let facts = ModelFacts::of(&model)?;
-    if facts.layers < 3 {
-        return Err(Error::invalid(
-            "layers",
-            facts.layers,
-            "a model of at least 3 layers can be timed",
-        ));
-    }
-    // A model of a short context is timed with shorter batches.
-    let rows_max = ROUNDS[ROUNDS.len() - 1].0.min(facts.context_length / 2).max(1);
-    let held = HELD.min(facts.context_length - rows_max);
-    let stage = |name: &str, layers: Range<u32>, context: u32, sessions: u32| LoadStage {
-        id: StageId(format!("benchmark {name}")),
-        model_path: model_path.clone(),
-        model_digest: model_digest.clone(),
-        layers,
-        context,
-        sessions,
-        rows_max,
-    };
-    // Not the first layers: a first stage looks embeddings up, which is timed by itself.
-    let stages = [
-        stage("one", 1..2, held + rows_max, SESSIONS + 1),
-        stage("three", facts.layers - 4..facts.layers - 1, rows_max, SESSIONS),
-        stage("last", facts.layers - 1..facts.layers, rows_max, SESSIONS),
-    ];
-    let timed = stages
+    let timed = Timed::of(&model, &facts, ROUNDS[ROUNDS.len() - 1].0)?;
+    let stages = timed.stages(&model_path, &model_digest);
+    let measured = stages
         .iter()
         .try_for_each(|stage| device.load(stage.clone(), &mut |_| {}).map(drop))
         .and_then(|()| {
-            let [one, three, last] = stages.each_ref().map(|stage| &stage.id);
-            let embedding = EmbeddingTable::open(&model)?;
             Bench {
                 device: &mut *device,
                 facts: &facts,
-                embedding,
-                rows_max,
-                held,
-                one,
-                three,
-                last,
+                embedding: EmbeddingTable::open(&model)?,
+                timed,
             }
             .measure()
         });
@@ -84,7 +54,7 @@ pub(crate) fn run(device: &mut Device, model_path: PathBuf, model_digest: String
         // What was not loaded, because an earlier one failed, need not be freed.
         let _ = device.unload(&stage.id);
     }
-    let (points, batch_overhead_ns) = timed?;
+    let (points, batch_overhead_ns) = measured?;
     Ok(Benchmark {
         key: key(device, &facts),
         points,
@@ -107,15 +77,15 @@ enum Rows {
 /// Times of batches of one number of rows.
 #[derive(Clone, Default)]
 struct Times {
-    /// On the one-layer stage.
-    one: Vec<Duration>,
-    /// On the three-layer stage.
+    /// On the stage of one layer or of all, without a head.
+    body: Vec<Duration>,
+    /// On the three-layer stage, if there is one.
     three: Vec<Duration>,
-    /// On the last layer, all rows being outputs.
+    /// On the stage with the head, all rows being outputs.
     heads: Vec<Duration>,
-    /// On the one-layer stage, behind the positions that a session holds.
+    /// As `body`, behind the positions that a session holds.
     continued: Vec<Duration>,
-    /// On the last layer, a prompt's rows with one output.
+    /// On the stage with the head, a prompt's rows with one output.
     ends: Vec<Duration>,
 }
 
@@ -124,21 +94,17 @@ struct Bench<'b> {
     device: &'b mut Device,
     facts: &'b ModelFacts,
     embedding: EmbeddingTable,
-    rows_max: u32,
-    held: u32,
-    one: &'b StageId,
-    three: &'b StageId,
-    last: &'b StageId,
+    timed: Timed,
 }
 
 impl Bench<'_> {
     /// A point for each number of rows, and the time of a batch beside its layers.
     fn measure(mut self) -> Result<(Vec<BenchmarkPoint>, u64)> {
         self.fill_held_session()?;
-        let rows_max = self.rows_max;
+        let rows_max = self.timed.rows_max;
         let rounds: Vec<_> = ROUNDS.into_iter().filter(|(rows, _)| *rows <= rows_max).collect();
         let mut all = vec![Times::default(); rounds.len()];
-        for _pass in 0..PASSES {
+        for _pass in 0..self.timed.passes() {
             for ((rows, count), times) in rounds.iter().zip(&mut all) {
                 for _ in 0..*count {
                     self.time_round(*rows, times)?;
@@ -159,66 +125,73 @@ impl Bench<'_> {
 
     /// Every kind of batch of so many rows once.
     fn time_round(&mut self, rows: u32, times: &mut Times) -> Result<()> {
-        let decodes = rows <= SESSIONS;
+        let (body, end) = (self.timed.body(), self.timed.end());
+        let decodes = rows <= self.timed.sessions();
         let batch = if decodes {
             Rows::Decode(rows)
         } else {
             Rows::Prompt(rows)
         };
-        times.one.push(self.time_batch(self.one, batch, false)?);
-        times.three.push(self.time_batch(self.three, batch, false)?);
-        if decodes {
-            times.heads.push(self.time_batch(self.last, batch, true)?);
+        times.body.push(self.time_batch(&body, batch, false)?);
+        if let Parts::Layers(_) = self.timed.parts {
+            times.three.push(self.time_batch(&id("three"), batch, false)?);
         }
-        let continued = self.time_batch(self.one, Rows::Continued(rows), false)?;
+        if decodes {
+            times.heads.push(self.time_batch(&end, batch, true)?);
+        }
+        let continued = self.time_batch(&body, Rows::Continued(rows), false)?;
         times.continued.push(continued);
-        times
-            .ends
-            .push(self.time_batch(self.last, Rows::Prompt(rows), true)?);
+        times.ends.push(self.time_batch(&end, Rows::Prompt(rows), true)?);
         Ok(())
     }
 
     /// What follows from the times of so many rows, and what a batch takes beside its layers.
     fn point(&self, rows: u32, times: Times) -> Result<(BenchmarkPoint, u64)> {
         let Times {
-            one,
+            body,
             three,
             heads,
             continued,
             ends,
         } = times;
         let decodes = !heads.is_empty();
-        let [one_ns, three_ns, continued_ns, head_ns, end_ns] =
-            [one, three, continued, heads, ends].map(median_ns);
-        let layer_ns = three_ns.saturating_sub(one_ns) / 2;
-        let batch_ns = one_ns.saturating_sub(layer_ns);
-        let history_ns = u128::from(continued_ns.saturating_sub(one_ns)) * u128::from(HISTORY_POSITIONS)
-            / u128::from(self.held);
+        let [body_ns, three_ns, continued_ns, head_ns, end_ns] =
+            [body, three, continued, heads, ends].map(median_ns);
+        let layers = self.timed.body_layers();
+        let layer_ns = match self.timed.parts {
+            Parts::Layers(_) => three_ns.saturating_sub(body_ns) / 2,
+            Parts::Whole(_) => body_ns / layers,
+        };
+        // What the stage with the head takes beside its last layer and the head.
+        let before_ns = body_ns.saturating_sub(layer_ns);
+        let batch_ns = body_ns.saturating_sub(layers * layer_ns);
+        let held = u128::from(layers) * u128::from(self.timed.held);
+        let history_ns =
+            u128::from(continued_ns.saturating_sub(body_ns)) * u128::from(HISTORY_POSITIONS) / held;
         let point = BenchmarkPoint {
             rows,
             layer_ns,
-            head_ns: decodes.then(|| head_ns.saturating_sub(one_ns)),
-            prompt_end_ns: end_ns.saturating_sub(batch_ns),
+            head_ns: decodes.then(|| head_ns.saturating_sub(body_ns)),
+            prompt_end_ns: end_ns.saturating_sub(before_ns),
             history_ns: u64::try_from(history_ns).unwrap_or(u64::MAX),
             embedding_ns: time_embedding(&self.embedding, self.facts, rows)?,
         };
         Ok((point, batch_ns))
     }
 
-    /// Gives one session of the one-layer stage its positions.
+    /// Gives one session its positions.
     fn fill_held_session(&mut self) -> Result<()> {
-        for first in (0..self.held).step_by(self.rows_max as usize) {
-            let end = (first + self.rows_max).min(self.held);
-            let rows = (first..end).map(|position| Row {
-                slot: HELD_SLOT,
-                position,
-            });
-            self.execute(self.one, rows.collect(), 0)?;
+        let Timed { rows_max, held, .. } = self.timed;
+        let slot = self.timed.held_slot();
+        for first in (0..held).step_by(rows_max as usize) {
+            let end = (first + rows_max).min(held);
+            let rows = (first..end).map(|position| Row { slot, position });
+            self.execute(&self.timed.body(), rows.collect(), 0)?;
         }
         Ok(())
     }
 
-    /// Time of one batch of hidden states, paced as the device is.
+    /// Time of one batch, paced as the device is.
     fn time_batch(&mut self, stage: &StageId, rows: Rows, is_last: bool) -> Result<Duration> {
         let of_one_session = |slot, first, count| {
             let positions = first..first + count;
@@ -231,8 +204,8 @@ impl Bench<'_> {
             }
             Rows::Prompt(count) => (of_one_session(0, 0, count), 1, 0..1, 0),
             Rows::Continued(count) => {
-                let slots = HELD_SLOT..HELD_SLOT + 1;
-                (of_one_session(HELD_SLOT, self.held, count), 1, slots, self.held)
+                let (slot, held) = (self.timed.held_slot(), self.timed.held);
+                (of_one_session(slot, held, count), 1, slot..slot + 1, held)
             }
         };
         let time = self.execute(stage, rows, if is_last { num_outputs } else { 0 })?;
@@ -251,15 +224,10 @@ impl Bench<'_> {
             history: Vec::new(),
             logprob: false,
         };
-        let floats = u64::from(num_rows) * u64::from(self.facts.embedding_length);
-        // Hidden states of about the right size; their values do not change the time.
-        let hidden = (0..floats)
-            .flat_map(|index| ((index % 17) as f32 / 8.0 - 1.0).to_le_bytes())
-            .collect::<Vec<u8>>();
         let batch = Batch {
             stage: stage.clone(),
             epoch: self.device.epoch(),
-            input: Input::Hidden(hidden.into()),
+            input: self.input(num_rows),
             rows,
             outputs: (0..num_outputs).map(output).collect(),
             deadline: Duration::MAX,
@@ -271,14 +239,28 @@ impl Bench<'_> {
             .share_cores()
             .map_or(output.wall, |share| output.cpu.div_f64(share)))
     }
+
+    /// Tokens for a whole model, otherwise hidden states of about the right size; their values do not change the time.
+    fn input(&self, rows: u32) -> Input {
+        if let Parts::Whole(_) = self.timed.parts {
+            return Input::Tokens(tokens(rows, self.facts));
+        }
+        let floats = u64::from(rows) * u64::from(self.facts.embedding_length);
+        let hidden = (0..floats).flat_map(|index| ((index % 17) as f32 / 8.0 - 1.0).to_le_bytes());
+        Input::Hidden(hidden.collect::<Vec<u8>>().into())
+    }
+}
+
+/// A prime stride visits rows all over the table.
+fn tokens(rows: u32, facts: &ModelFacts) -> Vec<u32> {
+    (0..rows)
+        .map(|row| row.wrapping_mul(7_919) % facts.vocabulary)
+        .collect()
 }
 
 fn time_embedding(embedding: &EmbeddingTable, facts: &ModelFacts, rows: u32) -> Result<u64> {
     const ROUNDS: usize = 7;
-    // A prime stride visits rows all over the table.
-    let tokens: Vec<u32> = (0..rows)
-        .map(|row| row.wrapping_mul(7_919) % facts.vocabulary)
-        .collect();
+    let tokens = tokens(rows, facts);
     let time = |_| {
         let began = Instant::now();
         embedding.look_up(&tokens).map(|hidden| {

@@ -191,6 +191,34 @@ pub(crate) fn write_untied_variant(model: &Path, target: &Path, layers: u32) {
     }
 }
 
+/// Writes a model with a scale that an architecture of its family would apply to residuals; llama.cpp's does not, but the
+/// model may not be split.
+pub(crate) fn write_scaled_variant(model: &Path, target: &Path) {
+    let [source_name, target_name] =
+        [model, target].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap());
+    // SAFETY: plain use of ggml's interface; every pointer it returns is checked or used while its context lives.
+    unsafe {
+        let mut tensors: *mut sys::ggml_context = ptr::null_mut();
+        let parameters = sys::gguf_init_params {
+            no_alloc: false,
+            ctx: &raw mut tensors,
+        };
+        let source = sys::gguf_init_from_file(source_name.as_ptr(), parameters);
+        assert!(!source.is_null());
+        let output = sys::gguf_init_empty();
+        sys::gguf_set_kv(output, source);
+        sys::gguf_set_val_f32(output, c"llama.residual_scale".as_ptr(), 0.5);
+        for index in 0..sys::gguf_get_n_tensors(source) {
+            let name = sys::gguf_get_tensor_name(source, index);
+            sys::gguf_add_tensor(output, sys::ggml_get_tensor(tensors, name));
+        }
+        assert!(sys::gguf_write_to_file(output, target_name.as_ptr(), false));
+        sys::gguf_free(output);
+        sys::gguf_free(source);
+        sys::ggml_free(tensors);
+    }
+}
+
 /// The first of the largest logits.
 pub(crate) fn best(logits: &[f32]) -> u32 {
     let mut best = 0;

@@ -1,12 +1,18 @@
 //! What a worker refuses, survives and reports.
 
-use std::{process::Command, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use engine::{
     Batch, Error, Input, LoadStage, Output, Row, Sampling, StageId, State, Worker, WorkerConfig, gguf::Gguf,
 };
 
+use crate::reference::write_scaled_variant;
 use crate::support::{NUM_LAYERS, PATIENCE, Pipeline, config, greedy, model_path, rows, scratch, stage};
 
 /// One layer in the middle: quick to load, takes hidden states.
@@ -587,4 +593,75 @@ async fn a_benchmark_times_blocks_and_leaves_nothing_behind() {
         .benchmark(model_path(), crate::support::MODEL_DIGEST.into())
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_model_that_may_not_be_split_is_timed_as_a_whole() {
+    let folder = scratch();
+    let path = folder.path().join("scaled.gguf");
+    write_scaled_variant(&model_path(), &path);
+    let worker = Worker::start(WorkerConfig {
+        cache_dir: folder.path().join("stages"),
+        ..config()
+    })
+    .await
+    .unwrap();
+    let table = worker.benchmark(path.clone(), "scaled".into()).await.unwrap();
+    println!("{table:#?}");
+    assert!(table.points.iter().all(|point| point.layer_ns > 0));
+    let with_head = table.points.iter().filter(|point| point.head_ns.is_some());
+    assert_eq!(with_head.map(|point| point.rows).collect::<Vec<_>>(), [1]);
+    let whole = engine::benchmark::places(&Gguf::read(&path).unwrap()).unwrap();
+    assert_eq!(whole.last().unwrap().end, fs::metadata(&path).unwrap().len());
+    assert!(
+        !folder.path().join("stages").join("stages-v1").exists(),
+        "no stage file was needed"
+    );
+}
+
+#[tokio::test]
+async fn a_file_with_holes_where_nothing_is_timed_has_a_benchmark() {
+    let folder = scratch();
+    let whole = fs::read(model_path()).unwrap();
+    let model = Gguf::read(&model_path()).unwrap();
+    let mut sample = vec![0; whole.len()];
+    let places = engine::benchmark::places(&model).unwrap();
+    let header = 0..model.header_bytes;
+    for place in [header].iter().chain(&places) {
+        let place = place.start as usize..place.end as usize;
+        sample[place.clone()].copy_from_slice(&whole[place]);
+    }
+    let bytes: u64 = places.iter().map(|place| place.end - place.start).sum();
+    assert!(bytes < whole.len() as u64 * 6 / 10, "{bytes} bytes are no sample");
+    assert!(
+        places.is_sorted_by(|one, next| one.end < next.start),
+        "{places:?}"
+    );
+    let path = folder.path().join("sample.gguf");
+    fs::write(&path, sample).unwrap();
+
+    // What is timed has the same content: the stage files that the timing leaves are equal.
+    let mut stages = [model_path(), path].map(|path| {
+        let cache = folder.path().join(path.file_stem().unwrap());
+        (path, cache)
+    });
+    for (path, cache) in &mut stages {
+        let worker = Worker::start(WorkerConfig {
+            cache_dir: cache.clone(),
+            ..config()
+        })
+        .await
+        .unwrap();
+        worker.benchmark(path.clone(), "timed".into()).await.unwrap();
+    }
+    let files = |cache: &Path| {
+        let found = fs::read_dir(cache.join("stages-v1/timed")).unwrap();
+        let mut files: Vec<_> = found.map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let content = |path: PathBuf| (path.file_name().unwrap().to_owned(), fs::read(&path).unwrap());
+        files.into_iter().map(content).collect::<Vec<_>>()
+    };
+    let [of_model, of_sample] = stages.map(|(_, cache)| files(&cache));
+    assert_eq!(of_model.len(), 4, "three stages and a lock");
+    assert!(of_model == of_sample);
 }
