@@ -1,19 +1,20 @@
 //! Times models on this node before anybody asks for them: the controller places nothing on a node that has no figures.
-//! Each variant is fetched and timed once, but for files that are not on this disk; the table is kept, and stands in
-//! EdgeNode status.
+//! Each variant is timed once, but for files that should be on this disk and are not; of a file on a web server only some
+//! layers are fetched. The table is kept, and stands in EdgeNode status.
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use crds::{
     ConditionType, Model,
     condition::state,
     edge_node::{Benchmark, BenchmarkPoint, Device},
+    location::Location,
 };
 use engine::{BenchmarkKey, Worker, WorkerConfig};
 use futures::StreamExt;
@@ -27,9 +28,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
-    execute::fetch::{Source, fetch, file_name, local_path},
+    execute::fetch::{self, Sampled, Source, fetch, file_name, local_path, location_of, sample},
     keep,
     limits::InForce,
+    metrics::Metrics,
     report::{core_limit, engine_limit},
     run::ENGINE_VERSION,
     watch::{begin, heard},
@@ -113,6 +115,7 @@ pub(crate) struct Timekeeper {
     /// Whether this machine only plays the node, and has more memory than that.
     pub(crate) emulated: bool,
     pub(crate) data_dir: PathBuf,
+    pub(crate) metrics: Arc<Metrics>,
     /// Locked while a model is timed.
     pub(crate) lock: PathBuf,
     pub(crate) benchmarks: Benchmarks,
@@ -161,13 +164,6 @@ impl Timekeeper {
         if self.benchmarks.has(&source.digest) {
             return true;
         }
-        if source.uri.starts_with("file://") && local_path(source, &self.data_dir).is_none() {
-            tracing::debug!(
-                digest = source.digest,
-                "the model is not on this disk, and is not timed"
-            );
-            return true;
-        }
         let (kept, cores_milli) = (self.kept_at(&source.digest), self.benchmarks.device().cores_milli);
         let fits =
             |kept: &Kept| kept.cores_milli == cores_milli && kept.benchmark.key.engine == ENGINE_VERSION;
@@ -175,10 +171,29 @@ impl Timekeeper {
             self.publish(source, &kept);
             return true;
         }
-        let Some(path) = self.fetch(source).await else {
-            return false;
+        let weights = match self.weights(source).await {
+            Ok(Some(weights)) => weights,
+            Ok(None) => {
+                tracing::debug!(
+                    digest = source.digest,
+                    "the model is not on this disk, and is not timed"
+                );
+                return true;
+            }
+            Err(error) => {
+                self.metrics.fetch_failures.inc();
+                let error = crds::with_causes(&error);
+                tracing::warn!(
+                    digest = source.digest,
+                    error,
+                    "the model cannot be fetched, and is not timed"
+                );
+                return false;
+            }
         };
-        match self.measure(source, path).await {
+        let measured = self.measure(source, &weights).await;
+        self.discard(weights).await;
+        match measured {
             Ok(benchmark) => {
                 let fresh = Kept {
                     cores_milli,
@@ -199,27 +214,35 @@ impl Timekeeper {
         }
     }
 
-    /// Brings the weights to this disk. Nobody else fetches them meanwhile: stages come to a node that has timed the model.
-    async fn fetch(&self, source: &Source) -> Option<PathBuf> {
-        let (wanted, data_dir) = (source.clone(), self.data_dir.clone());
-        let fetched = tokio::task::spawn_blocking(move || fetch(&wanted, &data_dir, &AtomicI64::new(0)));
-        match fetched.await {
-            Ok(Ok(fetched)) => Some(fetched.path),
-            Ok(Err(error)) => {
-                let error = crds::with_causes(&error);
-                tracing::warn!(
-                    digest = source.digest,
-                    error,
-                    "the model cannot be fetched, and is not timed"
-                );
-                None
-            }
-            // The agent stops.
-            Err(_) => None,
+    /// Brings what is timed to this disk; nothing when the file should be here and is not. Nobody else fetches it meanwhile:
+    /// stages come to a node that has timed the model.
+    async fn weights(&self, source: &Source) -> Result<Option<Weights>, fetch::Error> {
+        let (source, data_dir) = (source.clone(), self.data_dir.clone());
+        let (metrics, begun) = (Arc::clone(&self.metrics), Instant::now());
+        let brought = tokio::task::spawn_blocking(move || {
+            let (weights, fetched_bytes) = bring(&source, &data_dir)?;
+            metrics.fetched_bytes.inc_by(fetched_bytes);
+            tracing::debug!(
+                digest = source.digest,
+                fetched_bytes,
+                took_ms = begun.elapsed().as_millis() as u64,
+                "what is timed is on disk"
+            );
+            Ok(weights)
+        });
+        // The agent stops when the task is lost.
+        brought.await.unwrap_or(Ok(None))
+    }
+
+    /// Removes what only timing needed.
+    async fn discard(&self, weights: Weights) {
+        let Weights::Sample(folder) = weights else { return };
+        if let Err(error) = tokio::fs::remove_dir_all(&folder).await {
+            tracing::warn!(path = %folder.display(), %error, "what only timing needed stays on disk");
         }
     }
 
-    async fn measure(&self, source: &Source, path: PathBuf) -> engine::Result<engine::Benchmark> {
+    async fn measure(&self, source: &Source, weights: &Weights) -> engine::Result<engine::Benchmark> {
         let lock_path = self.lock.clone();
         let locked = tokio::task::spawn_blocking(move || {
             let file = fs::OpenOptions::new()
@@ -240,7 +263,15 @@ impl Timekeeper {
             Err(_) => None,
         };
         tracing::info!(digest = source.digest, "timing the model on this node");
-        let worker = Worker::start(self.config()).await?;
+        let (path, cache_dir) = match weights {
+            Weights::Whole(path) => (path.clone(), self.worker.cache_dir.clone()),
+            Weights::Sample(folder) => (sample_in(folder), folder.clone()),
+        };
+        let config = WorkerConfig {
+            cache_dir,
+            ..self.config()
+        };
+        let worker = Worker::start(config).await?;
         let benchmark = worker.benchmark(path, source.digest.clone()).await;
         worker.stop().await;
         benchmark
@@ -273,6 +304,39 @@ impl Timekeeper {
             .join("benchmarks")
             .join(format!("{}.json", file_name(digest)))
     }
+}
+
+/// Weights that are timed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Weights {
+    /// The whole file, as a stage would use it.
+    Whole(PathBuf),
+    /// A folder with a file with holes, and with stages that are made of it. Nobody has verified what it holds, so that no
+    /// stage that serves may come from it.
+    Sample(PathBuf),
+}
+
+fn sample_in(folder: &Path) -> PathBuf {
+    folder.join("sample.gguf")
+}
+
+/// What of the weights is needed for timing, and the bytes that came over the network for it.
+fn bring(source: &Source, data_dir: &Path) -> Result<(Option<Weights>, u64), fetch::Error> {
+    let mut fetched_bytes = 0;
+    match location_of(source)? {
+        Location::File(path) if !path.exists() => return Ok((None, 0)),
+        Location::Web(url) if local_path(source, data_dir).is_none() => {
+            let folder = data_dir.join("benchmarks").join(file_name(&source.digest));
+            match sample(source, &url, &sample_in(&folder))? {
+                Sampled::Sample(bytes) => return Ok((Some(Weights::Sample(folder)), bytes)),
+                Sampled::FetchWhole(bytes) => fetched_bytes = bytes,
+            }
+        }
+        Location::File(_) | Location::Web(_) => {}
+    }
+    let whole = fetch(source, data_dir, &AtomicI64::new(0))?;
+    fetched_bytes += whole.fetched_bytes;
+    Ok((Some(Weights::Whole(whole.path)), fetched_bytes))
 }
 
 /// Finds what can be timed. What finds no room in the queue comes again with the next list.

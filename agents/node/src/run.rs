@@ -264,6 +264,7 @@ async fn start(config: Config, registry: Registry, health: Arc<Health>) -> Resul
         limits,
         emulated: config.emulated,
         data_dir: config.data_dir.clone(),
+        metrics: Arc::clone(&agent.core().metrics),
         lock: config.benchmark_lock.clone(),
         benchmarks,
         news,

@@ -1,12 +1,14 @@
 //! Brings weights to this node's disk: a `file://` is used where it lies, `http(s)://` and `hf://` are fetched into the
 //! agent's folder, resumed where a fetch broke off, and verified. Blocking; it runs beside the agent's own tasks.
 
+mod download;
+mod sample;
+
 use std::{
     env, fs, io,
-    io::{Read, Write},
+    io::Read,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicI64, Ordering},
-    time::Duration,
+    sync::atomic::AtomicI64,
 };
 
 use crds::{
@@ -14,14 +16,9 @@ use crds::{
     model::{header_digest, is_header_digest},
 };
 
+use self::download::download;
+pub(crate) use self::sample::{Sampled, sample};
 use super::verify::verify;
-
-/// Bytes that are read and written at once.
-const CHUNK_BYTES: usize = 256 << 10;
-/// How long a server may take to accept a connection, and to begin its answer.
-const CONNECT_WITHIN: Duration = Duration::from_secs(15);
-/// How long a whole body may take: 100 GB at 10 Mbit/s.
-const BODY_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
 /// Which weights, and where from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +108,7 @@ pub(crate) enum Error {
 
 /// Brings the weights to disk, or finds them there. `progress` counts bytes that are there.
 pub(crate) fn fetch(source: &Source, data_dir: &Path, progress: &AtomicI64) -> Result<Fetched, Error> {
-    let url = match Location::of(&source.uri, env::var(HUB_VARIABLE).ok().as_deref())? {
+    let url = match location_of(source)? {
         Location::File(path) => return in_place(source, &path, data_dir),
         Location::Web(url) => url,
     };
@@ -139,6 +136,11 @@ pub(crate) fn fetch(source: &Source, data_dir: &Path, progress: &AtomicI64) -> R
     })
 }
 
+/// Where the weights are, for this agent.
+pub(crate) fn location_of(source: &Source) -> Result<Location, Error> {
+    Ok(Location::of(&source.uri, env::var(HUB_VARIABLE).ok().as_deref())?)
+}
+
 /// Where the weights are or would be on this disk, if they can be had without the network.
 pub(crate) fn local_path(source: &Source, data_dir: &Path) -> Option<PathBuf> {
     let path = match Location::of(&source.uri, None) {
@@ -163,21 +165,32 @@ fn in_place(source: &Source, path: &Path, data_dir: &Path) -> Result<Fetched, Er
 /// Whether the file is the one that was meant: by its SHA-256 where somebody has said it, otherwise by header and size,
 /// which the controller has read.
 fn check(source: &Source, path: &Path, data_dir: &Path) -> Result<(), Error> {
-    let (found, expected) = match &source.sha256 {
-        Some(expected) => match verify(path, expected, data_dir).map_err(|error| file_error(path, error))? {
-            Ok(()) => return Ok(()),
-            Err(found) => (format!("sha256:{found}"), format!("sha256:{expected}")),
-        },
-        None if is_header_digest(&source.digest) => (header_digest_of(path)?, source.digest.clone()),
-        None => return Ok(()),
+    let Some(expected) = &source.sha256 else {
+        return check_header(source, path);
     };
-    if found == expected {
+    match verify(path, expected, data_dir).map_err(|error| file_error(path, error))? {
+        Ok(()) => Ok(()),
+        Err(found) => Err(Error::Digest {
+            path: path.to_owned(),
+            found: format!("sha256:{found}"),
+            expected: format!("sha256:{expected}"),
+        }),
+    }
+}
+
+/// Whether header and size are those that were meant, where the digest is of these.
+fn check_header(source: &Source, path: &Path) -> Result<(), Error> {
+    if !is_header_digest(&source.digest) {
+        return Ok(());
+    }
+    let found = header_digest_of(path)?;
+    if found == source.digest {
         return Ok(());
     }
     Err(Error::Digest {
         path: path.to_owned(),
         found,
-        expected,
+        expected: source.digest.clone(),
     })
 }
 
@@ -207,79 +220,6 @@ pub(crate) fn file_name(digest: &str) -> String {
         .collect()
 }
 
-/// Appends to `part` what is missing; returns the bytes that came.
-fn download(url: &str, part: &Path, progress: &AtomicI64) -> Result<u64, Error> {
-    let there = fs::metadata(part).map_or(0, |metadata| metadata.len());
-    let agent: ureq::Agent = ureq::Agent::config_builder()
-        .timeout_connect(Some(CONNECT_WITHIN))
-        .timeout_recv_response(Some(CONNECT_WITHIN))
-        .timeout_recv_body(Some(BODY_WITHIN))
-        .http_status_as_error(false)
-        .build()
-        .into();
-    let http = |source: ureq::Error| Error::Http {
-        url: url.to_owned(),
-        source: Box::new(source),
-    };
-    let mut request = agent.get(url);
-    if there > 0 {
-        request = request.header("Range", format!("bytes={there}-"));
-    }
-    let response = request.call().map_err(http)?;
-    let status = response.status().as_u16();
-    // 416 to a range that begins at the end: all of it is there already.
-    if status == 416 && there > 0 {
-        return Ok(0);
-    }
-    if !matches!(status, 200 | 206) {
-        return Err(http(ureq::Error::StatusCode(status)));
-    }
-    let resumed = status == 206;
-    let announced = response
-        .headers()
-        .get("content-length")
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let begun = if resumed { there } else { 0 };
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .append(resumed)
-        .truncate(!resumed)
-        .open(part)
-        .map_err(|error| file_error(part, error))?;
-    let mut body = response.into_body().into_reader();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    let mut got = 0;
-    loop {
-        progress.store(i64::try_from(begun + got).unwrap_or(i64::MAX), Ordering::Relaxed);
-        let bytes = body
-            .read(&mut chunk)
-            .map_err(|error| http(ureq::Error::Io(error)))?;
-        if bytes == 0 {
-            break;
-        }
-        file.write_all(&chunk[..bytes])
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::DiskFull {
-                    path: part.to_owned(),
-                    fetched: begun + got,
-                    total: announced.map_or(0, |announced| begun + announced),
-                },
-                _ => file_error(part, error),
-            })?;
-        got += bytes as u64;
-    }
-    file.sync_all().map_err(|error| file_error(part, error))?;
-    match announced {
-        Some(expected) if expected != got => Err(Error::Short {
-            url: url.to_owned(),
-            got,
-            expected,
-        }),
-        _ => Ok(got),
-    }
-}
-
 fn length_of(path: &Path) -> Result<u64, Error> {
     fs::metadata(path)
         .map(|metadata| metadata.len())
@@ -296,8 +236,9 @@ fn file_error(path: &Path, source: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use std::{
-        io::{BufRead, BufReader},
+        io::{BufRead, BufReader, Write},
         net::TcpListener,
+        sync::atomic::Ordering,
     };
 
     use super::*;
