@@ -13,7 +13,7 @@ export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
 
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test test-kubernetes kubernetes-home check bench bench-reference generate install clean model programs system-packages
+.PHONY: help demo test test-kubernetes kubernetes-home check bench bench-solver bench-reference generate install clean model programs system-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -46,6 +46,9 @@ check: system-packages ## what must be clean before a commit: formatting, lints,
 bench: system-packages model ## the benchmarks, with their figures on the terminal
 	$(CARGO) build --release --workspace --bins
 	$(CARGO) bench --workspace --benches
+
+bench-solver: ## the solver's published and stated instances with bounds and gaps: a table, and target/bench/solver.jsonl
+	$(CARGO) bench -p solver --bench reproductions
 
 bench-reference: system-packages programs ## tokens/s against llama.cpp itself, which it builds first (20 minutes)
 	$(CARGO) build --workspace --bins

@@ -5,8 +5,8 @@ use std::{path::Path, process::ExitCode};
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
-    agent, apiserver, chat, control_plane, controller, explain, logging, models, output, prepare_data, solve,
-    up, version,
+    agent, apiserver, bench, chat, control_plane, controller, explain, logging, models, output, prepare_data,
+    solve, up, version,
 };
 
 /// Serves large language models on the edge: a Kubernetes-style control plane that splits models over nodes and links,
@@ -39,6 +39,8 @@ enum Command {
     Explain(explain::Arguments),
     /// Decides about manifests offline, and explains it or prints the Placements.
     Solve(solve::Arguments),
+    /// Measures the solver.
+    Bench(bench::Arguments),
     /// Runs the controller against any Kubernetes API.
     Controller(controller::Arguments),
     /// Runs the embedded Kubernetes-compatible API server alone.
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         | Command::Models(_)
         | Command::Explain(_)
         | Command::Solve(_)
+        | Command::Bench(_)
         | Command::PrepareData(_)
         | Command::Version => ANSWERING,
         _ => SERVING,
@@ -117,6 +120,7 @@ fn run(command: Command, log_format: logging::Format) -> anyhow::Result<ExitCode
         Command::Models(arguments) => models::run(&arguments).map(done),
         Command::Explain(arguments) => runtime.block_on(explain::run(&arguments)).map(done),
         Command::Solve(arguments) => solve::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments).map(done),
         Command::Controller(arguments) => runtime.block_on(controller::run(arguments)).map(done),
         Command::Apiserver(arguments) => runtime.block_on(apiserver::run(arguments)).map(done),
         Command::Agent(arguments) => runtime.block_on(agent::run(arguments)).map(done),

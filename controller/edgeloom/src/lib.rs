@@ -5,8 +5,8 @@
 //!    └─▶ agent × N       node, one process each ──▶ engine-worker
 //!
 //! controller             manager, against any Kubernetes API
-//! explain, solve, chat,   ask, and print
-//! models
+//! explain, solve, bench,  ask, and print
+//! chat, models
 //! ```
 //!
 //! Nothing is decided here: where layers run is the manager's business, what an agent does with them the node's. What is
@@ -15,6 +15,7 @@
 
 mod agent;
 mod apiserver;
+mod bench;
 mod chat;
 mod cli;
 mod connect;

@@ -2,5 +2,6 @@
 
 mod explanations;
 mod properties;
+mod region;
 mod scenarios;
 mod support;

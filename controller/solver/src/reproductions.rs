@@ -1,0 +1,96 @@
+//! Published results and stated instances, solved again, each with its bound, its gap and what others report.
+//!
+//! Pure like the rest: a reproduction is given a clock and a memory gauge and hands out [`Row`]s. The benchmark
+//! `reproductions` and `edgeloom bench solver` run and print them.
+//!
+//! To add one: write `fn name(run: &Run<'_>) -> Vec<Row>` in a file of its own below `reproductions/`, and one line in [`ALL`].
+
+pub mod helix;
+mod regions;
+mod row;
+mod table;
+
+pub use regions::cluster_rows;
+pub use row::{Row, Seen};
+pub use table::{header, line};
+
+/// What the caller lends to a reproduction.
+pub struct Run<'c> {
+    /// Seconds since some moment.
+    pub clock: &'c dyn Fn() -> f64,
+    /// Bytes of memory that the process had at most since the reproduction began; none where that is not known.
+    pub peak_memory: &'c dyn Fn() -> Option<u64>,
+}
+
+impl Run<'_> {
+    /// What `work` returns, and the seconds it took.
+    pub fn timed<T>(&self, work: impl FnOnce() -> T) -> (T, f64) {
+        let begin = (self.clock)();
+        let done = work();
+        (done, (self.clock)() - begin)
+    }
+}
+
+/// Something that can be run and compared.
+pub struct Reproduction {
+    /// What a filter on the command line is matched with.
+    pub name: &'static str,
+    /// Runs it.
+    pub run: fn(&Run<'_>) -> Vec<Row>,
+}
+
+/// Everything there is, in the order of the table. None leaves out a row because it is bad.
+pub const ALL: &[Reproduction] = &[
+    Reproduction {
+        name: "helix single24 llama-70b max-flow",
+        run: regions::single24_70b,
+    },
+    Reproduction {
+        name: "helix single24 llama-30b max-flow",
+        run: regions::single24_30b,
+    },
+    Reproduction {
+        name: "helix regions3x8 llama-70b max-flow",
+        run: regions::regions_70b,
+    },
+    Reproduction {
+        name: "helix regions3x8 llama-30b max-flow",
+        run: regions::regions_30b,
+    },
+];
+
+/// Those whose name contains each word of `filter`.
+pub fn matching(filter: &[String]) -> impl Iterator<Item = &'static Reproduction> {
+    let words = filter.to_vec();
+    ALL.iter()
+        .filter(move |reproduction| words.iter().all(|word| reproduction.name.contains(word.as_str())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_takes_those_with_all_its_words() {
+        let names = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            matching(&words).map(|found| found.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]).len(), ALL.len());
+        assert!(
+            names(&["single24", "70b"])
+                .iter()
+                .all(|name| name.contains("single24") && name.contains("70b"))
+        );
+        assert!(!names(&["single24", "70b"]).is_empty());
+        assert!(names(&["no such thing"]).is_empty());
+    }
+
+    #[test]
+    fn names_are_told_apart() {
+        let mut names: Vec<_> = ALL.iter().map(|reproduction| reproduction.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+    }
+}
