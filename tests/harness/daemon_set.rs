@@ -22,7 +22,7 @@ use crate::control_plane::ControlPlane;
 /// Its name.
 pub const NAME: &str = "edgeloom-agent";
 
-/// The kinds of a cluster that the embedded server does not serve by itself.
+/// The kinds of a cluster, which the embedded server would judge by their schemas; here they are kept as they come.
 const KINDS: [(&str, &str, &str); 3] = [
     ("", "Pod", "pods"),
     ("apps", "DaemonSet", "daemonsets"),

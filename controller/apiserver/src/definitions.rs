@@ -19,7 +19,7 @@ use crate::status::Status;
 use crate::storage;
 use crate::store::{Range, Watch};
 use crate::verbs::delete::{DeleteOptions, Deleted, delete};
-use crate::verbs::update::{Change, Part, change_object};
+use crate::verbs::update::{Change, Method, Part, change_object};
 use crate::verbs::{Call, list};
 
 /// How long after a failure, or while objects of a deleted definition wait for their finalizers, it is tried again.
@@ -306,6 +306,6 @@ fn own_change(part: Part) -> Change<'static> {
     Change {
         part,
         options: WriteOptions::default(),
-        patch: Some(""),
+        method: Method::Patch(""),
     }
 }

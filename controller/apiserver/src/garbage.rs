@@ -24,7 +24,7 @@ use crate::{
     verbs::{
         Call,
         delete::{self, DeleteOptions, FOREGROUND, ORPHAN, Propagation},
-        update::{self, Change, Part},
+        update::{self, Change, Method, Part},
     },
 };
 use decide::{Facts, OwnerState, Step};
@@ -338,7 +338,7 @@ async fn change(
     let change = Change {
         part: Part::Main,
         options: Default::default(),
-        patch: Some(""),
+        method: Method::Patch(""),
     };
     let uid = objects::uid(object);
     let changed = update::change_object(call, name, change, |old| {

@@ -9,7 +9,7 @@ pub mod builtin;
 pub mod catalog;
 pub mod definition;
 pub mod events;
-pub mod strategic;
+pub mod markers;
 
 use std::sync::Arc;
 

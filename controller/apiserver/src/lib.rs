@@ -15,6 +15,7 @@ mod expiry;
 mod garbage;
 pub mod health;
 pub mod kinds;
+pub mod managed;
 pub mod metrics;
 pub mod namespace;
 pub mod negotiation;

@@ -22,7 +22,7 @@ use crate::{
         Call, create,
         delete::{self, DeleteOptions, Propagation},
         list,
-        update::{self, Change, Part},
+        update::{self, Change, Method, Part},
     },
 };
 
@@ -217,7 +217,7 @@ async fn release(call: &Call, name: &str) -> Result<(), Status> {
     let change = Change {
         part: Part::Finalize,
         options: WriteOptions::default(),
-        patch: Some(""),
+        method: Method::Patch(""),
     };
     let released = update::change_object(call, name, change, |old| {
         let mut new = old.clone();
@@ -234,7 +234,7 @@ async fn tell(call: &Call, name: &str, left: &Left) -> Result<(), Status> {
     let change = Change {
         part: Part::Status,
         options: WriteOptions::default(),
-        patch: Some(""),
+        method: Method::Patch(""),
     };
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let told = update::change_object(call, name, change, |old| {

@@ -157,6 +157,19 @@ pub fn json(bytes: &Bytes) -> Result<Decoded, Status> {
         .map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))
 }
 
+/// Decodes YAML, of which JSON is the usual case, and quicker.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn yaml_or_json(bytes: &Bytes) -> Result<Decoded, String> {
+    if bytes.first() == Some(&b'{')
+        && let Ok(decoded) = json(bytes)
+    {
+        return Ok(decoded);
+    }
+    yaml(bytes).map_err(|status| status.message)
+}
+
 /// Decodes YAML. The only place that knows the YAML library.
 ///
 /// # Errors

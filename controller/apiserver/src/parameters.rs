@@ -205,14 +205,19 @@ impl WriteOptions {
     /// 422 for values that are not known.
     pub fn of(parameters: &Parameters, kind: &str) -> Result<Self, Status> {
         let mut causes = Vec::new();
-        let asked = parameters.all("dryRun");
-        let dry_run = dry_run(&asked, &mut causes);
         if kind == "PatchOptions" && parameters.flag_if_given("force").is_some() {
             causes.push(Cause::forbidden(
                 "force",
                 "may not be specified for non-apply patch",
             ));
         }
+        Self::read(parameters, kind, causes)
+    }
+
+    fn read(parameters: &Parameters, kind: &str, mut causes: Vec<Cause>) -> Result<Self, Status> {
+        causes.extend(manager_causes(parameters.text("fieldManager")));
+        let asked = parameters.all("dryRun");
+        let dry_run = dry_run(&asked, &mut causes);
         let field_validation = FieldValidation::parse(parameters.text("fieldValidation"));
         if field_validation.is_none() {
             let known = ["", "Ignore", "Strict", "Warn"].map(str::to_owned);
@@ -229,6 +234,71 @@ impl WriteOptions {
             }),
             _ => Err(Status::invalid_options(kind, causes)),
         }
+    }
+}
+
+/// Options of server-side apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApplyOptions {
+    /// Those of all writes.
+    pub write: WriteOptions,
+    /// Whether fields are taken from others who manage them.
+    pub force: bool,
+}
+
+impl ApplyOptions {
+    /// Reads and validates them.
+    ///
+    /// # Errors
+    /// 422 for values that are not known, and without a manager.
+    pub fn of(parameters: &Parameters) -> Result<Self, Status> {
+        let mut causes = Vec::new();
+        if parameters.text("fieldManager").is_empty() {
+            causes.push(Cause::required("fieldManager", "is required for apply patch"));
+        }
+        Ok(Self {
+            write: WriteOptions::read(parameters, "PatchOptions", causes)?,
+            force: parameters.flag("force"),
+        })
+    }
+}
+
+/// Bytes that a manager's name may have.
+const MAX_MANAGER: usize = 128;
+
+fn manager_causes(manager: &str) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if manager.len() > MAX_MANAGER {
+        causes.push(Cause::too_long("fieldManager", MAX_MANAGER));
+    }
+    for (position, letter) in manager.char_indices().filter(|(_, letter)| letter.is_control()) {
+        let why = format!(
+            "invalid character U+{:04X} (at position {position})",
+            letter as u32
+        );
+        causes.push(Cause::invalid("fieldManager", json!(manager), &why));
+    }
+    causes
+}
+
+/// Under which name a writer manages fields: the one that they gave, or how their program calls itself before the first `/`.
+pub fn manager(parameters: &Parameters, user_agent: &str) -> String {
+    let given = parameters.text("fieldManager");
+    if !given.is_empty() {
+        return given.to_owned();
+    }
+    let program = user_agent.split('/').next().unwrap_or_default();
+    let mut name = String::new();
+    for letter in program.chars().filter(|letter| !letter.is_control()) {
+        if name.len() + letter.len_utf8() > MAX_MANAGER {
+            break;
+        }
+        name.push(letter);
+    }
+    if name.is_empty() {
+        "unknown".to_owned()
+    } else {
+        name
     }
 }
 

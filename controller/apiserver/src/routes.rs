@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
-use http::header::{CONTENT_TYPE, WARNING};
+use http::header::{CONTENT_TYPE, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use crate::ApiServer;
 use crate::auth::{Caller, reviews};
 use crate::negotiation::{self, Decoded, Shape};
 use crate::objects;
-use crate::parameters::{ListOptions, Parameters, WriteOptions};
+use crate::parameters::{self, ApplyOptions, ListOptions, Parameters, WriteOptions};
 use crate::present::View;
 use crate::status::{Cause, Status};
 use crate::storage;
@@ -25,7 +25,7 @@ use crate::table::IncludeObject;
 use crate::verbs::delete::{DeleteOptions, Deleted, delete, delete_collection};
 use crate::verbs::patch::Patch;
 use crate::verbs::update::Part;
-use crate::verbs::{Call, Written, create, get, list, metadata, patch, scale, update, watch};
+use crate::verbs::{Call, Written, apply, create, get, list, metadata, patch, scale, update, watch};
 use crate::{health, metrics::Asked};
 
 /// Time that a request other than a watch may take: upstream's limit.
@@ -129,6 +129,7 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
         caller,
         resource,
         namespace,
+        manager: parameters::manager(&parameters, user_agent(&parts.headers)),
     };
     let deprecation = call.resource.deprecation_warning.clone();
     let asking = Asking {
@@ -236,6 +237,11 @@ impl Asking {
                 let options = WriteOptions::of(parameters, "UpdateOptions")?;
                 update::update(call, name, part, self.decoded(body).await?, options).await?
             }
+            "patch" if negotiation::media_type(headers) == patch::APPLY => {
+                let options = ApplyOptions::of(parameters)?;
+                let config = self.configuration(body).await?;
+                apply::apply_object(call, name, part, &config, options).await?
+            }
             "patch" => {
                 let format = patch::format(call, negotiation::media_type(headers))?;
                 let options = WriteOptions::of(parameters, "PatchOptions")?;
@@ -263,6 +269,11 @@ impl Asking {
             "update" => {
                 let options = WriteOptions::of(parameters, "UpdateOptions")?;
                 scale::update(call, name, self.decoded(body).await?, options).await?
+            }
+            "patch" if negotiation::media_type(headers) == patch::APPLY => {
+                let options = ApplyOptions::of(parameters)?;
+                let config = self.configuration(body).await?;
+                apply::apply_scale(call, name, &config, options).await?
             }
             "patch" => {
                 let format = patch::format(call, negotiation::media_type(headers))?;
@@ -326,6 +337,13 @@ impl Asking {
         negotiation::decode(&self.headers, &negotiation::read(body).await?)
     }
 
+    /// The body of an apply, which is YAML.
+    async fn configuration(&self, body: Body) -> Result<Decoded, Status> {
+        let bytes = negotiation::read(body).await?;
+        negotiation::yaml_or_json(&bytes)
+            .map_err(|why| Status::bad_request(format!("error decoding patch: {why}")))
+    }
+
     /// The body of a DELETE, which may be empty.
     async fn optional(&self, body: Body) -> Result<Option<Decoded>, Status> {
         let bytes = negotiation::read(body).await?;
@@ -350,6 +368,11 @@ impl Asking {
         written.warnings.iter().for_each(|text| warn(&mut response, text));
         response
     }
+}
+
+fn user_agent(headers: &HeaderMap) -> &str {
+    let value = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default()
 }
 
 fn json(code: StatusCode, value: &Value) -> Response {

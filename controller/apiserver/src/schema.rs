@@ -47,6 +47,8 @@ pub struct Schema {
     pub items: Option<Arc<Self>>,
     /// How items of a list are told apart.
     pub list_type: ListType,
+    /// How a strategic merge patch merges a list.
+    pub list_merge: ListMerge,
     /// Whether a map or object is replaced as a whole by server-side apply (`x-kubernetes-map-type: atomic`).
     pub atomic_map: bool,
     /// `default`
@@ -96,6 +98,18 @@ pub enum ListType {
     Set,
     /// Objects told apart by these fields.
     Map(Vec<String>),
+}
+
+/// `x-kubernetes-patch-strategy` of a list, with `x-kubernetes-patch-merge-key`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ListMerge {
+    /// The list is replaced as a whole.
+    #[default]
+    Replace,
+    /// Items are objects, told apart by this field.
+    ByKey(String),
+    /// Items are scalars; new ones are added.
+    Scalars,
 }
 
 /// Limits on one value, without CEL.

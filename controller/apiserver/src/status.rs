@@ -180,7 +180,7 @@ pub struct Details {
 pub struct Status {
     /// HTTP status code.
     pub code: u16,
-    /// Machine-readable reason, such as `NotFound`; clients decide by it.
+    /// Machine-readable reason, such as `NotFound`; clients decide by it. Empty where upstream has none.
     pub reason: &'static str,
     /// Sentence for people.
     pub message: String,
@@ -432,7 +432,9 @@ impl Status {
         let mut status =
             json!({"kind": "Status", "apiVersion": "v1", "metadata": metadata, "status": "Failure"});
         status["message"] = self.message.clone().into();
-        status["reason"] = self.reason.into();
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if let Some(details) = &self.details {
             status["details"] = details.to_value();
         }

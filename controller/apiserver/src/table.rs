@@ -8,6 +8,7 @@ pub mod column;
 pub mod duration;
 pub mod jsonpath;
 pub mod render;
+pub mod workloads;
 
 pub use self::column::Column;
 pub use self::render::{IncludeObject, partial_metadata, partial_metadata_list, table};

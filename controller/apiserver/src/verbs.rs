@@ -3,6 +3,7 @@
 //! Each verb is a function from a [`Call`] and its options to an object or a refusal; [`crate::routes`] turns requests into calls, and
 //! controllers inside the server make calls of their own ([`Call::internal`]).
 
+pub mod apply;
 pub mod create;
 pub mod delete;
 pub mod get;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use self::update::Method;
 use crate::ApiServer;
 use crate::auth::{Caller, Chain, RequestAttributes, UserInfo};
 use crate::kinds::{Rejection, Resource};
@@ -25,6 +27,9 @@ use crate::parameters::WriteOptions;
 use crate::status::{Cause, GroupKind, GroupResource, Status};
 use crate::storage;
 use crate::store::Entry;
+
+/// The manager of what the server itself writes, as upstream names it.
+const OWN_MANAGER: &str = "kube-apiserver";
 
 /// Who does something to which resource, and where.
 #[derive(Clone)]
@@ -37,6 +42,8 @@ pub struct Call {
     pub resource: Arc<Resource>,
     /// The namespace; empty for cluster-scoped resources, and for all namespaces.
     pub namespace: String,
+    /// Under which name the caller manages the fields that they write.
+    pub manager: String,
 }
 
 /// An object after a write.
@@ -63,6 +70,7 @@ impl Call {
             caller,
             resource,
             namespace: namespace.to_owned(),
+            manager: OWN_MANAGER.to_owned(),
         }
     }
 
@@ -103,13 +111,13 @@ impl Call {
     }
 
     /// The refusal of an object that its kind does not admit.
-    fn rejected(&self, rejection: Rejection, name: &str, patch: Option<&str>) -> Status {
-        match (rejection, patch) {
+    fn rejected(&self, rejection: Rejection, name: &str, method: Method<'_>) -> Status {
+        match (rejection, method) {
             (Rejection::Invalid(causes), _) => Status::invalid(&self.group_kind(), name, causes),
-            (Rejection::UnknownFields(fields), None) => {
+            (Rejection::UnknownFields(fields), Method::Put | Method::Apply) => {
                 Status::bad_request(self.resource.strict_decoding_message(&fields))
             }
-            (Rejection::UnknownFields(fields), Some(patch)) => {
+            (Rejection::UnknownFields(fields), Method::Patch(patch)) => {
                 let why = format!("strict decoding error: {}", fields.join(", "));
                 let cause = Cause::invalid("patch", Value::from(patch), &why);
                 Status::invalid(

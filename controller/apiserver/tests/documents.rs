@@ -217,15 +217,22 @@ async fn discovery_is_aggregated_for_those_who_ask() {
     assert_eq!(
         json!(groups),
         json!([
+            "admissionregistration.k8s.io",
             "apiextensions.k8s.io",
+            "apps",
             "authentication.k8s.io",
             "authorization.k8s.io",
+            "batch",
             "coordination.k8s.io",
             "edge.test",
-            "events.k8s.io"
+            "events.k8s.io",
+            "networking.k8s.io",
+            "policy",
+            "rbac.authorization.k8s.io",
+            "scheduling.k8s.io"
         ])
     );
-    let widgets = &list["items"][4]["versions"][0]["resources"][0];
+    let widgets = &list["items"][7]["versions"][0]["resources"][0];
     assert_eq!(widgets["resource"], "widgets");
     assert_eq!(
         widgets["responseKind"],
@@ -256,7 +263,7 @@ async fn older_clients_find_each_group_and_version() {
     assert_eq!(json_of(get("/api", &[]).await).await["versions"], json!(["v1"]));
     let groups = json_of(get("/apis", &[]).await).await;
     assert_eq!(
-        groups["groups"][4]["preferredVersion"],
+        groups["groups"][7]["preferredVersion"],
         json!({"groupVersion": "edge.test/v1", "version": "v1"})
     );
     assert_eq!(

@@ -66,6 +66,7 @@ impl Resource {
         if !self.is_custom() {
             builtin::rules::normalise(self, operation, object);
         }
+        metadata::drop_empty(object);
         let mut warnings = metadata::finalizer_warnings(object);
         if let Some(schema) = &self.schema {
             let unknown: Vec<String> = schema

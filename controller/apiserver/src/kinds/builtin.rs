@@ -1,12 +1,13 @@
 //! The kinds that every server serves: the upstream "generic control plane" without its policies.
 //!
 //! Their schemas are those of Kubernetes' own types (`builtin/types`); the few rules that those cannot say are in
-//! `builtin/rules`. Adding a plainly stored kind is one entry in [`resources`] and one in `types`.
+//! `builtin/rules`. Adding a plainly stored kind is one entry in `builtin/plain` and one in `types`.
 
+mod plain;
 pub mod rules;
 pub mod types;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::{
     ExtraSubresource, Form, Origin, REVIEW_VERBS, Resource, STORED_VERBS, SelectableField, Storage,
@@ -19,9 +20,9 @@ const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "
 
 /// All built-in resources.
 pub fn resources() -> Vec<Resource> {
-    let mut all = stored();
-    all.extend(reviews());
-    all
+    static ALL: LazyLock<Vec<Resource>> =
+        LazyLock::new(|| [stored(), plain::resources(), reviews()].concat());
+    ALL.clone()
 }
 
 fn stored() -> Vec<Resource> {
@@ -64,7 +65,7 @@ fn stored() -> Vec<Resource> {
         .cluster_scoped()
         .with_status()
         .conditional_update()
-        .columns(columns::custom_resource_definition())
+        .columns(columns::created_at())
         .build(),
     ]
 }

@@ -1,16 +1,16 @@
 //! Strategic merge patch, for built-in kinds only: a merge patch in which some lists merge too, and directives say what a merge
 //! cannot.
 //!
-//! Which lists merge is data of a kind ([`ListStrategy`]). Directives: `$patch` (`replace`, `delete`, `merge`), `$retainKeys`,
+//! Which lists merge is data of a kind ([`ListMerge`]). Directives: `$patch` (`replace`, `delete`, `merge`), `$retainKeys`,
 //! `$deleteFromPrimitiveList/F`, `$setElementOrder/F`.
 
 use serde_json::{Map, Value};
 
 use super::Error;
-use crate::kinds::strategic::ListStrategy;
+use crate::schema::ListMerge;
 
-/// How the list at a path such as `metadata.finalizers` is merged.
-pub type Strategies<'a> = &'a dyn Fn(&str) -> ListStrategy;
+/// How the list at a path such as `metadata`, `finalizers` is merged.
+pub type Strategies<'a> = &'a dyn Fn(&[String]) -> &'a ListMerge;
 
 const DIRECTIVE: &str = "$patch";
 const RETAIN_KEYS: &str = "$retainKeys";
@@ -43,7 +43,7 @@ struct Place<'a> {
     path: Vec<String>,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
     fn below<T>(&mut self, field: &str, merge: impl FnOnce(&mut Self) -> T) -> T {
         self.path.push(field.to_owned());
         let result = merge(self);
@@ -51,8 +51,8 @@ impl Place<'_> {
         result
     }
 
-    fn strategy(&self) -> ListStrategy {
-        (self.strategies)(&self.path.join("."))
+    fn strategy(&self) -> &'a ListMerge {
+        (self.strategies)(&self.path)
     }
 }
 
@@ -92,11 +92,11 @@ fn merge_objects(current: &Object, patch: &Object, place: &mut Place<'_>) -> Res
 }
 
 /// Sorts a list as `order` has it; elements that it does not name keep their order behind those it names.
-fn set_order(list: &mut [Value], order: &[Value], strategy: ListStrategy) {
-    fn identify(element: &Value, strategy: ListStrategy) -> Option<&Value> {
+fn set_order(list: &mut [Value], order: &[Value], strategy: &ListMerge) {
+    fn identify<'a>(element: &'a Value, strategy: &ListMerge) -> Option<&'a Value> {
         match strategy {
-            ListStrategy::MergeByKey(field) => element.get(field),
-            ListStrategy::MergeScalars | ListStrategy::Replace => Some(element),
+            ListMerge::ByKey(field) => element.get(field),
+            ListMerge::Scalars | ListMerge::Replace => Some(element),
         }
     }
     list.sort_by_key(|element| {
@@ -133,9 +133,9 @@ fn merge_field(merged: &mut Object, key: &str, value: &Value, place: &mut Place<
                 .map(Vec::as_slice)
                 .unwrap_or_default();
             let list = match place.strategy() {
-                ListStrategy::MergeScalars => merge_sets(current, patch),
-                ListStrategy::MergeByKey(field) => merge_lists(current, patch, field, place)?,
-                ListStrategy::Replace => patch.clone(),
+                ListMerge::Scalars => merge_sets(current, patch),
+                ListMerge::ByKey(field) => merge_lists(current, patch, field, place)?,
+                ListMerge::Replace => patch.clone(),
             };
             merged.insert(key.to_owned(), Value::Array(list));
         }
@@ -218,15 +218,20 @@ fn malformed(field: &str, right: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
     use serde_json::json;
 
-    fn of_service_account(path: &str) -> ListStrategy {
-        match path {
-            "metadata.ownerReferences" => ListStrategy::MergeByKey("uid"),
-            "metadata.finalizers" => ListStrategy::MergeScalars,
-            "secrets" => ListStrategy::MergeByKey("name"),
-            _ => ListStrategy::Replace,
+    static BY_UID: LazyLock<ListMerge> = LazyLock::new(|| ListMerge::ByKey("uid".to_owned()));
+    static BY_NAME: LazyLock<ListMerge> = LazyLock::new(|| ListMerge::ByKey("name".to_owned()));
+
+    fn of_service_account(path: &[String]) -> &'static ListMerge {
+        match path.join(".").as_str() {
+            "metadata.ownerReferences" => &BY_UID,
+            "metadata.finalizers" => &ListMerge::Scalars,
+            "secrets" => &BY_NAME,
+            _ => &ListMerge::Replace,
         }
     }
 

@@ -6,8 +6,11 @@ use super::path::Path;
 use super::{ListType, Schema};
 use crate::status::Cause;
 
-/// One cause for each item that repeats an earlier one.
+/// One cause for each item that repeats an earlier one. Kinds that are decoded into structs tolerate it, as in Kubernetes.
 pub(super) fn duplicates(schema: &Schema, items: &[Value], path: &Path<'_>) -> Vec<Cause> {
+    if schema.null_is_absent {
+        return Vec::new();
+    }
     let identity: Box<dyn Fn(&Value) -> Value> = match &schema.list_type {
         ListType::Atomic => return Vec::new(),
         ListType::Set => Box::new(Value::clone),

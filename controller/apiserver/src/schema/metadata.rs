@@ -37,6 +37,7 @@ pub fn object_meta() -> &'static Schema {
                 "apiVersion": text(), "kind": text(), "name": text(), "uid": text(),
                 "controller": {"type": "boolean"}, "blockOwnerDeletion": {"type": "boolean"},
             },
+            "x-kubernetes-map-type": "atomic",
         });
         let manager = json!({
             "type": "object",
@@ -45,7 +46,7 @@ pub fn object_meta() -> &'static Schema {
                 "fieldsV1": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}, "subresource": text(),
             },
         });
-        let schema = Schema::parse(&json!({
+        let schema = json!({
             "type": "object",
             "properties": {
                 "name": text(), "generateName": text(), "namespace": text(), "selfLink": text(), "uid": text(),
@@ -55,12 +56,16 @@ pub fn object_meta() -> &'static Schema {
                 "ownerReferences": {
                     "type": "array", "items": owner,
                     "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["uid"],
+                    "x-kubernetes-patch-strategy": "merge", "x-kubernetes-patch-merge-key": "uid",
                 },
-                "finalizers": {"type": "array", "items": text(), "x-kubernetes-list-type": "set"},
+                "finalizers": {
+                    "type": "array", "items": text(),
+                    "x-kubernetes-list-type": "set", "x-kubernetes-patch-strategy": "merge",
+                },
                 "managedFields": {"type": "array", "items": manager},
             },
-        }));
-        schema.with_nulls_absent()
+        });
+        Schema::parse_built_in(&schema, &|_| None)
     });
     &OBJECT_META
 }
@@ -95,6 +100,23 @@ pub fn validate(object: &Value) -> Vec<Cause> {
         causes.extend(key_cause(&format!("metadata.finalizers[{index}]"), name));
     }
     causes
+}
+
+/// Drops empty maps and lists from `metadata`, where they mean the same as none.
+pub fn drop_empty(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
+        return;
+    };
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let is_empty = match metadata.get(field) {
+            Some(Value::Object(entries)) => entries.is_empty(),
+            Some(Value::Array(items)) => items.is_empty(),
+            _ => false,
+        };
+        if is_empty {
+            metadata.shift_remove(field);
+        }
+    }
 }
 
 /// Warnings about finalizers without a domain, which may collide with those of Kubernetes itself.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::cel::Rule;
-use super::{Additional, Checks, ListType, Pattern, Schema, ValueType, metadata};
+use super::{Additional, Checks, ListMerge, ListType, Pattern, Schema, ValueType, metadata};
 
 impl Schema {
     /// The schema of a custom resource version: the definition's schema, with `apiVersion`, `kind` and `metadata` added
@@ -25,37 +25,18 @@ impl Schema {
 
     /// A schema as it stands.
     pub fn parse(raw: &Value) -> Self {
-        let flag = |name: &str| raw[name].as_bool().unwrap_or(false);
-        let mut schema = Self {
-            value_type: raw["type"].as_str().and_then(ValueType::parse),
-            nullable: flag("nullable"),
-            int_or_string: flag("x-kubernetes-int-or-string"),
-            preserve_unknown_fields: flag("x-kubernetes-preserve-unknown-fields"),
-            embedded_resource: flag("x-kubernetes-embedded-resource"),
-            null_is_absent: false,
-            properties: parse_properties(raw),
-            additional: parse_additional(&raw["additionalProperties"]),
-            items: raw
-                .get("items")
-                .filter(|items| items.is_object())
-                .map(|items| Arc::new(Self::parse(items))),
-            list_type: parse_list_type(raw),
-            atomic_map: raw["x-kubernetes-map-type"] == "atomic",
-            default: raw.get("default").cloned(),
-            checks: parse_checks(raw),
-            rules: raw["x-kubernetes-validations"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(Rule::parse)
-                .collect(),
-        };
-        if schema.embedded_resource {
-            schema.add_object_fields();
-        }
-        schema
+        Parser::default().node(raw)
     }
 
+    /// A schema of a kind that is decoded into structs, where nulls mean "absent" and required fields are judged elsewhere. `resolve`
+    /// says which nodes are references, and to what.
+    pub(crate) fn parse_built_in(raw: &Value, resolve: &dyn Fn(&Value) -> Option<Arc<Self>>) -> Self {
+        Parser {
+            resolve: Some(resolve),
+            built_in: true,
+        }
+        .node(raw)
+    }
     /// Adds `apiVersion`, `kind` and `metadata`; what the schema itself says of `metadata.name` and
     /// `metadata.generateName` is kept.
     fn add_object_fields(&mut self) {
@@ -76,22 +57,6 @@ impl Schema {
         }
         self.properties
             .insert("metadata".to_owned(), Arc::new(object_meta));
-    }
-
-    /// Marks the whole tree: nulls mean "absent".
-    pub(crate) fn with_nulls_absent(mut self) -> Self {
-        let mark = |child: &Arc<Self>| Arc::new(Self::clone(child).with_nulls_absent());
-        self.null_is_absent = true;
-        self.properties = self
-            .properties
-            .iter()
-            .map(|(name, child)| (name.clone(), mark(child)))
-            .collect();
-        self.items = self.items.as_ref().map(mark);
-        if let Additional::Of(values) = &self.additional {
-            self.additional = Additional::Of(mark(values));
-        }
-        self
     }
 }
 
@@ -122,18 +87,90 @@ impl ValueType {
     }
 }
 
-fn parse_properties(raw: &Value) -> BTreeMap<String, Arc<Schema>> {
-    let properties = raw["properties"].as_object().into_iter().flatten();
-    properties
-        .map(|(name, schema)| (name.clone(), Arc::new(Schema::parse(schema))))
-        .collect()
+/// How nodes are read.
+#[derive(Default)]
+struct Parser<'a> {
+    resolve: Option<&'a dyn Fn(&Value) -> Option<Arc<Schema>>>,
+    built_in: bool,
 }
 
-fn parse_additional(raw: &Value) -> Additional {
-    match raw {
-        Value::Bool(true) => Additional::Any,
-        Value::Object(_) => Additional::Of(Arc::new(Schema::parse(raw))),
-        _ => Additional::None,
+impl Parser<'_> {
+    fn node(&self, raw: &Value) -> Schema {
+        let flag = |name: &str| raw[name].as_bool().unwrap_or(false);
+        let mut checks = parse_checks(raw);
+        if self.built_in {
+            checks.required.clear();
+        }
+        let mut schema = Schema {
+            value_type: raw["type"].as_str().and_then(ValueType::parse),
+            nullable: flag("nullable"),
+            int_or_string: flag("x-kubernetes-int-or-string"),
+            preserve_unknown_fields: flag("x-kubernetes-preserve-unknown-fields"),
+            embedded_resource: flag("x-kubernetes-embedded-resource"),
+            null_is_absent: self.built_in,
+            properties: self.properties(raw),
+            additional: self.additional(&raw["additionalProperties"]),
+            items: raw
+                .get("items")
+                .filter(|items| items.is_object())
+                .map(|items| self.child(items)),
+            list_type: parse_list_type(raw),
+            list_merge: parse_list_merge(raw),
+            atomic_map: raw["x-kubernetes-map-type"] == "atomic",
+            default: raw.get("default").cloned(),
+            checks,
+            rules: raw["x-kubernetes-validations"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(Rule::parse)
+                .collect(),
+        };
+        if schema.embedded_resource {
+            schema.add_object_fields();
+        }
+        schema
+    }
+
+    /// A node below another, with what the reference itself adds.
+    fn child(&self, raw: &Value) -> Arc<Schema> {
+        let Some(referred) = self.resolve.and_then(|resolve| resolve(raw)) else {
+            return Arc::new(self.node(raw));
+        };
+        let atomic_map = raw["x-kubernetes-map-type"] == "atomic";
+        if !atomic_map {
+            return referred;
+        }
+        Arc::new(Schema {
+            atomic_map,
+            ..Schema::clone(&referred)
+        })
+    }
+
+    fn properties(&self, raw: &Value) -> BTreeMap<String, Arc<Schema>> {
+        let properties = raw["properties"].as_object().into_iter().flatten();
+        properties
+            .map(|(name, schema)| (name.clone(), self.child(schema)))
+            .collect()
+    }
+
+    fn additional(&self, raw: &Value) -> Additional {
+        match raw {
+            Value::Bool(true) => Additional::Any,
+            Value::Object(_) => Additional::Of(self.child(raw)),
+            _ => Additional::None,
+        }
+    }
+}
+
+fn parse_list_merge(raw: &Value) -> ListMerge {
+    let merges = raw["x-kubernetes-patch-strategy"]
+        .as_str()
+        .is_some_and(|strategy| strategy.split(',').any(|one| one == "merge"));
+    match raw["x-kubernetes-patch-merge-key"].as_str() {
+        _ if !merges => ListMerge::Replace,
+        Some(key) => ListMerge::ByKey(key.to_owned()),
+        None => ListMerge::Scalars,
     }
 }
 

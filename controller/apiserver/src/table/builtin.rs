@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::column::Column;
 use super::{duration, render};
 
-fn age() -> Column {
+pub(super) fn age() -> Column {
     Column::computed("Age", "Time since the object was created.", render::age)
 }
 
@@ -60,7 +60,7 @@ pub fn lease() -> Vec<Column> {
 }
 
 /// NAME CREATED AT
-pub fn custom_resource_definition() -> Vec<Column> {
+pub fn created_at() -> Vec<Column> {
     let created = |object: &Value, _| object["metadata"]["creationTimestamp"].clone();
     vec![Column::computed("Created At", "When it was created.", created).of_type("date")]
 }
@@ -222,7 +222,7 @@ fn text_or(value: &Value, fallback: &str) -> Value {
     value.as_str().unwrap_or(fallback).into()
 }
 
-fn count(value: &Value) -> usize {
+pub(super) fn count(value: &Value) -> usize {
     match value {
         Value::Array(items) => items.len(),
         Value::Object(fields) => fields.len(),

@@ -3,8 +3,11 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::update::{Method, Part};
 use super::{Call, Written, metadata};
 use crate::kinds::Operation;
+use crate::managed::entries::{self, Managers};
+use crate::managed::{self, track};
 use crate::negotiation::Decoded;
 use crate::objects;
 use crate::parameters::WriteOptions;
@@ -23,6 +26,7 @@ pub async fn create(call: &Call, body: Decoded, options: WriteOptions) -> Result
     let mut warnings = call.judge_duplicates(&body, &options)?;
     let mut object = body.value;
     metadata::check_body(call, &mut object)?;
+    let sent = managed::take(&mut object);
     if !matches!(objects::resource_version(&object), "" | "0") {
         return Err(Status::new(
             500,
@@ -30,6 +34,30 @@ pub async fn create(call: &Call, body: Decoded, options: WriteOptions) -> Result
             "resourceVersion should not be set on objects to be created",
         ));
     }
+    let mut written = create_object(call, object, Origin::Sent(sent), options).await?;
+    warnings.append(&mut written.warnings);
+    Ok(Written { warnings, ..written })
+}
+
+/// Who manages a new object.
+#[derive(Debug, Clone)]
+pub enum Origin {
+    /// Its maker manages all of it; this is what they said of it themselves.
+    Sent(Value),
+    /// It was applied, and these manage it.
+    Applied(Managers),
+}
+
+/// Makes an object whose type and place are right.
+///
+/// # Errors
+/// As [`create`].
+pub(super) async fn create_object(
+    call: &Call,
+    mut object: Value,
+    origin: Origin,
+    options: WriteOptions,
+) -> Result<Written, Status> {
     check_namespace(call).await?;
     let prefix = objects::metadata_text(&object, "generateName").to_owned();
     let generated = objects::name(&object).is_empty() && !prefix.is_empty();
@@ -49,19 +77,32 @@ pub async fn create(call: &Call, body: Decoded, options: WriteOptions) -> Result
         let admitted = call
             .resource
             .admit(Operation::Create, &mut candidate, None, options.field_validation)
-            .map_err(|rejection| call.rejected(rejection, &name, None))?;
+            .map_err(|rejection| call.rejected(rejection, &name, Method::Put))?;
+        record_managers(call, &mut candidate, &origin);
         call.caller.admit(Some(&candidate), None).await?;
         match store_new(call, &name, &mut candidate, options.dry_run).await {
             Err(status) if status.reason == "AlreadyExists" && generated && attempts < NAME_ATTEMPTS => {}
             Err(status) => return Err(status),
             Ok(()) => {
-                warnings.extend(admitted);
                 return Ok(Written {
                     object: candidate,
-                    warnings,
+                    warnings: admitted,
                     created: true,
                 });
             }
+        }
+    }
+}
+
+/// Writes who manages what into a new object.
+fn record_managers(call: &Call, object: &mut Value, origin: &Origin) {
+    match origin {
+        Origin::Applied(managers) => managed::put(object, managers),
+        Origin::Sent(sent) => {
+            let context = Part::Main.context(call, entries::Operation::Update);
+            let managers = managed::of_request(sent, None);
+            let managers = track::update(&context, None, object, managers, Timestamp::now());
+            managed::put(object, &managers);
         }
     }
 }

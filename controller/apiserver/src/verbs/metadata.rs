@@ -102,8 +102,6 @@ pub fn check_body(call: &Call, object: &mut Value) -> Result<(), Status> {
     } else {
         metadata.shift_remove("namespace");
     }
-    // Kept by server-side apply only, which is not served yet.
-    metadata.shift_remove("managedFields");
     metadata.shift_remove("selfLink");
     Ok(())
 }
@@ -137,9 +135,10 @@ pub fn begin(resource: &Resource, object: &mut Value, uid: String, now: Timestam
     }
 }
 
-/// Kinds of the core group (ConfigMap, Secret, …) have no generation upstream, and clients do not expect one.
+/// Kinds of the core group (ConfigMap, Secret, …) and access rules have no generation upstream, and clients do not expect one.
 fn counts_generations(resource: &Resource) -> bool {
-    !resource.group.is_empty() && resource.storage.group == resource.group
+    !matches!(resource.group.as_str(), "" | "rbac.authorization.k8s.io")
+        && resource.storage.group == resource.group
 }
 
 /// Carries over from the old object what an update cannot change.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::update::{Change, Part, change_object};
+use super::update::{Change, Method, Part, change_object};
 use super::{Call, Written, metadata};
 use crate::kinds::Resource;
 use crate::negotiation;
@@ -26,15 +26,14 @@ const BUILT_IN: &[&str] = &[
     "application/apply-patch+yaml",
 ];
 
+/// The media type of server-side apply.
+pub const APPLY: &str = "application/apply-patch+yaml";
+
 /// The patch format of a media type for this resource.
 ///
 /// # Errors
 /// 415 for media types that it does not take.
 pub fn format(call: &Call, media_type: &str) -> Result<Format, Status> {
-    if media_type == "application/apply-patch+yaml" {
-        let why = "server-side apply is not served yet; send a merge patch, or use client-side apply (kubectl apply --server-side=false)";
-        return Err(Status::new(415, "UnsupportedMediaType", why));
-    }
     match Format::of(media_type) {
         Some(format) if format != Format::Strategic || call.resource.strategic => Ok(format),
         _ => Err(Status::unsupported_media_type(if call.resource.strategic {
@@ -73,7 +72,7 @@ impl Patch {
     /// 400 for what is no patch, 422 for one that does not fit the document.
     pub fn apply(&self, resource: &Resource, document: &Value) -> Result<Value, Status> {
         self.format
-            .apply(document, &self.value, &|path| resource.list_strategy(path))
+            .apply(document, &self.value, &|path| resource.list_merge(path))
             .map_err(|error| match error {
                 Error::Malformed(why) => Status::bad_request(why),
                 Error::Unprocessable(why) => {
@@ -102,7 +101,7 @@ pub async fn patch(
     let change = Change {
         part,
         options,
-        patch: Some(&patch.text),
+        method: Method::Patch(&patch.text),
     };
     change_object(call, name, change, |old| {
         let mut wanted = patch.apply(&call.resource, old)?;

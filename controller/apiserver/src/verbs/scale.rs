@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::patch::Patch;
-use super::update::{Change, Part, change_object};
+use super::update::{Change, Method, Part, change_object};
 use super::{Call, Written};
 use crate::kinds::ScalePaths;
 use crate::negotiation::Decoded;
@@ -38,9 +38,33 @@ pub fn of(object: &Value, paths: &ScalePaths) -> Value {
     }
     let mut status = json!({"replicas": number(&paths.status_replicas).unwrap_or(0)});
     if let Some(selector) = paths.label_selector.as_ref().and_then(|path| at(object, path)) {
-        status["selector"] = selector.clone();
+        status["selector"] = printed_selector(selector);
     }
     json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// A label selector as a text; one that is a text already stays as it is.
+fn printed_selector(selector: &Value) -> Value {
+    if !selector.is_object() {
+        return selector.clone();
+    }
+    let labels = selector["matchLabels"].as_object().into_iter().flatten();
+    let mut terms: Vec<String> = labels
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+        let key = expression["key"].as_str().unwrap_or_default();
+        let values = expression["values"].as_array().into_iter().flatten();
+        let values: Vec<&str> = values.filter_map(Value::as_str).collect();
+        terms.push(match expression["operator"].as_str().unwrap_or_default() {
+            "In" => format!("{key} in ({})", values.join(",")),
+            "NotIn" => format!("{key} notin ({})", values.join(",")),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    terms.sort();
+    terms.join(",").into()
 }
 
 /// Sets the scale of an object from the body's `spec.replicas`.
@@ -54,9 +78,9 @@ pub async fn update(
     options: WriteOptions,
 ) -> Result<Written, Status> {
     let change = Change {
-        part: Part::Main,
+        part: Part::Scale,
         options,
-        patch: None,
+        method: Method::Put,
     };
     let wanted = body.value;
     apply(call, name, change, move |_| Ok(wanted.clone())).await
@@ -69,9 +93,9 @@ pub async fn update(
 pub async fn patch(call: &Call, name: &str, patch: &Patch, options: WriteOptions) -> Result<Written, Status> {
     // The scale's patch changes the object through a function, so there is no patch text whose fields could be unknown.
     let change = Change {
-        part: Part::Main,
+        part: Part::Scale,
         options,
-        patch: Some(""),
+        method: Method::Patch(""),
     };
     apply(call, name, change, |scale| patch.apply(&call.resource, scale)).await
 }
@@ -107,7 +131,7 @@ async fn apply(
     Ok(written)
 }
 
-fn replicas(scale: &Value, name: &str) -> Result<i64, Status> {
+pub(super) fn replicas(scale: &Value, name: &str) -> Result<i64, Status> {
     let found = scale.pointer("/spec/replicas").unwrap_or(&Value::Null);
     let cause = match found.as_i64() {
         Some(replicas) if (0..=i64::from(i32::MAX)).contains(&replicas) => return Ok(replicas),
@@ -133,7 +157,7 @@ fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
     steps(path).try_fold(object, |value, step| value.get(step))
 }
 
-fn set(object: &mut Value, path: &str, value: Value) {
+pub(super) fn set(object: &mut Value, path: &str, value: Value) {
     let place = steps(path).fold(object, |place, step| {
         if !place.is_object() {
             *place = Value::Object(Map::new());

@@ -3,10 +3,12 @@
 //! A change is a function from the object as it is to the object as it is wanted. It is tried again when someone else was faster,
 //! unless it named the version that it was computed from. A change that changes nothing is not written: no new version, no event.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{Call, Written, create, metadata};
 use crate::kinds::Operation;
+use crate::managed::{self, Context, entries};
 use crate::negotiation::Decoded;
 use crate::objects;
 use crate::parameters::WriteOptions;
@@ -26,6 +28,54 @@ pub enum Part {
     Status,
     /// `spec.finalizers` of a Namespace only.
     Finalize,
+    /// The count that `/scale` shows.
+    Scale,
+}
+
+impl Part {
+    /// The name of the subresource; empty for the object itself.
+    fn subresource(self) -> &'static str {
+        match self {
+            Self::Main => "",
+            Self::Status => "status",
+            Self::Finalize => "finalize",
+            Self::Scale => "scale",
+        }
+    }
+
+    /// Under which rules a caller writes this part.
+    pub(super) fn context<'a>(self, call: &'a Call, operation: entries::Operation) -> Context<'a> {
+        let resource = &call.resource;
+        let namespace = resource.group.is_empty() && resource.kind == "Namespace";
+        let ignored: &[&[&str]] = match self {
+            Self::Main if namespace => &[&["status"], &["spec", "finalizers"]],
+            Self::Main if resource.subresources.status => &[&["status"]],
+            Self::Status => &[&["metadata"], &["spec"]],
+            Self::Main | Self::Finalize | Self::Scale => &[],
+        };
+        Context {
+            schema: resource.schema.as_deref().unwrap_or_else(|| managed::untyped()),
+            manager: entries::Manager {
+                name: call.manager.clone(),
+                operation,
+                api_version: resource.api_version(),
+                subresource: self.subresource().to_owned(),
+            },
+            ignored: ignored.iter().copied().collect(),
+            built_in: !resource.is_custom(),
+        }
+    }
+}
+
+/// How a change is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method<'a> {
+    /// By the whole object.
+    Put,
+    /// By a patch with this text, which is quoted back where it is wrong; empty if there are no client's words.
+    Patch(&'a str),
+    /// By server-side apply: the wanted object says who manages it.
+    Apply,
 }
 
 /// What a change asks for besides the object.
@@ -35,8 +85,8 @@ pub struct Change<'a> {
     pub part: Part,
     /// Dry run and field validation.
     pub options: WriteOptions,
-    /// The text of the patch, if the change is one: then texts differ, and no version needs to be named.
-    pub patch: Option<&'a str>,
+    /// How it is asked for: texts differ, and only a whole object needs to name its version.
+    pub method: Method<'a>,
 }
 
 /// Replaces an object, or a part of it, by the body's.
@@ -61,7 +111,7 @@ pub async fn update(
     let change = Change {
         part,
         options,
-        patch: None,
+        method: Method::Put,
     };
     let mut written = match change_object(call, name, change, |_| Ok(wanted.clone())).await {
         Err(status)
@@ -134,7 +184,7 @@ fn check_suppositions(
 ) -> Result<(), Status> {
     let version = objects::resource_version(wanted);
     if matches!(version, "" | "0") {
-        if change.patch.is_none() && !call.resource.unconditional_update {
+        if change.method == Method::Put && !call.resource.unconditional_update {
             let cause = Cause::invalid("metadata.resourceVersion", 0, "must be specified for an update");
             // Upstream names the resource here, where other invalid objects are named by their kind.
             let resource = GroupKind {
@@ -163,8 +213,10 @@ fn prepare(
     old: &Value,
 ) -> Result<(Value, Vec<String>), Status> {
     let resource = &call.resource;
+    let mut wanted = wanted;
+    let sent = managed::take(&mut wanted);
     let mut new = match change.part {
-        Part::Main => {
+        Part::Main | Part::Scale => {
             let mut new = wanted;
             if resource.subresources.status {
                 copy_field(&mut new, old, &["status"]);
@@ -189,9 +241,27 @@ fn prepare(
     };
     let warnings = resource
         .admit(operation, &mut new, Some(old), change.options.field_validation)
-        .map_err(|rejection| call.rejected(rejection, name, change.patch))?;
+        .map_err(|rejection| call.rejected(rejection, name, change.method))?;
     metadata::count_generation(resource, &mut new, old);
+    record_managers(call, change, &mut new, old, sent);
     Ok((new, warnings))
+}
+
+/// Writes who manages what into the new object; `sent` is what the wanted object said of it.
+fn record_managers(call: &Call, change: &Change<'_>, new: &mut Value, old: &Value, sent: Value) {
+    if change.method == Method::Apply {
+        if !sent.is_null() {
+            objects::metadata_mut(new).insert("managedFields".into(), sent);
+        }
+    } else {
+        let of_subresource = change.part != Part::Main;
+        let sent = if of_subresource { &Value::Null } else { &sent };
+        let context = change.part.context(call, entries::Operation::Update);
+        let managers = managed::of_request(sent, Some(old));
+        let managers = managed::track::update(&context, Some(old), new, managers, Timestamp::now());
+        managed::put(new, &managers);
+    }
+    managed::forget_new_times(new, old);
 }
 
 fn with_field_of(old: &Value, wanted: &Value, path: &[&str]) -> Value {

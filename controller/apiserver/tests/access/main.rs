@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod applying;
 mod connections;
 mod controllers;
+mod helm;
 mod kubectl;
 mod program;
 mod restart;

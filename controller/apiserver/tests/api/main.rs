@@ -1,5 +1,6 @@
 //! Real kube clients, and plain HTTP where the exact answer matters, against a server in this process.
 
+mod applies;
 mod harness;
 
 mod builtin;

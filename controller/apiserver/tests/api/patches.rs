@@ -39,22 +39,6 @@ async fn custom_resources_take_json_and_merge_patches_and_refuse_the_rest() {
         "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, \
          application/merge-patch+json, application/apply-patch+yaml"
     );
-    let applied = harness
-        .send_as(
-            "application/apply-patch+yaml",
-            "PATCH",
-            &format!("{path}?fieldManager=me"),
-            &json!({}),
-        )
-        .await;
-    assert_eq!(applied.code, 415);
-    assert!(
-        applied.body["message"]
-            .as_str()
-            .expect("a message")
-            .starts_with("server-side apply is not served yet")
-    );
-
     let failed = harness
         .send_as(
             "application/json-patch+json",

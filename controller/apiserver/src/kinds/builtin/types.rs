@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use k8s_openapi::schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::kinds::strategic;
-use crate::schema::{Schema, metadata};
+use crate::kinds::markers;
+use crate::schema::{Additional, Schema, ValueType, metadata};
 
 /// Where components of an OpenAPI document refer to one another.
 pub const REFERENCE_PREFIX: &str = "#/components/schemas/";
@@ -34,7 +34,10 @@ struct Types {
 }
 
 static TYPES: LazyLock<Types> = LazyLock::new(|| {
-    use k8s_openapi::api::{authentication, authorization, coordination, core, events};
+    use k8s_openapi::api::{
+        admissionregistration, apps, authentication, authorization, batch, coordination, core, events,
+        networking, policy, rbac, scheduling,
+    };
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
     use k8s_openapi::apimachinery::pkg::apis::meta;
 
@@ -58,6 +61,26 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| {
         core::v1::Event,
         core::v1::Node,
         core::v1::Service,
+        core::v1::Pod,
+        core::v1::PersistentVolumeClaim,
+        apps::v1::DaemonSet,
+        apps::v1::Deployment,
+        apps::v1::ReplicaSet,
+        apps::v1::StatefulSet,
+        batch::v1::CronJob,
+        batch::v1::Job,
+        policy::v1::PodDisruptionBudget,
+        networking::v1::Ingress,
+        networking::v1::NetworkPolicy,
+        rbac::v1::ClusterRole,
+        rbac::v1::ClusterRoleBinding,
+        rbac::v1::Role,
+        rbac::v1::RoleBinding,
+        scheduling::v1::PriorityClass,
+        admissionregistration::v1::MutatingWebhookConfiguration,
+        admissionregistration::v1::ValidatingAdmissionPolicy,
+        admissionregistration::v1::ValidatingAdmissionPolicyBinding,
+        admissionregistration::v1::ValidatingWebhookConfiguration,
         events::v1::Event,
         coordination::v1::Lease,
         apiextensions::v1::CustomResourceDefinition,
@@ -77,7 +100,7 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| {
     let mut components: BTreeMap<String, Value> = generator.take_definitions(true).into_iter().collect();
     for (name, component) in &mut components {
         tidy(name, component);
-        strategic::publish(name, component);
+        markers::publish(name, component);
     }
     for ((api_version, kind), name) in &names {
         if let Some(component) = components.get_mut(name) {
@@ -103,16 +126,81 @@ pub fn component_name(api_version: &str, kind: &str) -> Option<&'static str> {
         .map(|(_, name)| name.as_str())
 }
 
-/// The schema of a built-in kind for pruning and validation.
+/// The schema of a built-in kind for pruning and validation. "Required" is said by `rules` where it matters: types that are decoded into
+/// structs have every field.
 pub fn schema_of(api_version: &str, kind: &str) -> Option<Schema> {
-    let mut raw = inline(component_name(api_version, kind)?, &mut Vec::new());
-    // Types that are decoded into structs have every field; "required" is said by `rules` where it matters.
-    forget_required(&mut raw);
-    let mut schema = Schema::parse(&raw).with_nulls_absent();
+    let of_component = SCHEMAS.get(component_name(api_version, kind)?)?;
+    let mut schema = Schema::clone(of_component);
     schema
         .properties
-        .insert("metadata".to_owned(), Arc::new(metadata::object_meta().clone()));
+        .insert("metadata".to_owned(), SCHEMAS.get(OBJECT_META)?.clone());
     Some(schema)
+}
+
+/// The schemas of all components; those that a component refers to are shared.
+static SCHEMAS: LazyLock<BTreeMap<String, Arc<Schema>>> = LazyLock::new(|| {
+    let mut done = BTreeMap::from([(OBJECT_META.to_owned(), Arc::new(metadata::object_meta().clone()))]);
+    for name in components().keys() {
+        parse_component(name, &mut Vec::new(), &mut done);
+    }
+    done
+});
+
+/// Parses a component and all that it refers to. One that contains itself is cut there: below that, anything is kept.
+fn parse_component(
+    name: &str,
+    above: &mut Vec<String>,
+    done: &mut BTreeMap<String, Arc<Schema>>,
+) -> Arc<Schema> {
+    let anything = || {
+        Arc::new(Schema {
+            preserve_unknown_fields: true,
+            null_is_absent: true,
+            ..Schema::default()
+        })
+    };
+    if let Some(parsed) = done.get(name) {
+        return parsed.clone();
+    }
+    let Some(component) = components().get(name) else {
+        return anything();
+    };
+    if ANY_JSON.contains(&name) || above.iter().any(|one| one == name) {
+        return anything();
+    }
+    above.push(name.to_owned());
+    let mut referred_to = Vec::new();
+    for_each_reference(component, &mut referred_to);
+    for other in referred_to {
+        // What leads back to here is parsed again for each way around: nothing is kept of it.
+        if !above.contains(&other) {
+            parse_component(&other, above, done);
+        }
+    }
+    let resolve = |node: &Value| {
+        let other = referred(node.as_object()?)?;
+        Some(done.get(&other).cloned().unwrap_or_else(anything))
+    };
+    let mut schema = Schema::parse_built_in(component, &resolve);
+    above.pop();
+    let is_free_form = schema.value_type == Some(ValueType::Object)
+        && schema.properties.is_empty()
+        && matches!(schema.additional, Additional::None);
+    schema.preserve_unknown_fields |= is_free_form;
+    let schema = Arc::new(schema);
+    done.insert(name.to_owned(), schema.clone());
+    schema
+}
+
+fn for_each_reference(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => match referred(fields) {
+            Some(name) => found.push(name),
+            None => fields.values().for_each(|field| for_each_reference(field, found)),
+        },
+        Value::Array(items) => items.iter().for_each(|item| for_each_reference(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Kubernetes publishes `JSON` without a type, and `metadata` is never required of a client.
@@ -129,55 +217,6 @@ fn tidy(name: &str, component: &mut Value) {
     }
 }
 
-/// A component with its references replaced by what they refer to. A component that contains itself is cut there: below
-/// that, anything is kept.
-fn inline(name: &str, above: &mut Vec<String>) -> Value {
-    let anything = || json!({"x-kubernetes-preserve-unknown-fields": true});
-    if ANY_JSON.contains(&name) || above.iter().any(|one| one == name) {
-        return anything();
-    }
-    let Some(component) = components().get(name) else {
-        return anything();
-    };
-    above.push(name.to_owned());
-    let mut inlined = component.clone();
-    inline_references(&mut inlined, above);
-    above.pop();
-    let Value::Object(fields) = &mut inlined else {
-        return inlined;
-    };
-    let is_free_form = fields.get("type").is_some_and(|kind| kind == "object")
-        && !fields.contains_key("properties")
-        && !fields.contains_key("additionalProperties");
-    if is_free_form {
-        fields.insert(
-            "x-kubernetes-preserve-unknown-fields".to_owned(),
-            Value::Bool(true),
-        );
-    }
-    inlined
-}
-
-fn inline_references(value: &mut Value, above: &mut Vec<String>) {
-    match value {
-        Value::Object(fields) => {
-            if let Some(name) = referred(fields) {
-                *value = inline(&name, above);
-                return;
-            }
-            for field in fields.values_mut() {
-                inline_references(field, above);
-            }
-        }
-        Value::Array(items) => {
-            for item in items {
-                inline_references(item, above);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
 /// The component that a node refers to: `{"$ref": …}` or `{"allOf": [{"$ref": …}], "description": …}`.
 fn referred(fields: &Map<String, Value>) -> Option<String> {
     let direct = |fields: &Map<String, Value>| {
@@ -191,15 +230,4 @@ fn referred(fields: &Map<String, Value>) -> Option<String> {
         [Value::Object(only)] => direct(only),
         _ => None,
     })
-}
-
-fn forget_required(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            fields.retain(|name, value| !(name == "required" && value.is_array()));
-            fields.values_mut().for_each(forget_required);
-        }
-        Value::Array(items) => items.iter_mut().for_each(forget_required),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
 }
