@@ -258,7 +258,8 @@ fn check_links(problem: &Problem, service: &Service, shape: &PipelineShape, foun
             || problem
                 .links
                 .iter()
-                .any(|link| link.from == from && link.to == to);
+                .any(|link| link.from == from && link.to == to)
+            || reaches_by_region(problem, from, to);
         if !exists {
             found.push(Illegality::Link { from, to });
         }
@@ -273,6 +274,19 @@ fn check_links(problem: &Problem, service: &Service, shape: &PipelineShape, foun
             need(first.node, ingress.node);
         }
     }
+}
+
+/// Whether both nodes have access and a backbone joins their regions.
+fn reaches_by_region(problem: &Problem, from: NodeOrd, to: NodeOrd) -> bool {
+    let region = |node: NodeOrd| problem.regions.access.iter().find(|access| access.node == node);
+    let (Some(out), Some(into)) = (region(from), region(to)) else {
+        return false;
+    };
+    problem
+        .regions
+        .backbone
+        .iter()
+        .any(|backbone| backbone.from == out.region && backbone.to == into.region)
 }
 
 fn check_activations(service: &Service, shape: &PipelineShape, found: &mut Vec<Illegality>) {

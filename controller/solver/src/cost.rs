@@ -7,7 +7,10 @@ mod energy;
 mod latency;
 mod memory;
 mod model;
+mod part;
+mod wire;
 
 pub use memory::{MemoryModel, Sharing};
 pub use model::{CostModel, Evaluation};
-pub(crate) use model::{Part, StageParts};
+pub(crate) use part::{Part, StageParts, Weights};
+pub(crate) use wire::Wire;

@@ -1,10 +1,12 @@
 //! Problems for tests and benchmarks: a real model, fleets from a seed, and published settings. No part of the flow.
 
 use crate::problem::{
-    Candidate, DeclaredSpeed, EngineMemory, Link, Model, Node, Problem, Service, SpeedPoint, SpeedTable,
-    Tier, Variant,
+    Access, Backbone, Candidate, DeclaredSpeed, EngineMemory, Ingress, Link, Model, Node, Problem, Regions,
+    Segment, Service, SpeedPoint, SpeedTable, Tier, Variant,
 };
-use crate::units::{Bytes, BytesPerSecond, KernelOrd, ModelOrd, Nanos, NodeOrd, TrustDomainOrd, VariantOrd};
+use crate::units::{
+    Bytes, BytesPerSecond, KernelOrd, ModelOrd, Nanos, NodeOrd, RegionOrd, TrustDomainOrd, VariantOrd,
+};
 
 /// SmolLM2-135M-Instruct Q4_1, figures from its file: 30 layers, hidden width 576, tied table in Q8_0.
 #[must_use]
@@ -107,6 +109,7 @@ pub fn smollm_fleet(memory_mebi: &[u64]) -> Problem {
         models: vec![smollm()],
         services: vec![Service::new(vec![FIRST])],
         loaded: Vec::new(),
+        regions: Regions::default(),
     }
 }
 
@@ -157,11 +160,28 @@ pub fn round_model(num_layers: usize) -> Model {
 /// 0.2 ms within a region, 1 to 21 ms between regions, access of 0.1 to 2.1 ms at either end; 1 Gbit/s. Every pair linked.
 #[must_use]
 pub fn regional_fleet(num_nodes: u32, num_regions: u64, num_layers: usize, seed: u64) -> Problem {
+    let mut problem = fleet_in_regions(num_nodes, num_regions, num_layers, seed);
+    let Regions { access, backbone } = std::mem::take(&mut problem.regions);
+    let mut between = vec![Nanos::ZERO; (num_regions * num_regions) as usize];
+    for entry in backbone {
+        between[entry.from.index() * num_regions as usize + entry.to.index()] = entry.segment.latency;
+    }
+    problem.links = mesh(num_nodes, 1_000, Nanos::ZERO);
+    for link in &mut problem.links {
+        let (out, into) = (&access[link.from.index()], &access[link.to.index()]);
+        let inner = between[out.region.index() * num_regions as usize + into.region.index()];
+        link.latency = out.up.latency + inner + into.down.latency;
+    }
+    problem
+}
+
+/// The same fleet with its links as access and backbone: 1 Gbit/s at either end, 10 Gbit/s between.
+#[must_use]
+pub fn fleet_in_regions(num_nodes: u32, num_regions: u64, num_layers: usize, seed: u64) -> Problem {
     let mut random = Seeded::new(seed);
     let model = round_model(num_layers);
-    let mut nodes = Vec::new();
-    let (mut regions, mut access) = (Vec::new(), Vec::new());
-    for _ in 0..num_nodes {
+    let (mut nodes, mut access) = (Vec::new(), Vec::new());
+    for index in 0..num_nodes {
         let mut node = smollm_node(Bytes::mebi(620 + 114 * random.between(1, 14)));
         let layer = random.between(200, 3_200);
         let point = |(rows, factor)| SpeedPoint {
@@ -173,34 +193,49 @@ pub fn regional_fleet(num_nodes: u32, num_regions: u64, num_layers: usize, seed:
         node.tier = Tier::Server;
         node.message_overhead = Nanos::from_micros(50);
         nodes.push(node);
-        regions.push(random.between(0, num_regions - 1));
-        access.push(random.between(100, 2_100));
+        let region = u32::try_from(random.between(0, num_regions - 1)).expect("few regions");
+        let way = segment(1_000, Nanos::from_micros(random.between(100, 2_100)));
+        access.push(Access {
+            node: NodeOrd(index),
+            region: RegionOrd(region),
+            up: way,
+            down: way,
+        });
     }
-    let backbone: Vec<u64> = (0..num_regions * num_regions)
-        .map(|_| random.between(1_000, 21_000))
-        .collect();
-    let mut links = mesh(num_nodes, 1_000, Nanos::ZERO);
-    for link in &mut links {
-        let (from, to) = (link.from.index(), link.to.index());
-        let between = usize::try_from(regions[from] * num_regions + regions[to]).expect("few regions");
-        let inner = if regions[from] == regions[to] {
-            200
-        } else {
-            backbone[between]
-        };
-        link.latency = Nanos::from_micros(access[from] + inner + access[to]);
+    let regions = || (0..u32::try_from(num_regions).expect("few regions")).map(RegionOrd);
+    let mut backbone = Vec::new();
+    for (from, to) in regions().flat_map(|from| regions().map(move |to| (from, to))) {
+        let drawn = random.between(1_000, 21_000);
+        let latency = Nanos::from_micros(if from == to { 200 } else { drawn });
+        backbone.push(Backbone {
+            from,
+            to,
+            segment: segment(10_000, latency),
+        });
     }
     let mut service = Service::new(vec![FIRST]);
-    service.ingress = vec![crate::problem::Ingress {
+    service.ingress = vec![Ingress {
         node: NodeOrd(0),
         weight: 1,
     }];
     Problem {
         nodes,
-        links,
+        links: Vec::new(),
+        regions: Regions { access, backbone },
         models: vec![model],
         services: vec![service],
         loaded: Vec::new(),
+    }
+}
+
+/// A segment of a wired network.
+#[must_use]
+pub fn segment(megabits: u64, latency: Nanos) -> Segment {
+    Segment {
+        rate: BytesPerSecond::megabits(megabits),
+        latency,
+        message_overhead: Nanos::from_micros(20),
+        price_per_mebibyte: Nanos::ZERO,
     }
 }
 

@@ -11,8 +11,10 @@ use crate::units::{
     VariantOrd,
 };
 
+mod regions;
 mod validate;
 
+pub use regions::{Access, Backbone, Regions, Segment};
 pub use validate::InvalidProblem;
 
 /// Everything that one solve looks at.
@@ -20,8 +22,12 @@ pub use validate::InvalidProblem;
 pub struct Problem {
     /// The fleet; a [`NodeOrd`] counts these.
     pub nodes: Vec<Node>,
-    /// Directed paths between nodes; where there is none, nothing can be sent. At most one for each (from, to).
+    /// Directed paths between nodes; where there is none, and none through [`regions`](Self::regions), nothing can be
+    /// sent. At most one for each (from, to).
     pub links: Vec<Link>,
+    /// Paths that are not given pair by pair.
+    #[serde(default)]
+    pub regions: Regions,
     /// The models; a [`ModelOrd`] counts these.
     pub models: Vec<Model>,
     /// The services; a [`ServiceOrd`](crate::units::ServiceOrd) counts these, and breaks ties of priority.

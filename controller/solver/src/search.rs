@@ -6,6 +6,8 @@
 //!    is a bound and a compass, not an answer.
 //! 3. `labels` as a beam: good pipelines early, none of them with a node used twice.
 //! 4. `exact`: nodes that no better pipeline can use are discarded; decremental state-space relaxation proves the rest.
+//!
+//! Fleets in regions are not searched arc by arc: `regional` takes the place of 2 to 4 there.
 //! 5. `choose`: what runs stays unless the new one is better by the margin.
 //!
 //! What is exact: the whole objective of the [crate], the bottleneck of chunked prefill and the penalties included, over
@@ -20,6 +22,7 @@ mod forecast;
 mod infeasible;
 mod instance;
 mod labels;
+mod regional;
 mod relax;
 mod report;
 mod residual;

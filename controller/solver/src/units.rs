@@ -57,6 +57,11 @@ ordinal!(
     TrustDomainOrd
 );
 
+ordinal!(
+    /// A region: nodes that reach one another and the rest of the fleet over access links and one backbone.
+    RegionOrd
+);
+
 macro_rules! quantity {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -3,5 +3,6 @@
 mod explanations;
 mod properties;
 mod region;
+mod regional;
 mod scenarios;
 mod support;

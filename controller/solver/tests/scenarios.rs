@@ -3,7 +3,7 @@
 use solver::fixtures::{FIRST, declared_node, mesh, round_model, smollm_fleet, wire};
 use solver::problem::{
     ActivationFormat, Battery, ExcludedNode, Exclusion, Ingress, LoadedStage, Mode, Precision, Privacy,
-    Service, SpeedPoint, Tier,
+    Regions, Service, SpeedPoint, Tier,
 };
 use solver::solution::{
     Binding, Cause, Decision, Illegality, Infeasible, NodeReason, Offer, PipelineShape, Placed, Remedy,
@@ -409,6 +409,7 @@ fn edge_shard(server_megabits: u64) -> Problem {
         models: vec![model],
         services: vec![service],
         loaded: Vec::new(),
+        regions: Regions::default(),
     }
 }
 

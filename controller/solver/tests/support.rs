@@ -9,11 +9,13 @@ use solver::cost::CostModel;
 use solver::fixtures::{FIRST, round_model, smollm_node, wire};
 use solver::links::LinkIndex;
 use solver::problem::{
-    ActivationFormat, Battery, Candidate, Ingress, Mode, Node, Precision, Privacy, Service, SpeedPoint, Tier,
+    Access, ActivationFormat, Backbone, Battery, Candidate, Ingress, Mode, Node, Precision, Privacy, Regions,
+    Segment, Service, SpeedPoint, Tier,
 };
 use solver::solution::{PipelineShape, StageShape};
 use solver::units::{
-    Bytes, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd, ServiceOrd, TrustDomainOrd, VariantOrd,
+    Bytes, BytesPerSecond, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd, RegionOrd, ServiceOrd,
+    TrustDomainOrd, VariantOrd,
 };
 
 fn node() -> impl Strategy<Value = Node> {
@@ -129,9 +131,68 @@ pub(crate) fn small_problem() -> impl Strategy<Value = Problem> {
                 models: vec![model],
                 services: vec![service],
                 loaded: Vec::new(),
+                regions: Regions::default(),
             }
         },
     )
+}
+
+/// The same with access links to one to three regions in place of most links.
+pub(crate) fn small_regional_problem() -> impl Strategy<Value = Problem> {
+    let part = || {
+        (1_u64..1_000, 0_u64..20_000, 0_u64..200, 0_u64..2).prop_map(
+            |(megabits, latency, overhead, price)| Segment {
+                rate: BytesPerSecond::megabits(megabits),
+                latency: Nanos::from_micros(latency),
+                message_overhead: Nanos::from_micros(overhead),
+                price_per_mebibyte: Nanos::from_micros(price * 50),
+            },
+        )
+    };
+    let access = prop::collection::vec((part(), part(), 0_u32..3, 0_u32..12), 5);
+    let backbone = prop::collection::vec((part(), 0_u32..10), 9);
+    (small_problem(), access, backbone, 0_usize..4).prop_map(|(mut problem, access, backbone, num_links)| {
+        let drawn: Vec<_> = access.into_iter().take(problem.nodes.len()).enumerate().collect();
+        for (index, (up, down, region, chance)) in drawn {
+            if chance > 0 {
+                problem.regions.access.push(Access {
+                    node: NodeOrd::from_index(index),
+                    region: RegionOrd(region),
+                    up,
+                    down,
+                });
+            }
+        }
+        let num_regions = u32::try_from(problem.regions.access.len()).expect("few").min(3);
+        for access in &mut problem.regions.access {
+            access.region.0 %= num_regions;
+        }
+        for (index, (segment, chance)) in (0..).zip(backbone) {
+            let (from, to) = (index / 3, index % 3);
+            if from < num_regions && to < num_regions && (from == to || chance > 0) {
+                problem.regions.backbone.push(Backbone {
+                    from: RegionOrd(from),
+                    to: RegionOrd(to),
+                    segment,
+                });
+            }
+        }
+        problem.links.truncate(num_links);
+        problem
+    })
+}
+
+/// A regional problem whose optimum the search proves: one precision, nothing that is decided by the place in the model,
+/// no promise and no chunk that waits.
+pub(crate) fn plain(mut problem: Problem) -> Problem {
+    let service = &mut problem.services[0];
+    (service.slo_ttft, service.slo_tpot) = (None, None);
+    service.chunk_rows = service.prompt_tokens;
+    service.activations.truncate(1);
+    if let Privacy::Trusted { shallow_layers, .. } = &mut service.privacy {
+        *shallow_layers = 0;
+    }
+    problem
 }
 
 /// Several services on such a problem.

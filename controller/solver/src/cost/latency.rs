@@ -3,7 +3,7 @@
 //! Measured tables first, interpolated between their points; where nothing was measured a roofline over declared rates,
 //! marked as an estimate. How these times add up to a request is [`CostModel`](super::CostModel)'s business.
 
-use crate::problem::{HISTORY_POSITIONS, Link, Model, Node, SpeedPoint, SpeedTable, Variant};
+use crate::problem::{HISTORY_POSITIONS, Model, Node, Segment, SpeedPoint, SpeedTable, Variant};
 use crate::units::{Bytes, BytesPerSecond, Nanos};
 
 /// A request's text on the wire, per token: four characters, JSON around them.
@@ -217,14 +217,14 @@ pub(crate) fn transfer(bytes: Bytes, rate: BytesPerSecond) -> Nanos {
     Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST)
 }
 
-/// Latency and overhead of one message on a link.
-pub(crate) fn message_latency(link: &Link) -> Nanos {
-    (link.latency + link.message_overhead).min(LONGEST)
+/// Latency and overhead of one message on a segment.
+pub(crate) fn message_latency(segment: &Segment) -> Nanos {
+    (segment.latency + segment.message_overhead).min(LONGEST)
 }
 
-/// Price of so many bytes on a link.
-pub(crate) fn traffic_cost(link: &Link, bytes: Bytes) -> u64 {
-    let cost = u128::from(bytes.0) * u128::from(link.price_per_mebibyte.0) / (1 << 20);
+/// Price of so many bytes on a segment.
+pub(crate) fn traffic_cost(segment: &Segment, bytes: Bytes) -> u64 {
+    let cost = u128::from(bytes.0) * u128::from(segment.price_per_mebibyte.0) / (1 << 20);
     u64::try_from(cost).unwrap_or(u64::MAX).min(LONGEST.0)
 }
 

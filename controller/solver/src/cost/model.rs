@@ -1,85 +1,13 @@
 //! The objective of one service with one model variant, as parts to be added.
 
 use super::energy::{energy_cost, picojoules};
-use super::latency::{
-    Batches, EVENT_BYTES, FRAME_BYTES, LONGEST, NodeSpeed, REQUEST_BYTES, REQUEST_BYTES_PER_TOKEN,
-    TOKEN_BYTES, message_latency, node_speed, traffic_cost, transfer,
-};
+use super::latency::{Batches, LONGEST, NodeSpeed, node_speed};
+use super::part::{Part, StageParts, Weights};
+use super::wire::Wire;
 use crate::links::LinkIndex;
-use crate::problem::{ActivationFormat, Battery, Candidate, Link, Model, Problem, Service, Variant};
-use crate::solution::{Cost, CostSheet, HopCost, PipelineShape, Predicted, StageCost, StageShape};
-use crate::units::{Bytes, MicroJoules, Nanos, NodeOrd};
-
-/// What one element of a pipeline adds to its figures. All fields but `busy` add up along the pipeline.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Part {
-    /// Added to the time to the first token.
-    pub(crate) ttft: u64,
-    /// Added to the time per output token.
-    pub(crate) tpot: u64,
-    /// Time that a prefill chunk occupies the stage or link: adds up within a stage; its maximum counts.
-    pub(crate) busy: u64,
-    /// Battery energy per request.
-    picojoules: u64,
-    energy_cost: u64,
-    traffic_cost: u64,
-    fidelity_cost: u64,
-}
-
-impl Part {
-    fn times(self, count: u32) -> Self {
-        let times = |value: u64| value.saturating_mul(u64::from(count));
-        let Self {
-            ttft,
-            tpot,
-            busy,
-            picojoules,
-            energy_cost,
-            traffic_cost,
-            fidelity_cost,
-        } = self;
-        Self {
-            ttft: times(ttft),
-            tpot: times(tpot),
-            busy: times(busy),
-            picojoules: times(picojoules),
-            energy_cost: times(energy_cost),
-            traffic_cost: times(traffic_cost),
-            fidelity_cost: times(fidelity_cost),
-        }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        let Self {
-            ttft,
-            tpot,
-            busy,
-            picojoules,
-            energy_cost,
-            traffic_cost,
-            fidelity_cost,
-        } = other;
-        Self {
-            ttft: self.ttft.saturating_add(ttft),
-            tpot: self.tpot.saturating_add(tpot),
-            busy: self.busy.saturating_add(busy),
-            picojoules: self.picojoules.saturating_add(picojoules),
-            energy_cost: self.energy_cost.saturating_add(energy_cost),
-            traffic_cost: self.traffic_cost.saturating_add(traffic_cost),
-            fidelity_cost: self.fidelity_cost.saturating_add(fidelity_cost),
-        }
-    }
-}
-
-/// The parts of a stage on one node: `layers × layer + fixed`, with `first` at the beginning of the model; at its end
-/// `last`, which is the model's last layer with the head, and takes the place of one `layer`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct StageParts {
-    pub(crate) layer: Part,
-    pub(crate) fixed: Part,
-    pub(crate) first: Part,
-    pub(crate) last: Part,
-}
+use crate::problem::{Battery, Candidate, Problem, Service, Variant};
+use crate::solution::{Cost, CostSheet, PipelineShape, Predicted, StageCost, StageShape};
+use crate::units::{MicroJoules, Nanos, NodeOrd};
 
 /// A pipeline's figures.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,11 +26,10 @@ pub struct CostModel<'p> {
     problem: &'p Problem,
     service: &'p Service,
     links: &'p LinkIndex,
-    model: &'p Model,
+    wire: Wire,
     speeds: Vec<Option<NodeSpeed>>,
     num_layers: u32,
     chunks: u32,
-    chunk_rows: u32,
     quality: Nanos,
 }
 
@@ -117,9 +44,8 @@ impl<'p> CostModel<'p> {
         load_milli: &[u64],
     ) -> Self {
         let (model, variant) = problem.variant(candidate);
-        let chunks = service.prompt_tokens.div_ceil(service.chunk_rows);
-        // Equal chunks: the head cuts a prompt so.
-        let chunk_rows = service.prompt_tokens.div_ceil(chunks);
+        let wire = Wire::new(service, model);
+        let (chunks, chunk_rows) = (wire.chunks, wire.chunk_rows);
         let batches = Batches {
             chunk_rows,
             chunk_history: u64::from(chunk_rows) * u64::from(chunks - 1) / 2,
@@ -131,11 +57,10 @@ impl<'p> CostModel<'p> {
             problem,
             service,
             links,
-            model,
+            wire,
             speeds: problem.nodes.iter().zip(load_milli).map(speed).collect(),
             num_layers: variant.num_layers(),
             chunks,
-            chunk_rows,
             quality: service
                 .quality_value
                 .times(u64::from(missing_quality(problem, service, variant))),
@@ -146,6 +71,11 @@ impl<'p> CostModel<'p> {
     #[must_use]
     pub fn knows_speed_of(&self, node: NodeOrd) -> bool {
         self.speeds[node.index()].is_some()
+    }
+
+    /// What messages add.
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     pub(crate) fn stage_parts(&self, node: NodeOrd) -> Option<StageParts> {
@@ -178,108 +108,25 @@ impl<'p> CostModel<'p> {
         }
     }
 
-    /// Sending hidden states over a link in a format.
-    pub(crate) fn hop_part(&self, link: &Link, format: &ActivationFormat) -> Part {
-        let hop = self.hop_cost(link, format);
-        Part {
-            ttft: (hop.latency + hop.chunk_transfer).0,
-            tpot: (hop.latency + hop.token_transfer).0,
-            busy: (link.message_overhead + hop.chunk_transfer).0,
-            traffic_cost: traffic_cost(link, hop.bytes),
-            fidelity_cost: format.fidelity_cost.min(LONGEST).0,
-            ..Part::default()
-        }
-    }
-
-    fn hop_cost(&self, link: &Link, format: &ActivationFormat) -> HopCost {
-        let row = format.row_bytes(self.model.hidden);
-        let frame = |rows: u64| row.times(rows) + Bytes(FRAME_BYTES);
-        let chunk = frame(u64::from(self.chunk_rows));
-        HopCost {
-            from: link.from,
-            to: link.to,
-            latency: message_latency(link),
-            chunk_transfer: transfer(chunk, link.rate),
-            token_transfer: transfer(frame(1), link.rate),
-            token_transfer_at_concurrency: transfer(frame(u64::from(self.service.concurrency)), link.rate),
-            bytes: chunk.times(u64::from(self.chunks)) + frame(1).times(self.further_tokens()),
-        }
-    }
-
     /// Sending a token from the last stage to the head; `None` without a link.
     pub(crate) fn return_part(&self, last: NodeOrd, head: NodeOrd) -> Option<Part> {
         if last == head {
             return Some(Part::default());
         }
-        let link = self.links.get(self.problem, last, head)?;
-        let hop = self.return_cost(link);
-        let time = (hop.latency + hop.token_transfer).0;
-        Some(Part {
-            ttft: time,
-            tpot: time,
-            traffic_cost: traffic_cost(link, hop.bytes),
-            ..Part::default()
-        })
+        Some(self.wire.token(&self.links.get(self.problem, last, head)?))
     }
 
-    fn return_cost(&self, link: &Link) -> HopCost {
-        let crowd = Bytes(TOKEN_BYTES).times(u64::from(self.service.concurrency));
-        HopCost {
-            from: link.from,
-            to: link.to,
-            latency: message_latency(link),
-            chunk_transfer: Nanos::ZERO,
-            token_transfer: transfer(Bytes(TOKEN_BYTES), link.rate),
-            token_transfer_at_concurrency: transfer(crowd, link.rate),
-            bytes: Bytes(TOKEN_BYTES).times(u64::from(self.service.output_tokens)),
-        }
-    }
-
-    /// From the ingress nodes to a head and back, mean over requests; the node that has no link, otherwise.
+    /// From the ingress nodes to a head and back, mean over requests; the nodes that have no path, otherwise.
     pub(crate) fn ingress_part(&self, head: NodeOrd) -> Result<Part, (NodeOrd, NodeOrd)> {
-        let total: u128 = self
-            .service
-            .ingress
-            .iter()
-            .map(|entry| u128::from(entry.weight))
-            .sum();
-        let (mut time, mut traffic) = (0_u128, 0_u128);
-        for entry in self.service.ingress.iter().filter(|entry| entry.node != head) {
-            let find = |from, to| self.links.get(self.problem, from, to).ok_or((from, to));
-            let (up, down) = (find(entry.node, head)?, find(head, entry.node)?);
-            let request =
-                Bytes(REQUEST_BYTES_PER_TOKEN * u64::from(self.service.prompt_tokens) + REQUEST_BYTES);
-            let answer = Bytes(EVENT_BYTES).times(u64::from(self.service.output_tokens));
-            let there = message_latency(up) + transfer(request, up.rate);
-            let back = message_latency(down) + transfer(Bytes(EVENT_BYTES), down.rate);
-            time += u128::from((there + back).0) * u128::from(entry.weight);
-            traffic +=
-                u128::from(traffic_cost(up, request) + traffic_cost(down, answer)) * u128::from(entry.weight);
-        }
-        let mean = |sum: u128| u64::try_from(sum.checked_div(total).unwrap_or(0)).unwrap_or(u64::MAX);
-        Ok(Part {
-            ttft: mean(time),
-            traffic_cost: mean(traffic),
-            ..Part::default()
-        })
+        self.wire.ingress(self.problem, self.links, self.service, head)
     }
 
-    /// What a part adds to the objective, the bottleneck and penalties apart.
-    pub(crate) fn scalar(&self, part: &Part) -> u64 {
-        let Part {
-            ttft,
-            tpot,
-            busy: _,
-            picojoules: _,
-            energy_cost,
-            traffic_cost,
-            fidelity_cost,
-        } = *part;
-        ttft.saturating_mul(u64::from(self.service.ttft_weight))
-            .saturating_add(tpot.saturating_mul(self.further_tokens()))
-            .saturating_add(energy_cost)
-            .saturating_add(traffic_cost)
-            .saturating_add(fidelity_cost)
+    /// How parts count in the objective.
+    pub(crate) fn weights(&self) -> Weights {
+        Weights {
+            ttft: u64::from(self.service.ttft_weight),
+            tpot: self.further_tokens(),
+        }
     }
 
     /// Output tokens after the first.
@@ -325,22 +172,22 @@ impl<'p> CostModel<'p> {
             total = total.plus(part);
         }
         for pair in shape.stages.windows(2) {
-            let link = self.links.get(self.problem, pair[0].node, pair[1].node)?;
+            let path = self.links.get(self.problem, pair[0].node, pair[1].node)?;
             let precision = pair[0].activation?;
             let format = self
                 .service
                 .activations
                 .iter()
                 .find(|format| format.precision == precision)?;
-            let part = self.hop_part(link, format);
-            let cost = self.hop_cost(link, format);
+            let part = self.wire.hop(&path, format);
+            let cost = self.wire.hop_cost(&path, format);
             crowd += cost.latency + cost.token_transfer_at_concurrency;
             bottleneck = bottleneck.max(part.busy);
             sheet.hops.push(cost);
             total = total.plus(part);
         }
         if last != head {
-            let cost = self.return_cost(self.links.get(self.problem, last, head)?);
+            let cost = self.wire.token_cost(&self.links.get(self.problem, last, head)?);
             crowd += cost.latency + cost.token_transfer_at_concurrency;
             sheet.return_hop = Some(cost);
             total = total.plus(self.return_part(last, head)?);

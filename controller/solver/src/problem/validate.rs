@@ -1,9 +1,10 @@
 //! Refuses problems that mean nothing: ordinals out of range, tables out of order, zeros where a divisor is needed.
 //! Whether a meaningful problem has an answer is the search's business.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Problem, Service, SpeedPoint};
+use super::{Problem, Segment, Service, SpeedPoint};
 use crate::units::NodeOrd;
 
 /// A problem that means nothing. Not retryable: whoever made the problem made a mistake.
@@ -50,6 +51,7 @@ impl Problem {
     pub fn validate(&self) -> Result<(), InvalidProblem> {
         self.validate_nodes()?;
         self.validate_links()?;
+        self.validate_regions()?;
         self.validate_models()?;
         for (index, service) in self.services.iter().enumerate() {
             self.validate_service(index, service)?;
@@ -124,6 +126,48 @@ impl Problem {
             )
         };
         require(repeated.is_none(), path, "at most one link for each pair")
+    }
+
+    fn validate_regions(&self) -> Result<(), InvalidProblem> {
+        let access = &self.regions.access;
+        let carries = |segment: &Segment| segment.rate.0 > 0;
+        let mut attached = vec![false; self.nodes.len()];
+        for (index, entry) in access.iter().enumerate() {
+            let path = || format!("regions.access[{index}]");
+            require(self.holds_node(entry.node), path, "a node that exists")?;
+            require(!attached[entry.node.index()], path, "at most one for each node")?;
+            attached[entry.node.index()] = true;
+            require(
+                entry.region.index() < access.len(),
+                path,
+                "a region below the number of access links",
+            )?;
+            require(
+                carries(&entry.up) && carries(&entry.down),
+                path,
+                "rates above zero",
+            )?;
+        }
+        let mut pairs = BTreeSet::new();
+        for (index, entry) in self.regions.backbone.iter().enumerate() {
+            let path = || format!("regions.backbone[{index}]");
+            let known = entry.from.index() < access.len() && entry.to.index() < access.len();
+            require(known, path, "regions below the number of access links")?;
+            require(carries(&entry.segment), path, "a rate above zero")?;
+            require(
+                pairs.insert((entry.from, entry.to)),
+                path,
+                "at most one for each pair",
+            )?;
+        }
+        for (index, entry) in access.iter().enumerate() {
+            require(
+                pairs.contains(&(entry.region, entry.region)),
+                || format!("regions.access[{index}].region"),
+                "a region with a backbone to itself",
+            )?;
+        }
+        Ok(())
     }
 
     fn validate_models(&self) -> Result<(), InvalidProblem> {

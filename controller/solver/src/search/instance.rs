@@ -3,8 +3,8 @@
 //! Nodes are numbered anew (local indices, in the order of their ordinals), so that a search over a part of the fleet
 //! costs what that part costs.
 
-use crate::cost::{CostModel, MemoryModel, Part, StageParts};
-use crate::links::LinkIndex;
+use crate::cost::{CostModel, MemoryModel, Part, StageParts, Weights};
+use crate::links::{LinkIndex, Path};
 use crate::problem::{Candidate, Privacy, Problem, Service};
 use crate::search::residual::Residual;
 use crate::solution::{PipelineShape, StageShape};
@@ -13,7 +13,7 @@ use crate::units::{LayerRange, NodeOrd};
 /// Cost of what cannot be. Sums of a few of these do not overflow.
 pub(super) const NEVER: u64 = u64::MAX / 8;
 /// Elements dearer than this, 11 days a request, are treated as if they did not exist: 4096 of them do not overflow.
-const DEAREST: u64 = 1_000_000_000_000_000;
+pub(super) const DEAREST: u64 = 1_000_000_000_000_000;
 
 /// What an element adds: the objective's linear part, TTFT, TPOT; and its bid for the bottleneck.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,9 +25,9 @@ pub(super) struct Element {
 }
 
 impl Element {
-    fn of(cost: &CostModel<'_>, part: &Part) -> Self {
+    pub(super) fn of(weights: Weights, part: &Part) -> Self {
         Self {
-            cost: cost.scalar(part),
+            cost: weights.scalar(part),
             ttft: part.ttft,
             tpot: part.tpot,
             busy: part.busy,
@@ -35,7 +35,7 @@ impl Element {
     }
 
     /// Another element of the same stage: everything adds up.
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         Self {
             cost: self.cost + other.cost,
             ttft: self.ttft + other.ttft,
@@ -44,7 +44,7 @@ impl Element {
         }
     }
 
-    fn times(self, count: u64) -> Self {
+    pub(super) fn times(self, count: u64) -> Self {
         Self {
             cost: self.cost * count,
             ttft: self.ttft * count,
@@ -64,16 +64,16 @@ impl Element {
 
 /// Elements of a stage on a node.
 #[derive(Clone, Copy, Debug)]
-struct StageElements {
-    layer: Element,
-    fixed: Element,
-    first: Element,
-    last: Element,
+pub(super) struct StageElements {
+    pub(super) layer: Element,
+    pub(super) fixed: Element,
+    pub(super) first: Element,
+    pub(super) last: Element,
 }
 
 impl StageElements {
-    fn of(cost: &CostModel<'_>, parts: &StageParts) -> Self {
-        let element = |part| Element::of(cost, part);
+    pub(super) fn of(cost: &CostModel<'_>, parts: &StageParts) -> Self {
+        let element = |part| Element::of(cost.weights(), part);
         Self {
             layer: element(&parts.layer),
             fixed: element(&parts.fixed),
@@ -82,7 +82,22 @@ impl StageElements {
         }
     }
 
-    fn is_usable(&self) -> bool {
+    /// What a stage adds.
+    pub(super) fn stage(&self, start: u32, end: u32, num_layers: u32) -> Element {
+        let closes = end == num_layers;
+        let equal_layers = end - start - u32::from(closes);
+        let mut sum = self.layer.times(u64::from(equal_layers)).and(self.fixed);
+        if start == 0 {
+            sum = sum.and(self.first);
+        }
+        if closes {
+            sum = sum.and(self.last);
+        }
+        sum
+    }
+
+    /// Whether it is worth looking at.
+    pub(super) fn is_usable(&self) -> bool {
         [self.layer, self.fixed, self.first, self.last]
             .iter()
             .all(|element| element.cost <= DEAREST)
@@ -130,17 +145,17 @@ pub(super) struct Instance<'p> {
 /// What the sums of a pipeline are worth: the objective without its constant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Objective {
-    further_chunks: u64,
-    ttft_weight: u64,
+    pub(super) further_chunks: u64,
+    pub(super) ttft_weight: u64,
     /// Promise, and the cost of a nanosecond beyond it.
-    ttft_promise: Option<(u64, u64)>,
-    tpot_promise: Option<(u64, u64)>,
+    pub(super) ttft_promise: Option<(u64, u64)>,
+    pub(super) tpot_promise: Option<(u64, u64)>,
     /// Cost of the quality that the variant lacks.
     pub(super) constant: u64,
 }
 
 impl Objective {
-    fn new(service: &Service, cost: &CostModel<'_>) -> Self {
+    pub(super) fn new(service: &Service, cost: &CostModel<'_>) -> Self {
         let penalty = u64::from(service.slo_penalty);
         Self {
             further_chunks: cost.further_chunks(),
@@ -237,7 +252,7 @@ impl<'p> Instance<'p> {
             let opens = room.reach[0] > 0;
             let head = cost.ingress_part(node).ok().filter(|_| opens);
             heads.push(
-                head.map(|part| Element::of(cost, &part))
+                head.map(|part| Element::of(cost.weights(), &part))
                     .filter(|element| element.cost <= DEAREST),
             );
             nodes.push(node);
@@ -294,23 +309,13 @@ impl<'p> Instance<'p> {
 
     /// What a stage adds.
     pub(super) fn stage(&self, node: usize, start: u32, end: u32) -> Element {
-        let elements = &self.stages[node];
-        let closes = end == self.num_layers;
-        let equal_layers = end - start - u32::from(closes);
-        let mut sum = elements.layer.times(u64::from(equal_layers)).and(elements.fixed);
-        if start == 0 {
-            sum = sum.and(elements.first);
-        }
-        if closes {
-            sum = sum.and(elements.last);
-        }
-        sum
+        self.stages[node].stage(start, end, self.num_layers)
     }
 
     /// What the token's way from the last stage back to the head adds; `None` without a link.
     pub(super) fn way_back(&self, last: usize, head: usize) -> Option<Element> {
         let part = self.cost.return_part(self.nodes[last], self.nodes[head])?;
-        Some(Element::of(self.cost, &part)).filter(|element| element.cost <= DEAREST)
+        Some(Element::of(self.cost.weights(), &part)).filter(|element| element.cost <= DEAREST)
     }
 
     /// The pipeline of (local node, end, arc taken to the next) in order.
@@ -431,7 +436,7 @@ fn arcs(
         {
             let first = arcs.len();
             for (format, activation) in (0_u16..).zip(&service.activations) {
-                let element = Element::of(cost, &cost.hop_part(link, activation));
+                let element = Element::of(cost.weights(), &cost.wire().hop(&Path::from(link), activation));
                 // A format that is nowhere better than an earlier one is never chosen.
                 let beaten = arcs[first..].iter().any(|arc| {
                     let other = arc.element;
@@ -462,7 +467,8 @@ pub(super) fn trusts(problem: &Problem, service: &Service, node: NodeOrd) -> boo
     }
 }
 
-fn shallow_layers(service: &Service) -> u32 {
+/// Stages that start below this layer give the prompt away.
+pub(super) fn shallow_layers(service: &Service) -> u32 {
     match service.privacy {
         Privacy::Open => 0,
         Privacy::Trusted { shallow_layers, .. } => shallow_layers,

@@ -4,12 +4,13 @@ use super::budget::Meter;
 use super::exact::{Priced, beam, prove};
 use super::instance::{Instance, NEVER};
 use super::labels::StageCount;
+use super::regional::{self, Fleet, Sources};
 use super::relax::Completion;
 use super::residual::Residual;
 use super::unsplit::{Attempt, attempts};
 use crate::cost::CostModel;
 use crate::links::LinkIndex;
-use crate::problem::{Candidate, Mode, Problem, Service};
+use crate::problem::{Candidate, Exclusion, Mode, Problem, Service};
 use crate::solution::NodeReason;
 use crate::units::NodeOrd;
 
@@ -25,6 +26,8 @@ pub(super) struct Survey<'p> {
     /// Cost of each candidate's pipelines.
     pub(super) costs: Vec<CostModel<'p>>,
     links: &'p LinkIndex,
+    /// Why each node is excluded, if it is.
+    excluded: Vec<Option<Exclusion>>,
 }
 
 /// What a search found.
@@ -67,6 +70,10 @@ impl<'p> Survey<'p> {
         let candidates: Vec<Candidate> = service.candidates.iter().filter(good).copied().collect();
         let model = |&candidate| CostModel::new(problem, links, service, candidate, &residual.load_milli);
         let costs: Vec<_> = candidates.iter().map(model).collect();
+        let mut excluded = vec![None; problem.nodes.len()];
+        for entry in service.excluded.iter().rev() {
+            excluded[entry.node.index()] = Some(entry.why);
+        }
         let mut survey = Self {
             problem,
             service,
@@ -75,6 +82,7 @@ impl<'p> Survey<'p> {
             usable: Vec::new(),
             costs,
             links,
+            excluded,
         };
         let all = (0..problem.nodes.len()).map(NodeOrd::from_index);
         survey.usable = all.filter(|&node| survey.refusal(node).is_none()).collect();
@@ -83,13 +91,8 @@ impl<'p> Survey<'p> {
 
     /// Why a node is no use whatever its memory and links.
     pub(super) fn refusal(&self, node: NodeOrd) -> Option<NodeReason> {
-        if let Some(excluded) = self
-            .service
-            .excluded
-            .iter()
-            .find(|excluded| excluded.node == node)
-        {
-            return Some(NodeReason::Excluded(excluded.why));
+        if let Some(why) = self.excluded[node.index()] {
+            return Some(NodeReason::Excluded(why));
         }
         let described = &self.problem.nodes[node.index()];
         if let Some(battery) = described
@@ -164,6 +167,14 @@ impl<'p> Survey<'p> {
         let Some(count) = self.stage_count() else {
             return false;
         };
+        if !self.problem.regions.is_empty() {
+            let mut finds = Finds {
+                lower_bound: NEVER,
+                ..Finds::default()
+            };
+            self.search_regions(count, &mut finds, meter);
+            return !finds.split.is_empty();
+        }
         self.splittable().any(|index| {
             if !meter.spend(self.problem.links.len() as u64) {
                 return false;
@@ -186,6 +197,10 @@ impl<'p> Survey<'p> {
         let Some(count) = self.stage_count() else {
             return self.bounded(finds);
         };
+        if !self.problem.regions.is_empty() {
+            self.search_regions(count, &mut finds, meter);
+            return self.bounded(finds);
+        }
         let mut prepared = Vec::new();
         for index in self.splittable() {
             let instance = self.instance(index);
@@ -213,6 +228,53 @@ impl<'p> Survey<'p> {
             finds.split.extend(proof.best);
         }
         self.bounded(finds)
+    }
+
+    /// Every splittable candidate in turn, each with an equal share of what is left of the budget.
+    fn search_regions(&self, count: StageCount, finds: &mut Finds, meter: &mut Meter<'_>) {
+        let splittable: Vec<usize> = self.splittable().collect();
+        for (position, &index) in splittable.iter().enumerate() {
+            let sources = self.sources(index);
+            let Some(fleet) = Fleet::new(&sources, &self.costs[index], self.residual, &self.usable) else {
+                finds.lower_bound = 0;
+                continue;
+            };
+            let mut part = meter.part(1, (splittable.len() - position) as u64);
+            let mut of = |count: StageCount, limit: u64| {
+                regional::search(
+                    &sources,
+                    &self.costs[index],
+                    self.residual,
+                    &fleet,
+                    count,
+                    limit,
+                    &mut part,
+                )
+            };
+            let limit = finds.legal().first().map_or(NEVER, |best| best.value);
+            let outcome = of(count, limit);
+            finds.lower_bound = finds.lower_bound.min(outcome.lower_bound);
+            finds.split.extend(outcome.found);
+            // The report has the best of each mode.
+            for kind in kinds(count).filter(|_| count.min == 2 && count.max > 2) {
+                let has = |priced: &Priced| {
+                    (kind.min as usize..=kind.max as usize).contains(&priced.shape.stages.len())
+                };
+                if !finds.split.iter().any(has) && fleet.may_have(kind.max) {
+                    finds.split.extend(of(kind, NEVER).found);
+                }
+            }
+            meter.absorb(&part);
+        }
+    }
+
+    fn sources(&self, index: usize) -> Sources<'_> {
+        Sources {
+            problem: self.problem,
+            links: self.links,
+            service: self.service,
+            candidate: self.candidates[index],
+        }
     }
 
     /// One stage is searched exhaustively, so the best of it bounds too.

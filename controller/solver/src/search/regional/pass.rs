@@ -1,0 +1,329 @@
+//! A fleet under one aim: a table for each group, priced hops, and bounds for walks from group to group.
+//!
+//! A walk that visits no group twice costs exactly what the tables say. One that does may book nodes twice: its cost is a
+//! bound, and what the [`explore`](super::explore)r remembers of such groups makes it exact.
+
+use super::super::budget::Meter;
+use super::super::instance::NEVER;
+use super::aim::Aim;
+use super::fleet::Fleet;
+use super::table::{Ends, Levels, Table};
+
+/// Tables and prices.
+#[derive(Clone, Debug)]
+pub(super) struct Pass {
+    pub(super) aim: Aim,
+    pub(super) num_layers: u32,
+    pub(super) levels: Levels,
+    pub(super) tables: Vec<Table>,
+    /// Least costs over the levels of each group's table: by ends, then group, then layers.
+    least: [Vec<u64>; 4],
+    hops: Vec<u64>,
+    returns: Vec<u64>,
+    pub(super) entries: Vec<u64>,
+    /// Hops out of each group and into it, the cheapest first.
+    onward: Vec<Vec<Hop>>,
+    inward: Vec<Vec<Hop>>,
+}
+
+/// A hop to or from another group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hop {
+    pub(super) group: u32,
+    pub(super) cost: u64,
+}
+
+impl Pass {
+    /// Fills all tables; `None` when the budget ends.
+    pub(super) fn new(fleet: &Fleet, aim: Aim, levels: Levels, meter: &mut Meter<'_>) -> Option<Self> {
+        let num_groups = fleet.groups.len();
+        let row = fleet.num_layers as usize + 1;
+        let mut pass = Self {
+            aim,
+            num_layers: fleet.num_layers,
+            levels,
+            tables: Vec::with_capacity(num_groups),
+            least: std::array::from_fn(|_| vec![NEVER; num_groups * row]),
+            hops: fleet.hops.iter().map(|hop| aim.price(hop)).collect(),
+            returns: fleet.returns.iter().map(|hop| aim.sum(hop)).collect(),
+            entries: fleet.groups.iter().map(|group| aim.sum(&group.entry)).collect(),
+            onward: vec![Vec::new(); num_groups],
+            inward: vec![Vec::new(); num_groups],
+        };
+        if !meter.spend(8 * (num_groups * num_groups) as u64) {
+            return None;
+        }
+        for group in 0..num_groups {
+            pass.sort_hops(group);
+        }
+        for group in 0..num_groups {
+            let table = pass.table(fleet, group, meter)?;
+            pass.tables.push(table);
+            pass.summarise(group);
+        }
+        Some(pass)
+    }
+
+    fn table(&self, fleet: &Fleet, group: usize, meter: &mut Meter<'_>) -> Option<Table> {
+        let inner = self.inner(group);
+        Table::new(
+            &fleet.groups[group],
+            &self.aim,
+            inner,
+            self.num_layers,
+            self.levels,
+            meter,
+        )
+    }
+
+    fn sort_hops(&mut self, group: usize) {
+        let sorted = |cost: &dyn Fn(usize) -> u64| {
+            let others = (0..self.num_groups()).filter(|&other| other != group);
+            let mut hops: Vec<Hop> = others
+                .map(|other| Hop {
+                    group: u32::try_from(other).expect("few groups"),
+                    cost: cost(other),
+                })
+                .filter(|hop| hop.cost < NEVER)
+                .collect();
+            hops.sort_unstable_by_key(|hop| (hop.cost, hop.group));
+            hops
+        };
+        let onward = sorted(&|to| self.hop(group, to));
+        let inward = sorted(&|from| self.hop(from, group));
+        (self.onward[group], self.inward[group]) = (onward, inward);
+    }
+
+    /// Hops out of a group, the cheapest first.
+    pub(super) fn onward(&self, group: usize) -> &[Hop] {
+        &self.onward[group]
+    }
+
+    fn summarise(&mut self, group: usize) {
+        let row = self.num_layers as usize + 1;
+        for (least, ends) in self.least.iter_mut().zip(Ends::ALL) {
+            for layers in 0..row {
+                least[group * row + layers] = self.tables[group].least(ends, layers);
+            }
+        }
+    }
+
+    /// Prices a group again whose members or inner hop have changed.
+    pub(super) fn refresh_group(&mut self, fleet: &Fleet, group: usize, meter: &mut Meter<'_>) -> Option<()> {
+        self.entries[group] = self.aim.sum(&fleet.groups[group].entry);
+        self.tables[group] = self.table(fleet, group, meter)?;
+        self.summarise(group);
+        Some(())
+    }
+
+    /// Prices the hops from one group to another again.
+    pub(super) fn refresh_hop(&mut self, fleet: &Fleet, from: usize, to: usize) {
+        let at = from * self.num_groups() + to;
+        self.hops[at] = self.aim.price(&fleet.hops[at]);
+        self.returns[at] = self.aim.sum(&fleet.returns[at]);
+        self.sort_hops(from);
+        self.sort_hops(to);
+    }
+
+    /// Prices a group's entry again.
+    pub(super) fn refresh_entry(&mut self, fleet: &Fleet, group: usize) {
+        self.entries[group] = self.aim.sum(&fleet.groups[group].entry);
+    }
+
+    pub(super) fn num_groups(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn hop(&self, from: usize, to: usize) -> u64 {
+        self.hops[from * self.num_groups() + to]
+    }
+
+    pub(super) fn return_hop(&self, last: usize, head: usize) -> u64 {
+        self.returns[last * self.num_groups() + head]
+    }
+
+    /// A hop within a group.
+    pub(super) fn inner(&self, group: usize) -> u64 {
+        let num_groups = self.entries.len();
+        self.hops[group * num_groups + group]
+    }
+
+    /// Least costs of a visit, by layers.
+    pub(super) fn visit(&self, ends: Ends, group: usize) -> &[u64] {
+        let row = self.num_layers as usize + 1;
+        let index = usize::from(ends.head) + 2 * usize::from(ends.last);
+        &self.least[index][group * row..(group + 1) * row]
+    }
+}
+
+pub(super) const MIDDLE: Ends = Ends::of(false, false);
+pub(super) const HEAD: Ends = Ends::of(true, false);
+pub(super) const LAST: Ends = Ends::of(false, true);
+pub(super) const BOTH: Ends = Ends::of(true, true);
+
+/// Least costs that complete a walk among some groups, by layers done and group.
+#[derive(Clone, Debug)]
+pub(super) struct Completion {
+    /// The groups, ascending; bounds are by position here.
+    pub(super) among: Vec<usize>,
+    /// Position of each group, if it is among them.
+    positions: Vec<Option<u32>>,
+    entered: Vec<u64>,
+    ended: Vec<u64>,
+    /// Least of `entered` by layers.
+    entered_least: Vec<u64>,
+}
+
+impl Completion {
+    /// Bounds for walks that end with the way back to `head`, or to any; `None` when the budget ends.
+    pub(super) fn new(
+        pass: &Pass,
+        among: Vec<usize>,
+        head: Option<usize>,
+        meter: &mut Meter<'_>,
+    ) -> Option<Self> {
+        let (n, num_layers) = (among.len(), pass.num_layers as usize);
+        let back = |last: usize| match head {
+            Some(head) => pass.return_hop(last, head),
+            None => among
+                .iter()
+                .map(|&head| pass.return_hop(last, head))
+                .min()
+                .unwrap_or(NEVER),
+        };
+        let ways_back: Vec<u64> = among.iter().map(|&last| back(last)).collect();
+        let mut positions = vec![None; pass.num_groups()];
+        for (at, &group) in (0..).zip(&among) {
+            positions[group] = Some(at);
+        }
+        let mut completion = Self {
+            among,
+            positions,
+            entered: vec![NEVER; n * (num_layers + 1)],
+            ended: vec![NEVER; n * (num_layers + 1)],
+            entered_least: vec![NEVER; num_layers + 1],
+        };
+        for layers in (1..num_layers).rev() {
+            completion.enter(pass, layers, &ways_back);
+            let hops = completion.end(pass, layers);
+            if !meter.spend((n * (num_layers - layers)) as u64 + hops) {
+                return None;
+            }
+        }
+        Some(completion)
+    }
+
+    fn enter(&mut self, pass: &Pass, layers: usize, ways_back: &[u64]) {
+        let (n, num_layers) = (self.among.len(), pass.num_layers as usize);
+        for (i, &group) in self.among.iter().enumerate() {
+            let mut least = pass.visit(LAST, group)[num_layers - layers].saturating_add(ways_back[i]);
+            let visit = pass.visit(MIDDLE, group);
+            for end in layers + 1..num_layers {
+                least = least.min(visit[end - layers] + self.ended[end * n + i]);
+            }
+            self.entered[layers * n + i] = least.min(NEVER);
+            self.entered_least[layers] = self.entered_least[layers].min(least);
+        }
+    }
+
+    /// The hops that were looked at: not many, since the cheapest come first.
+    fn end(&mut self, pass: &Pass, layers: usize) -> u64 {
+        let n = self.among.len();
+        let entered = &self.entered[layers * n..(layers + 1) * n];
+        let mut looked_at = 0;
+        for (i, &group) in self.among.iter().enumerate() {
+            let least = least_hop(
+                pass.onward(group),
+                &self.positions,
+                entered,
+                self.entered_least[layers],
+                &mut looked_at,
+            );
+            self.ended[layers * n + i] = least;
+        }
+        looked_at
+    }
+
+    /// Position of a group, if it is among them.
+    pub(super) fn position(&self, group: usize) -> Option<usize> {
+        self.positions[group].map(|at| at as usize)
+    }
+
+    /// After entering the group at this position with so many layers done.
+    pub(super) fn entered(&self, layers: usize, at: usize) -> u64 {
+        self.entered[layers * self.among.len() + at]
+    }
+
+    /// After entering whichever group is best with so many layers done.
+    pub(super) fn entered_least(&self, layers: usize) -> u64 {
+        self.entered_least[layers]
+    }
+
+    /// After a visit to the group at this position that ended with so many layers done.
+    pub(super) fn ended(&self, layers: usize, at: usize) -> u64 {
+        self.ended[layers * self.among.len() + at]
+    }
+
+    /// A bound for walks that start at the group at this position.
+    pub(super) fn bound(&self, pass: &Pass, at: usize) -> u64 {
+        let group = self.among[at];
+        let whole = pass.visit(BOTH, group)[pass.num_layers as usize];
+        let alone = whole.saturating_add(pass.return_hop(group, group));
+        let visit = pass.visit(HEAD, group);
+        let further = (1..pass.num_layers as usize).map(|layers| visit[layers] + self.ended(layers, at));
+        let least = further.min().unwrap_or(NEVER).min(alone);
+        least.saturating_add(pass.entries[group]).min(NEVER)
+    }
+
+    /// Positions of groups that a walk below the limit can touch, ascending; `None` when the budget ends. Of the
+    /// completion over all groups with any head.
+    pub(super) fn survivors(&self, pass: &Pass, limit: u64, meter: &mut Meter<'_>) -> Option<Vec<usize>> {
+        let (n, num_layers) = (self.among.len(), pass.num_layers as usize);
+        let mut entered = vec![NEVER; n * num_layers];
+        let mut ended = vec![NEVER; n];
+        let mut survives: Vec<bool> = (0..n).map(|at| self.bound(pass, at) < limit).collect();
+        for layers in 1..num_layers {
+            for (i, &group) in self.among.iter().enumerate() {
+                let mut least = pass.entries[group].saturating_add(pass.visit(HEAD, group)[layers]);
+                let visit = pass.visit(MIDDLE, group);
+                for start in 1..layers {
+                    least = least.min(entered[start * n + i] + visit[layers - start]);
+                }
+                ended[i] = least.min(NEVER);
+            }
+            let least_ended = ended.iter().copied().min().unwrap_or(NEVER);
+            let mut hops = 0;
+            for (j, &group) in self.among.iter().enumerate() {
+                let inward = &pass.inward[group];
+                let least = least_hop(inward, &self.positions, &ended, least_ended, &mut hops);
+                entered[layers * n + j] = least;
+                survives[j] |= least.saturating_add(self.entered(layers, j)) < limit;
+            }
+            if !meter.spend((n * layers) as u64 + hops) {
+                return None;
+            }
+        }
+        Some((0..n).filter(|&at| survives[at]).collect())
+    }
+}
+
+/// The least sum of a hop and what lies beyond it; `least` bounds the latter, so that dear hops are not looked at.
+fn least_hop(
+    hops: &[Hop],
+    positions: &[Option<u32>],
+    beyond: &[u64],
+    least: u64,
+    looked_at: &mut u64,
+) -> u64 {
+    let mut best = NEVER;
+    for hop in hops {
+        *looked_at += 1;
+        if hop.cost + least >= best {
+            break;
+        }
+        if let Some(at) = positions[hop.group as usize] {
+            best = best.min(hop.cost + beyond[at as usize]);
+        }
+    }
+    best
+}
