@@ -6,6 +6,7 @@
 //! To add one: write `fn name(run: &Run<'_>) -> Vec<Row>` in a file of its own below `reproductions/`, and one line in [`ALL`].
 
 pub mod helix;
+mod pipeline;
 mod regions;
 mod row;
 mod table;
@@ -56,6 +57,30 @@ pub const ALL: &[Reproduction] = &[
     Reproduction {
         name: "helix regions3x8 llama-30b max-flow",
         run: regions::regions_30b,
+    },
+    Reproduction {
+        name: "pipeline 10000 nodes 100 regions 80 layers",
+        run: pipeline::large_deep,
+    },
+    Reproduction {
+        name: "pipeline 10000 nodes 100 regions 32 layers",
+        run: pipeline::large,
+    },
+    Reproduction {
+        name: "pipeline 1000 nodes 10 regions 80 layers",
+        run: pipeline::tenth_deep,
+    },
+    Reproduction {
+        name: "pipeline 10000 nodes 1000 regions 80 layers",
+        run: pipeline::sparse,
+    },
+    Reproduction {
+        name: "pipeline change 10000 nodes 100 regions 80 layers",
+        run: pipeline::changes_large,
+    },
+    Reproduction {
+        name: "pipeline change 1000 nodes 10 regions 80 layers",
+        run: pipeline::changes_tenth,
     },
 ];
 

@@ -33,6 +33,7 @@ use std::cmp::Reverse;
 
 pub use budget::{Budget, DEFAULT_STEPS};
 pub use forecast::forecast;
+pub use regional::{Answer, InvalidChange, LinkChange, Tracker};
 
 use crate::check::{Occupancy, check_pipeline};
 use crate::links::LinkIndex;

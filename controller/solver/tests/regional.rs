@@ -1,10 +1,11 @@
 //! Fleets in regions, judged by enumeration and by the independent check.
 
-use super::support::{brute_force, plain, small_regional_problem};
+use super::support::{brute_force, plain, segment, small_regional_problem};
 use proptest::prelude::*;
 use solver::fixtures::{fleet_in_regions, regional_fleet};
-use solver::problem::{InvalidProblem, Segment};
-use solver::units::{BytesPerSecond, Nanos, RegionOrd};
+use solver::problem::{Access, Backbone, InvalidProblem, Regions, Segment};
+use solver::search::{InvalidChange, LinkChange, Tracker};
+use solver::units::{BytesPerSecond, Nanos, NodeOrd, RegionOrd, ServiceOrd};
 use solver::{Budget, Problem, Solution, check, solve};
 
 fn solved(problem: &Problem) -> Solution {
@@ -55,6 +56,89 @@ proptest! {
             prop_assert!(placed.certificate.lower_bound <= optimum && optimum <= placed.certificate.best);
         }
     }
+}
+
+/// Changes of links, drawn for whatever is there.
+fn changes() -> impl Strategy<Value = Vec<(bool, usize, Segment, Segment)>> {
+    prop::collection::vec((any::<bool>(), 0_usize..20, segment(), segment()), 1..6)
+}
+
+fn change_of(
+    problem: &Problem,
+    (access, which, one, other): (bool, usize, Segment, Segment),
+) -> Option<LinkChange> {
+    let Regions {
+        access: ways,
+        backbone,
+    } = &problem.regions;
+    if access {
+        let known = *ways.get(which % ways.len().max(1))?;
+        Some(LinkChange::Access(Access {
+            up: one,
+            down: other,
+            ..known
+        }))
+    } else {
+        let known = *backbone.get(which % backbone.len().max(1))?;
+        Some(LinkChange::Backbone(Backbone {
+            segment: one,
+            ..known
+        }))
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn what_is_kept_up_to_date_is_what_a_fresh_solve_finds(
+        problem in small_regional_problem(),
+        made_plain in any::<bool>(),
+        changes in changes(),
+    ) {
+        let problem = if made_plain { plain(problem) } else { problem };
+        let mut tracker = Tracker::new(problem, ServiceOrd(0)).expect("a meaningful problem");
+        for drawn in changes {
+            let Some(change) = change_of(tracker.problem(), drawn) else { continue };
+            tracker.change(&change).expect("links that exist");
+            let kept = tracker.answer(&Budget::default());
+            let fresh = solved(tracker.problem());
+            let placed = fresh.services[0].placed();
+            prop_assert_eq!(kept.shape, placed.map(|placed| placed.pipeline.shape()));
+            if let Some(placed) = placed {
+                prop_assert_eq!(kept.certificate.best, placed.cost.total());
+                prop_assert_eq!(kept.certificate.lower_bound, placed.certificate.lower_bound);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_change_of_what_is_not_there_is_refused() {
+    let mut tracker =
+        Tracker::new(fleet_in_regions(4, 2, 4, 1), ServiceOrd(0)).expect("a meaningful problem");
+    let known = tracker.problem().regions.clone();
+    let elsewhere = Access {
+        node: NodeOrd(9),
+        ..known.access[0]
+    };
+    let refused = tracker.change(&LinkChange::Access(elsewhere));
+    assert_eq!(refused, Err(InvalidChange::NoSuchAccess(NodeOrd(9))));
+    let mut still = known.backbone[0];
+    still.segment.rate = BytesPerSecond(0);
+    assert_eq!(
+        tracker.change(&LinkChange::Backbone(still)),
+        Err(InvalidChange::ZeroRate)
+    );
+    let unknown = Backbone {
+        to: RegionOrd(3),
+        ..known.backbone[0]
+    };
+    assert_eq!(
+        tracker.change(&LinkChange::Backbone(unknown)),
+        Err(InvalidChange::NoSuchBackbone)
+    );
+    assert_eq!(tracker.problem().regions, known);
 }
 
 /// Two searches that share nothing but the cost model: over arcs, and over regions.

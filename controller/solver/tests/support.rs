@@ -137,20 +137,22 @@ pub(crate) fn small_problem() -> impl Strategy<Value = Problem> {
     )
 }
 
+/// A segment of any speed.
+pub(crate) fn segment() -> impl Strategy<Value = Segment> {
+    (1_u64..1_000, 0_u64..20_000, 0_u64..200, 0_u64..2).prop_map(|(megabits, latency, overhead, price)| {
+        Segment {
+            rate: BytesPerSecond::megabits(megabits),
+            latency: Nanos::from_micros(latency),
+            message_overhead: Nanos::from_micros(overhead),
+            price_per_mebibyte: Nanos::from_micros(price * 50),
+        }
+    })
+}
+
 /// The same with access links to one to three regions in place of most links.
 pub(crate) fn small_regional_problem() -> impl Strategy<Value = Problem> {
-    let part = || {
-        (1_u64..1_000, 0_u64..20_000, 0_u64..200, 0_u64..2).prop_map(
-            |(megabits, latency, overhead, price)| Segment {
-                rate: BytesPerSecond::megabits(megabits),
-                latency: Nanos::from_micros(latency),
-                message_overhead: Nanos::from_micros(overhead),
-                price_per_mebibyte: Nanos::from_micros(price * 50),
-            },
-        )
-    };
-    let access = prop::collection::vec((part(), part(), 0_u32..3, 0_u32..12), 5);
-    let backbone = prop::collection::vec((part(), 0_u32..10), 9);
+    let access = prop::collection::vec((segment(), segment(), 0_u32..3, 0_u32..12), 5);
+    let backbone = prop::collection::vec((segment(), 0_u32..10), 9);
     (small_problem(), access, backbone, 0_usize..4).prop_map(|(mut problem, access, backbone, num_links)| {
         let drawn: Vec<_> = access.into_iter().take(problem.nodes.len()).enumerate().collect();
         for (index, (up, down, region, chance)) in drawn {

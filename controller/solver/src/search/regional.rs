@@ -21,6 +21,7 @@ mod fleet;
 mod pass;
 mod settle;
 mod table;
+mod tracker;
 
 use super::budget::Meter;
 use super::exact::Priced;
@@ -34,6 +35,7 @@ pub(super) use fleet::{Fleet, Sources};
 use pass::Pass;
 use settle::Realiser;
 use table::Levels;
+pub use tracker::{Answer, InvalidChange, LinkChange, Tracker};
 
 /// Sets of nodes are told apart by their number up to here; pipelines with a higher limit are counted when they are
 /// found.
@@ -72,22 +74,9 @@ pub(super) fn search(
         memory: MemoryModel::new(sources.service, model, variant),
         wire: cost.wire(),
     };
-    let mut search = Search {
-        realiser: &realiser,
-        objective: &objective,
-        levels: levels(count),
-        stages: stages(count),
-        finds: Finds::new(limit),
-    };
+    let mut search = Search::new(&realiser, count, limit);
     let lower_bound = search.run(meter);
-    let found = search.finds.best.into_iter().map(|found| Priced {
-        value: found.value,
-        shape: found.shape,
-    });
-    Outcome {
-        found: found.collect(),
-        lower_bound,
-    }
+    search.outcome(lower_bound)
 }
 
 fn levels(count: StageCount) -> Levels {
@@ -132,10 +121,36 @@ struct Interval {
     best: Bounded,
 }
 
-impl Search<'_> {
+impl<'s> Search<'s> {
+    fn new(realiser: &'s Realiser<'s>, count: StageCount, limit: u64) -> Self {
+        Self {
+            realiser,
+            objective: realiser.objective,
+            levels: levels(count),
+            stages: stages(count),
+            finds: Finds::new(limit),
+        }
+    }
+
+    fn outcome(self, lower_bound: u64) -> Outcome {
+        let found = self.finds.best.into_iter().map(|found| Priced {
+            value: found.value,
+            shape: found.shape,
+        });
+        Outcome {
+            found: found.collect(),
+            lower_bound,
+        }
+    }
+
     /// A bound for all pipelines, the best of which are in `finds`.
     fn run(&mut self, meter: &mut Meter<'_>) -> u64 {
-        let whole = self.of_interval(0, NEVER, meter);
+        self.run_from(None, meter)
+    }
+
+    /// The same, with the tables of the linear part as they were kept.
+    fn run_from(&mut self, linear: Option<&Pass>, meter: &mut Meter<'_>) -> u64 {
+        let whole = self.of_interval(0, NEVER, linear, meter);
         if !self.objective.has_bottleneck() {
             return whole.map_or(0, |interval| interval.best.lower_bound);
         }
@@ -180,7 +195,7 @@ impl Search<'_> {
                 .lower_bound
                 .max(self.raised(&whole.best, whole.busy_min, middle + 1));
         let faster = self
-            .of_interval(whole.busy_min, middle, meter)
+            .of_interval(whole.busy_min, middle, None, meter)
             .unwrap_or(Interval {
                 busy_max: middle,
                 ..*whole
@@ -199,7 +214,13 @@ impl Search<'_> {
     }
 
     /// The best bound for pipelines whose bottleneck is in an interval; `None` when the budget ends before there is one.
-    fn of_interval(&mut self, busy_min: u64, busy_max: u64, meter: &mut Meter<'_>) -> Option<Interval> {
+    fn of_interval(
+        &mut self,
+        busy_min: u64,
+        busy_max: u64,
+        linear: Option<&Pass>,
+        meter: &mut Meter<'_>,
+    ) -> Option<Interval> {
         let mut best: Option<Bounded> = None;
         let mut aim = Aim {
             busy_max,
@@ -209,7 +230,11 @@ impl Search<'_> {
         let (first, each) = (self.objective.ttft_promise, self.objective.tpot_promise);
         let (mut ttft, mut tpot) = (Price::of(first), Price::of(each));
         for _ in 0..PRICES_MAX {
-            let Some(descent) = self.under(aim, meter) else {
+            let descent = match linear.filter(|pass| pass.aim == aim) {
+                Some(pass) => Some(self.descend(pass, meter)),
+                None => self.under(aim, meter),
+            };
+            let Some(descent) = descent else {
                 break;
             };
             if best.is_none_or(|best| descent.lower_bound > best.lower_bound) {

@@ -2,7 +2,7 @@
 
 use super::budget::Meter;
 use super::exact::{Priced, beam, prove};
-use super::instance::{Instance, NEVER};
+use super::instance::{Element, Instance, NEVER, StageElements};
 use super::labels::StageCount;
 use super::regional::{self, Fleet, Sources};
 use super::relax::Completion;
@@ -146,17 +146,35 @@ impl<'p> Survey<'p> {
     }
 
     fn attempts(&self) -> Vec<Attempt> {
-        let of = |(&candidate, cost): (&Candidate, &CostModel<'_>)| {
-            attempts(
-                self.problem,
-                self.service,
-                candidate,
-                cost,
-                self.residual,
-                &self.usable,
-            )
+        (0..self.candidates.len())
+            .flat_map(|index| self.attempts_of(index))
+            .collect()
+    }
+
+    fn attempts_of(&self, index: usize) -> Vec<Attempt> {
+        attempts(
+            self.problem,
+            self.service,
+            self.candidates[index],
+            &self.costs[index],
+            self.residual,
+            &self.usable,
+        )
+    }
+
+    /// Nodes that can answer alone with a candidate, and what the stage adds.
+    pub(super) fn alone(&self, index: usize) -> Vec<(NodeOrd, Element)> {
+        let num_layers = self.problem.variant(self.candidates[index]).1.num_layers();
+        let fitting = self
+            .attempts_of(index)
+            .into_iter()
+            .filter(|attempt| attempt.missing.0 == 0);
+        let stage = |attempt: Attempt| {
+            let parts = self.costs[index].stage_parts(attempt.node)?;
+            let elements = StageElements::of(&self.costs[index], &parts);
+            Some((attempt.node, elements.stage(0, num_layers, num_layers)))
         };
-        self.candidates.iter().zip(&self.costs).flat_map(of).collect()
+        fitting.filter_map(stage).collect()
     }
 
     /// Whether any pipeline is found, without looking for the best.
@@ -268,7 +286,7 @@ impl<'p> Survey<'p> {
         }
     }
 
-    fn sources(&self, index: usize) -> Sources<'_> {
+    pub(super) fn sources(&self, index: usize) -> Sources<'_> {
         Sources {
             problem: self.problem,
             links: self.links,

@@ -161,6 +161,12 @@ impl Descender<'_> {
         Some(value)
     }
 
+    /// Whether a group of several nodes has no hop within it under this aim. Its table then holds no sets of several
+    /// nodes, which visits apart could well share out; so such visits stay a bound.
+    fn is_torn(&self, group: usize) -> bool {
+        self.pass.inner(group) >= NEVER && self.realiser.fleet.groups[group].members.len() > 1
+    }
+
     fn prove(
         &self,
         any_head: &Completion,
@@ -227,7 +233,7 @@ impl Descender<'_> {
                     Next::Walk(sum, walk) => {
                         first = first.or(Some(sum));
                         let realised = self.try_walk(&walk, finds, descent);
-                        repeated = repeats(&walk, critical);
+                        repeated = repeats(&walk, |group| critical[group] || self.is_torn(group));
                         if !repeated.is_empty() {
                             break;
                         }
@@ -249,13 +255,13 @@ impl Descender<'_> {
     }
 }
 
-/// Groups that a walk visits more than once without being remembered.
-fn repeats(walk: &[usize], critical: &[bool]) -> Vec<usize> {
+/// Groups that a walk visits more than once and that are not left out.
+fn repeats(walk: &[usize], left_out: impl Fn(usize) -> bool) -> Vec<usize> {
     let mut sorted = walk.to_vec();
     sorted.sort_unstable();
     let mut repeated: Vec<usize> = sorted
         .windows(2)
-        .filter(|pair| pair[0] == pair[1] && !critical[pair[0]])
+        .filter(|pair| pair[0] == pair[1] && !left_out(pair[0]))
         .map(|pair| pair[0])
         .collect();
     repeated.dedup();

@@ -169,9 +169,8 @@ impl Fleet {
     pub(super) fn connect(&mut self, sources: &Sources<'_>, group: usize) {
         let weights = self.weights;
         let element = |part: Part| Some(Element::of(weights, &part)).filter(|it| it.cost <= DEAREST);
-        let entry = self.entry(sources, &self.groups[group]);
+        self.enter(sources, group);
         let group = &mut self.groups[group];
-        group.entry = entry.and_then(element).unwrap_or(NOTHING);
         let separate = separate_ingress(sources.service);
         for member in &mut group.members {
             let access = sources
@@ -195,6 +194,37 @@ impl Fleet {
             };
             member.ingress = ingress.unwrap_or(NOTHING);
         }
+    }
+
+    /// Computes a group's entry alone.
+    pub(super) fn enter(&mut self, sources: &Sources<'_>, group: usize) {
+        let entry = self.entry(sources, &self.groups[group]);
+        let element = entry.map(|part| Element::of(self.weights, &part));
+        self.groups[group].entry = element.filter(|entry| entry.cost <= DEAREST).unwrap_or(NOTHING);
+    }
+
+    /// The group that a node is in.
+    pub(super) fn group_of(&self, node: NodeOrd) -> Option<usize> {
+        let holds = |group: &Group| group.members.iter().any(|member| member.node == node);
+        self.groups.iter().position(holds)
+    }
+
+    /// The groups of a region: one of many nodes, and single nodes.
+    pub(super) fn groups_in(&self, region: RegionOrd) -> Vec<usize> {
+        let groups = 0..self.groups.len();
+        groups
+            .filter(|&group| self.groups[group].region == Some(region))
+            .collect()
+    }
+
+    /// Whether a group is one node, whose access counts among the hops.
+    pub(super) fn is_single(&self, group: usize) -> bool {
+        self.groups[group].single.is_some()
+    }
+
+    /// What messages add.
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     /// Between the one ingress and a group: its own access and the backbone; for a single node the whole way.

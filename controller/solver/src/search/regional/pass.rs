@@ -166,6 +166,8 @@ pub(super) const BOTH: Ends = Ends::of(true, true);
 pub(super) struct Completion {
     /// The groups, ascending; bounds are by position here.
     pub(super) among: Vec<usize>,
+    /// Bounds of one group.
+    row: usize,
     /// Position of each group, if it is among them.
     positions: Vec<Option<u32>>,
     entered: Vec<u64>,
@@ -198,6 +200,7 @@ impl Completion {
         }
         let mut completion = Self {
             among,
+            row: num_layers + 1,
             positions,
             entered: vec![NEVER; n * (num_layers + 1)],
             ended: vec![NEVER; n * (num_layers + 1)],
@@ -206,7 +209,7 @@ impl Completion {
         for layers in (1..num_layers).rev() {
             completion.enter(pass, layers, &ways_back);
             let hops = completion.end(pass, layers);
-            if !meter.spend((n * (num_layers - layers)) as u64 + hops) {
+            if !meter.spend((n * (num_layers - layers)) as u64 / 2 + hops) {
                 return None;
             }
         }
@@ -214,32 +217,27 @@ impl Completion {
     }
 
     fn enter(&mut self, pass: &Pass, layers: usize, ways_back: &[u64]) {
-        let (n, num_layers) = (self.among.len(), pass.num_layers as usize);
+        let num_layers = pass.num_layers as usize;
         for (i, &group) in self.among.iter().enumerate() {
-            let mut least = pass.visit(LAST, group)[num_layers - layers].saturating_add(ways_back[i]);
-            let visit = pass.visit(MIDDLE, group);
-            for end in layers + 1..num_layers {
-                least = least.min(visit[end - layers] + self.ended[end * n + i]);
-            }
-            self.entered[layers * n + i] = least.min(NEVER);
+            let closing = pass.visit(LAST, group)[num_layers - layers].saturating_add(ways_back[i]);
+            let visits = &pass.visit(MIDDLE, group)[1..num_layers - layers];
+            let rests = &self.ended[i * self.row + layers + 1..i * self.row + num_layers];
+            let further = visits.iter().zip(rests).map(|(visit, rest)| visit + rest);
+            let least = further.min().unwrap_or(NEVER).min(closing).min(NEVER);
+            self.entered[i * self.row + layers] = least;
             self.entered_least[layers] = self.entered_least[layers].min(least);
         }
     }
 
     /// The hops that were looked at: not many, since the cheapest come first.
     fn end(&mut self, pass: &Pass, layers: usize) -> u64 {
-        let n = self.among.len();
-        let entered = &self.entered[layers * n..(layers + 1) * n];
         let mut looked_at = 0;
+        let beyond = self.entered_least[layers];
         for (i, &group) in self.among.iter().enumerate() {
-            let least = least_hop(
-                pass.onward(group),
-                &self.positions,
-                entered,
-                self.entered_least[layers],
-                &mut looked_at,
-            );
-            self.ended[layers * n + i] = least;
+            let entered = |at: usize| self.entered[at * self.row + layers];
+            let hops = pass.onward(group);
+            self.ended[i * self.row + layers] =
+                least_hop(hops, &self.positions, entered, beyond, &mut looked_at);
         }
         looked_at
     }
@@ -251,7 +249,7 @@ impl Completion {
 
     /// After entering the group at this position with so many layers done.
     pub(super) fn entered(&self, layers: usize, at: usize) -> u64 {
-        self.entered[layers * self.among.len() + at]
+        self.entered[at * self.row + layers]
     }
 
     /// After entering whichever group is best with so many layers done.
@@ -261,7 +259,7 @@ impl Completion {
 
     /// After a visit to the group at this position that ended with so many layers done.
     pub(super) fn ended(&self, layers: usize, at: usize) -> u64 {
-        self.ended[layers * self.among.len() + at]
+        self.ended[at * self.row + layers]
     }
 
     /// A bound for walks that start at the group at this position.
@@ -279,27 +277,26 @@ impl Completion {
     /// completion over all groups with any head.
     pub(super) fn survivors(&self, pass: &Pass, limit: u64, meter: &mut Meter<'_>) -> Option<Vec<usize>> {
         let (n, num_layers) = (self.among.len(), pass.num_layers as usize);
-        let mut entered = vec![NEVER; n * num_layers];
+        let mut entered = vec![NEVER; n * self.row];
         let mut ended = vec![NEVER; n];
         let mut survives: Vec<bool> = (0..n).map(|at| self.bound(pass, at) < limit).collect();
         for layers in 1..num_layers {
             for (i, &group) in self.among.iter().enumerate() {
-                let mut least = pass.entries[group].saturating_add(pass.visit(HEAD, group)[layers]);
-                let visit = pass.visit(MIDDLE, group);
-                for start in 1..layers {
-                    least = least.min(entered[start * n + i] + visit[layers - start]);
-                }
-                ended[i] = least.min(NEVER);
+                let opening = pass.entries[group].saturating_add(pass.visit(HEAD, group)[layers]);
+                let starts = &entered[i * self.row + 1..i * self.row + layers];
+                let visits = pass.visit(MIDDLE, group)[1..layers].iter().rev();
+                let further = starts.iter().zip(visits).map(|(start, visit)| start + visit);
+                ended[i] = further.min().unwrap_or(NEVER).min(opening).min(NEVER);
             }
             let least_ended = ended.iter().copied().min().unwrap_or(NEVER);
             let mut hops = 0;
             for (j, &group) in self.among.iter().enumerate() {
                 let inward = &pass.inward[group];
-                let least = least_hop(inward, &self.positions, &ended, least_ended, &mut hops);
-                entered[layers * n + j] = least;
+                let least = least_hop(inward, &self.positions, |at| ended[at], least_ended, &mut hops);
+                entered[j * self.row + layers] = least;
                 survives[j] |= least.saturating_add(self.entered(layers, j)) < limit;
             }
-            if !meter.spend((n * layers) as u64 + hops) {
+            if !meter.spend((n * layers) as u64 / 2 + hops) {
                 return None;
             }
         }
@@ -311,7 +308,7 @@ impl Completion {
 fn least_hop(
     hops: &[Hop],
     positions: &[Option<u32>],
-    beyond: &[u64],
+    beyond: impl Fn(usize) -> u64,
     least: u64,
     looked_at: &mut u64,
 ) -> u64 {
@@ -322,7 +319,7 @@ fn least_hop(
             break;
         }
         if let Some(at) = positions[hop.group as usize] {
-            best = best.min(hop.cost + beyond[at as usize]);
+            best = best.min(hop.cost + beyond(at as usize));
         }
     }
     best

@@ -39,6 +39,12 @@ pub(super) fn settle<'f>(
     level_min: usize,
 ) -> Option<Vec<Part<'f>>> {
     let stops = stops(walk);
+    if stops
+        .iter()
+        .any(|stop| stop.visits > 1 && pass.inner(stop.group) >= NEVER)
+    {
+        return None;
+    }
     let divided = divide(pass, &stops, level_min)?;
     let mut visits: Vec<Vec<Vec<Part<'f>>>> = Vec::new();
     for (stop, (level, layers)) in stops.iter().zip(divided) {
