@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use http::Extensions;
 use serde_json::Value;
 
+use self::rbac::policy::Rule;
 use crate::status::Status;
 
 pub mod attributes;
@@ -27,6 +28,7 @@ pub mod certificates;
 pub mod gate;
 pub mod kubeconfig;
 mod private_file;
+pub mod rbac;
 pub mod refusal;
 pub mod reviews;
 pub mod rules;
@@ -134,6 +136,11 @@ pub trait Authorizer: Send + Sync {
     ) -> Decision {
         Decision::Allow
     }
+
+    /// The rules that hold for a user in a namespace; `None` for those who decide without rules.
+    fn rules(&self, _user: &UserInfo, _namespace: &str) -> Option<Vec<Rule>> {
+        None
+    }
 }
 
 /// Who makes a request and what it asks: in the extensions of every request that passed the [`gate`].
@@ -184,6 +191,11 @@ impl Caller {
     /// What the server's authorizers say about some other request.
     pub async fn decide(&self, attributes: &RequestAttributes) -> Decision {
         self.authorizer.authorize(attributes).await
+    }
+
+    /// The rules that hold for the caller in a namespace, as far as they can be listed; `None` when some cannot.
+    pub fn rules(&self, namespace: &str) -> Option<Vec<Rule>> {
+        self.authorizer.rules(self.user(), namespace)
     }
 
     /// Asks whether this object may be touched; see [`Authorizer::admit`] for what to pass.

@@ -1,5 +1,5 @@
 //! What a server does by itself, once it runs: serve what definitions declare, collect garbage, empty namespaces, forget old
-//! Events, and make what every server has.
+//! Events, know what roles allow, and make what every server has.
 //!
 //! Each is a loop over the store's history; none holds state that a restart would lose.
 
@@ -7,7 +7,7 @@ use std::{future::Future, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{ApiServer, Status, definitions, expiry, garbage, namespace};
+use crate::{ApiServer, Status, auth::rbac, definitions, expiry, garbage, namespace};
 
 /// Pause before a loop begins anew after a failure of the store.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -22,6 +22,7 @@ pub async fn start(
 ) -> Result<impl Future<Output = ()> + Send + use<>, Status> {
     definitions::load(server).await?;
     namespace::make_initial(server).await?;
+    rbac::make_defaults(server).await?;
     let loops = [
         tokio::spawn(until(
             stop.clone(),
@@ -40,6 +41,12 @@ pub async fn start(
             "namespaces",
             server.clone(),
             |server| async move { namespace::run(&server).await },
+        )),
+        tokio::spawn(until(
+            stop.clone(),
+            "access",
+            server.clone(),
+            |server| async move { rbac::run(&server).await },
         )),
         tokio::spawn(until(stop, "expiry", server.clone(), |server| async move {
             expiry::run(&server).await

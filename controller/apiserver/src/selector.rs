@@ -85,6 +85,45 @@ impl Selector {
     }
 }
 
+/// A label selector as objects have it: `matchLabels` and `matchExpressions`. An empty one selects everything.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LabelSelector(Vec<LabelRequirement>);
+
+impl LabelSelector {
+    /// The selector of a JSON object; `None` when it has an operator that is not known.
+    pub fn of_object(selector: &Value) -> Option<Self> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let labels = selector["matchLabels"].as_object().into_iter().flatten();
+        let mut requirements: Vec<LabelRequirement> = labels
+            .map(|(key, value)| LabelRequirement {
+                key: key.clone(),
+                condition: LabelCondition::In(vec![text(value)]),
+            })
+            .collect();
+        for expression in selector["matchExpressions"].as_array().into_iter().flatten() {
+            let values = expression["values"].as_array().into_iter().flatten();
+            let values = values.map(text).collect();
+            let condition = match expression["operator"].as_str()? {
+                "In" => LabelCondition::In(values),
+                "NotIn" => LabelCondition::NotIn(values),
+                "Exists" => LabelCondition::Exists,
+                "DoesNotExist" => LabelCondition::Absent,
+                _ => return None,
+            };
+            requirements.push(LabelRequirement {
+                key: text(&expression["key"]),
+                condition,
+            });
+        }
+        Some(Self(requirements))
+    }
+
+    /// Whether an object is selected.
+    pub fn matches(&self, object: &Value) -> bool {
+        self.0.iter().all(|one| one.matches(object))
+    }
+}
+
 impl LabelRequirement {
     fn matches(&self, object: &Value) -> bool {
         let value = objects::label(object, &self.key);

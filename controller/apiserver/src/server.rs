@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::rbac::Rbac;
 use crate::auth::{Authorizer, Caller, Chain, Decision, RequestAttributes, UserInfo, refusal};
 use crate::kinds::Kinds;
 use crate::metrics::Metrics;
@@ -21,7 +22,7 @@ use crate::{discovery, openapi};
 pub struct Options {
     /// Version that `/version` tells, e.g. `v1.37.0+edge`: charts compare it with the Kubernetes versions that they support.
     pub git_version: String,
-    /// Asked in this order about callers that are not masters.
+    /// Asked in this order about callers that are not masters, before roles and bindings are.
     pub authorizers: Vec<Arc<dyn Authorizer>>,
 }
 
@@ -46,19 +47,24 @@ struct Inner {
     metrics: Metrics,
     options: Options,
     authorizer: Arc<dyn Authorizer>,
+    rbac: Rbac,
     shutdown: CancellationToken,
 }
 
 impl ApiServer {
     /// A server over a store.
     pub fn new(store: Arc<dyn Store>, options: Options) -> Self {
-        let authorizer = Arc::new(Chain::new(options.authorizers.clone()));
+        let rbac = Rbac::default();
+        let mut authorizers = options.authorizers.clone();
+        authorizers.push(Arc::new(rbac.clone()));
+        let authorizer = Arc::new(Chain::new(authorizers));
         let inner = Inner {
             store,
             kinds: Arc::new(Kinds::new()),
             metrics: Metrics::new(),
             options,
             authorizer,
+            rbac,
             shutdown: CancellationToken::new(),
         };
         Self {
@@ -97,6 +103,11 @@ impl ApiServer {
     /// Who decides what callers may do.
     pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
         &self.inner.authorizer
+    }
+
+    /// What roles and bindings allow.
+    pub fn rbac(&self) -> &Rbac {
+        &self.inner.rbac
     }
 
     /// What the server counts.

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::update::Method;
 use crate::ApiServer;
-use crate::auth::{Caller, Chain, RequestAttributes, UserInfo};
+use crate::auth::{Caller, Chain, RequestAttributes, UserInfo, rbac};
 use crate::kinds::{Rejection, Resource};
 use crate::negotiation::Decoded;
 use crate::parameters::WriteOptions;
@@ -108,6 +108,15 @@ impl Call {
             .map_err(storage::refusal)?;
         let entry = entry.ok_or_else(|| Status::not_found(&self.group_resource(), name))?;
         Ok((storage::decode(&self.resource, &entry)?, entry))
+    }
+
+    /// Asks whether the object may be written: by those who know the caller, and for what it would grant.
+    ///
+    /// # Errors
+    /// 403 with the reason.
+    async fn admit(&self, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+        self.caller.admit(Some(new), old).await?;
+        rbac::check(self, new, old).await
     }
 
     /// The refusal of an object that its kind does not admit.

@@ -27,27 +27,40 @@ pub async fn answer(caller: &Caller, resource: &str, mut body: Value) -> Result<
         "subjectaccessreviews" | "localsubjectaccessreviews" => {
             access(caller, reviewed_user(&spec)?, &spec).await?
         }
-        // Authorizers are functions, not lists of rules: what they allow can be asked, but not enumerated.
-        "selfsubjectrulesreviews" => json!({
-            "resourceRules": if caller.user().is_in(super::MASTERS) {
-                json!([{ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }])
-            } else {
-                json!([])
-            },
-            "nonResourceRules": [{ "verbs": ["get"], "nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*",
-                "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version"] }],
-            "incomplete": !caller.user().is_in(super::MASTERS),
-            "evaluationError": if caller.user().is_in(super::MASTERS) {
-                json!("")
-            } else {
-                json!("the authorizers of this server do not list rules; ask with a SelfSubjectAccessReview")
-            },
-        }),
+        "selfsubjectrulesreviews" => own_rules(caller, spec["namespace"].as_str().unwrap_or_default()),
         "tokenreviews" => token_review(caller, &spec)?,
         _ => return Err(Status::no_such_resource()),
     };
     body["status"] = status;
     Ok(body)
+}
+
+/// What the caller may do in a namespace. Authorizers that are functions and not lists of rules can be asked, but not listed.
+fn own_rules(caller: &Caller, namespace: &str) -> Value {
+    let is_master = caller.user().is_in(super::MASTERS);
+    let mut of_resources = Vec::new();
+    let mut of_paths = vec![
+        json!({ "verbs": ["get"], "nonResourceURLs": ["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez",
+        "/openapi", "/openapi/*", "/readyz", "/version"] }),
+    ];
+    if is_master {
+        of_resources.push(json!({ "verbs": ["*"], "apiGroups": ["*"], "resources": ["*"] }));
+    }
+    let listed = caller.rules(namespace);
+    for rule in listed.iter().flatten() {
+        let list = if rule.non_resource_urls.is_empty() {
+            &mut of_resources
+        } else {
+            &mut of_paths
+        };
+        list.push(json!(rule));
+    }
+    let complete = is_master || listed.is_some();
+    let why = "some authorizers of this server do not list rules; ask with a SelfSubjectAccessReview";
+    json!({
+        "resourceRules": of_resources, "nonResourceRules": of_paths, "incomplete": !complete,
+        "evaluationError": if complete { "" } else { why },
+    })
 }
 
 /// Answers a TokenRequest for the ServiceAccount `namespace`/`name` of this `uid`, which exists.

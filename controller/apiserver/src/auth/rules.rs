@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{AUTHENTICATED, Authorizer, Decision, MASTERS, RequestAttributes};
+use super::rbac::policy::Rule;
+use super::{AUTHENTICATED, Authorizer, Decision, MASTERS, RequestAttributes, UserInfo};
 
 /// Paths that anybody may read, without an identity.
 const PUBLIC: &[&str] = &["/healthz", "/livez", "/readyz", "/version"];
@@ -67,6 +68,11 @@ impl Authorizer for Chain {
         }
         Decision::Allow
     }
+
+    fn rules(&self, user: &UserInfo, namespace: &str) -> Option<Vec<Rule>> {
+        let each = self.injected.iter().map(|one| one.rules(user, namespace));
+        each.collect::<Option<Vec<_>>>().map(|rules| rules.concat())
+    }
 }
 
 fn is_open(attributes: &RequestAttributes) -> bool {
@@ -92,7 +98,6 @@ mod tests {
     use http::Method;
 
     use super::*;
-    use crate::auth::UserInfo;
 
     struct OnlyOwnNode;
 

@@ -3,6 +3,7 @@
 //! Their schemas are those of Kubernetes' own types (`builtin/types`); the few rules that those cannot say are in
 //! `builtin/rules`. Adding a plainly stored kind is one entry in `builtin/plain` and one in `types`.
 
+mod access;
 mod plain;
 pub mod rules;
 pub mod types;

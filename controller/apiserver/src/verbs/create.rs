@@ -79,7 +79,7 @@ pub(super) async fn create_object(
             .admit(Operation::Create, &mut candidate, None, options.field_validation)
             .map_err(|rejection| call.rejected(rejection, &name, Method::Put))?;
         record_managers(call, &mut candidate, &origin);
-        call.caller.admit(Some(&candidate), None).await?;
+        call.admit(&candidate, None).await?;
         match store_new(call, &name, &mut candidate, options.dry_run).await {
             Err(status) if status.reason == "AlreadyExists" && generated && attempts < NAME_ATTEMPTS => {}
             Err(status) => return Err(status),

@@ -148,7 +148,7 @@ pub async fn change_object(
         let wanted = wanted(&old)?;
         check_suppositions(call, name, &change, &wanted, &old)?;
         let (new, warnings) = prepare(call, name, &change, wanted, &old)?;
-        call.caller.admit(Some(&new), Some(&old)).await?;
+        call.admit(&new, Some(&old)).await?;
         if new == old {
             return Ok(Written {
                 object: old,

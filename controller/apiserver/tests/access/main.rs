@@ -9,4 +9,5 @@ mod helm;
 mod kubectl;
 mod program;
 mod restart;
+mod roles;
 mod served;

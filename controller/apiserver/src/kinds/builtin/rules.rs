@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
+use super::access;
 use crate::kinds::{Operation, Resource};
 use crate::status::Cause;
 
@@ -44,6 +45,7 @@ pub(in crate::kinds) fn normalise(resource: &Resource, operation: Operation, obj
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
             crate::kinds::definition::fill_defaults(object)
         }
+        ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => access::fill_defaults(object),
         _ => {}
     }
 }
@@ -62,6 +64,8 @@ pub(in crate::kinds) fn validate(
         ("", "ConfigMap") => validate_config_map(object, old),
         ("", "Secret") => validate_secret(object, old),
         ("coordination.k8s.io", "Lease") => validate_lease(object),
+        ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => access::validate_role(object),
+        ("rbac.authorization.k8s.io", _) => access::validate_binding(object, old),
         ("apiextensions.k8s.io", "CustomResourceDefinition") if operation != Operation::UpdateStatus => {
             crate::kinds::definition::validate(object, old)
         }
