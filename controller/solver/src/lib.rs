@@ -32,6 +32,7 @@ pub mod cost;
 pub mod explain;
 pub mod fixtures;
 pub mod links;
+pub mod mobility;
 pub mod problem;
 pub mod random;
 pub mod region;
