@@ -6,6 +6,7 @@
 //! To add one: write `fn name(run: &Run<'_>) -> Vec<Row>` in a file of its own below `reproductions/`, and one line in [`ALL`].
 
 pub mod helix;
+mod mobility;
 mod pipeline;
 mod regions;
 mod row;
@@ -81,6 +82,14 @@ pub const ALL: &[Reproduction] = &[
     Reproduction {
         name: "pipeline change 1000 nodes 10 regions 80 layers",
         run: pipeline::changes_tenth,
+    },
+    Reproduction {
+        name: "mobility policies",
+        run: mobility::policies,
+    },
+    Reproduction {
+        name: "mobility fleets",
+        run: mobility::fleets,
     },
 ];
 

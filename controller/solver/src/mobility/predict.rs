@@ -60,7 +60,7 @@ pub struct Outlook {
     sites: usize,
     /// `Q`, cells in rows, in nanoseconds.
     expected: Vec<f64>,
-    /// How much the last sweep changed at most, in nanoseconds.
+    /// By how much more the last sweep changed one value than another, in nanoseconds.
     residual: f64,
 }
 
@@ -69,7 +69,8 @@ pub struct Outlook {
 pub struct Horizon {
     /// What a cost in the next epoch counts, of one now; below 1. The mean horizon is `1 / (1 − discount)` epochs.
     pub discount: f64,
-    /// Sweeps end when none changed a value by more than this, in nanoseconds.
+    /// Sweeps end when one changes all values by the same, to within this, in nanoseconds: what is the same for all sites
+    /// decides nothing.
     pub tolerance: f64,
     /// They end after so many at the latest.
     pub sweeps_max: u32,
@@ -88,7 +89,7 @@ impl Horizon {
 }
 
 impl Outlook {
-    /// Solves the equations above by value iteration, in O(cells · sites²) for each sweep. Values are then off by at most
+    /// Solves the equations above by value iteration, in O(cells · sites²) for each sweep. Values are off by at most
     /// `discount / (1 − discount)` times the residual.
     ///
     /// # Panics
@@ -110,13 +111,17 @@ impl Outlook {
             residual: f64::INFINITY,
         };
         let mut value = vec![0.0; cells * sites];
+        let mut step = 0.0;
         for _sweep in 0..horizon.sweeps_max {
             outlook.values(&reach, &mut value);
-            outlook.sweep(&cost, &value, chain, horizon.discount);
+            step = outlook.sweep(&cost, &value, chain, horizon.discount);
             if outlook.residual <= horizon.tolerance {
                 break;
             }
         }
+        // All further sweeps would add this (MacQueen's bounds, 1966).
+        let rest = step * horizon.discount / (1.0 - horizon.discount);
+        outlook.expected.iter_mut().for_each(|expected| *expected += rest);
         outlook
     }
 
@@ -136,9 +141,9 @@ impl Outlook {
         }
     }
 
-    /// `Q` from `V`.
-    fn sweep(&mut self, cost: &[f64], value: &[f64], chain: &Chain, discount: f64) {
-        self.residual = 0.0;
+    /// `Q` from `V`; returns by how much it grew, between the least and the most.
+    fn sweep(&mut self, cost: &[f64], value: &[f64], chain: &Chain, discount: f64) -> f64 {
+        let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
         let mut row = vec![0.0; self.sites];
         for (cell, next) in chain.next.iter().enumerate() {
             let here = cell * self.sites..(cell + 1) * self.sites;
@@ -150,10 +155,13 @@ impl Outlook {
                 }
             }
             for (known, fresh) in self.expected[here].iter_mut().zip(&row) {
-                self.residual = self.residual.max((fresh - *known).abs());
+                let change = fresh - *known;
+                (least, most) = (change.min(least), change.max(most));
                 *known = *fresh;
             }
         }
+        self.residual = most - least;
+        f64::midpoint(least, most)
     }
 
     /// Expected costs from now on of each site for a user in this cell, in nanoseconds.
@@ -162,7 +170,7 @@ impl Outlook {
         &self.expected[cell * self.sites..(cell + 1) * self.sites]
     }
 
-    /// How much the last sweep changed at most, in nanoseconds.
+    /// By how much more the last sweep changed one value than another, in nanoseconds.
     #[must_use]
     pub fn residual(&self) -> f64 {
         self.residual
