@@ -119,11 +119,11 @@ fn fleet(run: &Run<'_>, users: usize) -> Vec<Row> {
         outlook: &outlook,
         bytes: district.session_bytes,
     };
-    // A quarter more seats than users, and a thousandth of the users may move in an epoch.
+    // A quarter more seats than users, and a hundredth of the users may move in an epoch.
     let seats = u32::try_from(users * 5 / 4 / district.sites.len()).unwrap_or(u32::MAX);
     let budget = Budget {
-        bytes: district.session_bytes.times(users as u64 / 1_000),
-        price: 1.0,
+        bytes: district.session_bytes.times(users as u64 / 100),
+        price: 5.0,
     };
     let mut walkers = Walkers::around(district.sites.clone(), users, SPEEDS, SEED_JUDGED);
     let seats = vec![seats; district.sites.len()];
