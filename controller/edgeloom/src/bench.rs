@@ -44,6 +44,9 @@ struct Solver {
     /// The model: llama-30b or llama-70b.
     #[arg(long, value_name = "NAME", requires = "cluster")]
     model: Option<String>,
+    /// Per cent of the usual search: less is faster and finds less.
+    #[arg(long, value_name = "PERCENT", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    work: u64,
     /// `table` is for people, `json` is one line of JSON for each row.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -71,6 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let run = Run {
         clock: &clock,
         peak_memory: &peak_memory,
+        work_percent: arguments.work,
     };
     let own = match (&arguments.cluster, &arguments.layer_times, &arguments.model) {
         (Some(cluster), Some(times), Some(model)) => Some((cluster, times, model.as_str())),
@@ -193,6 +197,7 @@ mod tests {
         let run = Run {
             clock: &|| 0.0,
             peak_memory: &|| None,
+            work_percent: 1,
         };
         on_files(&run, &file, &times, model)
     }

@@ -26,6 +26,7 @@ fn main() -> std::io::Result<()> {
     let run = Run {
         clock: &clock,
         peak_memory: &peak_memory,
+        work_percent: 100,
     };
     let mut lines = String::new();
     println!("{}", header());

@@ -38,6 +38,7 @@ pub mod random;
 pub mod region;
 pub mod reproductions;
 pub mod search;
+pub mod simulate;
 pub mod solution;
 pub mod units;
 

@@ -16,15 +16,20 @@
 //!   `Σ_t N_t · max_k k · min(T_t(k), F) ≥ L · F` is therefore an upper bound ([`bound`]); truncation at `F` is what makes it
 //!   tight (a knapsack-cover inequality), and it needs types, not nodes.
 //!
-//! Maximum flow knows nothing of batching, so it is a bound for hardware that fills its batches, not a forecast.
-//! [`crate::simulate`] is what judges layouts.
+//! Maximum flow knows nothing of batching: of two layouts, the one of greater flow may serve less. So layouts that are to
+//! serve are found on another model ([`convoy`]) and chosen by simulation ([`choose`], [`crate::simulate`]). What is proven for
+//! that objective is only that work takes its time ([`bound::work_bound`]), which is far off.
 
 pub mod bound;
 pub mod capacity;
+pub mod choose;
 pub mod cluster;
+pub mod convoy;
 pub mod cover;
 pub mod flow;
 pub mod layout;
+pub mod linked;
+pub mod search;
 
 pub use cluster::{Cluster, LayerTimes, Limits, Link, Node, NodeType, Times};
 pub use layout::Layout;

@@ -5,14 +5,16 @@
 //!
 //! To add one: write `fn name(run: &Run<'_>) -> Vec<Row>` in a file of its own below `reproductions/`, and one line in [`ALL`].
 
+mod baselines;
 pub mod helix;
 mod mobility;
 mod pipeline;
 mod regions;
 mod row;
+mod simulated;
 mod table;
+pub mod trace;
 
-pub use regions::cluster_rows;
 pub use row::{Row, Seen};
 pub use table::{header, line};
 
@@ -22,9 +24,17 @@ pub struct Run<'c> {
     pub clock: &'c dyn Fn() -> f64,
     /// Bytes of memory that the process had at most since the reproduction began; none where that is not known.
     pub peak_memory: &'c dyn Fn() -> Option<u64>,
+    /// Per cent of the usual search. Less is faster and finds less.
+    pub work_percent: u64,
 }
 
 impl Run<'_> {
+    /// As much of `steps` as is wanted.
+    #[must_use]
+    pub fn share(&self, steps: u64) -> u64 {
+        steps * self.work_percent / 100
+    }
+
     /// What `work` returns, and the seconds it took.
     pub fn timed<T>(&self, work: impl FnOnce() -> T) -> (T, f64) {
         let begin = (self.clock)();
@@ -60,6 +70,26 @@ pub const ALL: &[Reproduction] = &[
         run: regions::regions_30b,
     },
     Reproduction {
+        name: "helix calibration of the simulator",
+        run: simulated::calibration,
+    },
+    Reproduction {
+        name: "helix single24 llama-70b simulated",
+        run: simulated::single24_70b,
+    },
+    Reproduction {
+        name: "helix single24 llama-30b simulated",
+        run: simulated::single24_30b,
+    },
+    Reproduction {
+        name: "helix regions3x8 llama-70b simulated",
+        run: simulated::regions_70b,
+    },
+    Reproduction {
+        name: "helix regions3x8 llama-30b simulated",
+        run: simulated::regions_30b,
+    },
+    Reproduction {
         name: "pipeline 10000 nodes 100 regions 80 layers",
         run: pipeline::large_deep,
     },
@@ -92,6 +122,15 @@ pub const ALL: &[Reproduction] = &[
         run: mobility::fleets,
     },
 ];
+
+/// The rows of a user's own cluster: maximum flow with its certificate, and throughput offline in the simulator.
+#[must_use]
+pub fn cluster_rows(run: &Run<'_>, name: &str, cluster: &crate::region::Cluster) -> Vec<Row> {
+    vec![
+        regions::flow_row(run, name, cluster),
+        simulated::own_row(run, name, cluster),
+    ]
+}
 
 /// Those whose name contains each word of `filter`.
 pub fn matching(filter: &[String]) -> impl Iterator<Item = &'static Reproduction> {

@@ -6,7 +6,9 @@ mod judge;
 use solver::Budget;
 use solver::random::Random;
 use solver::region::bound::{Supply, supplies, upper_bound};
-use solver::region::{Cluster, LayerTimes, Layout, Limits, Link, Node, NodeType, Times, cover, flow};
+use solver::region::convoy::{Demand, Model, Plan};
+use solver::region::search::{Goal, improve, search};
+use solver::region::{Cluster, LayerTimes, Layout, Limits, Link, Node, NodeType, Times, cover, flow, linked};
 
 /// A random cluster: few nodes of few types, some links missing, some slow.
 fn cluster(random: &mut Random, num_layers: usize, num_nodes: usize, slow_links: bool) -> Cluster {
@@ -185,4 +187,95 @@ fn more_nodes_never_lower_the_bound() {
             "{bounds:?}"
         );
     }
+}
+
+#[test]
+fn the_search_where_links_bind_is_legal_and_never_above_the_best_layout() {
+    let mut random = Random::seeded(16);
+    let (mut reached, mut cases) = (0, 0);
+    for case in 0..400 {
+        let num_layers = 1 + random.below(4);
+        let num_nodes = 1 + random.below(3);
+        let cluster = cluster(&mut random, num_layers, num_nodes, true);
+        let best = judge::best_flow(&cluster);
+        let upper = upper_bound(&supplies(&cluster), num_layers);
+        let Some(found) = linked::find(&cluster, None, upper, case, &Budget::steps(1_500)) else {
+            continue;
+        };
+        assert!(
+            (judge::max_flow(&cluster, &found.layout) - found.flow).abs() < 1e-6,
+            "case {case}"
+        );
+        assert!(
+            found.flow <= best * (1.0 + 1e-9),
+            "case {case}: {} is above {best}",
+            found.flow
+        );
+        cases += 1;
+        reached += u32::from(found.flow >= best * (1.0 - 1e-9));
+    }
+    assert!(cases > 100, "{cases}");
+    assert!(
+        reached * 10 >= cases * 9,
+        "the search reached the optimum in {reached} of {cases}"
+    );
+}
+
+const DEMAND: Demand = Demand {
+    prompt: 100.0,
+    answer: 20.0,
+    mark: 0.8,
+    convoys: 3.0,
+};
+
+#[test]
+fn plans_of_the_search_can_be_loaded_and_have_the_score_that_is_said() {
+    let mut random = Random::seeded(17);
+    let mut found_any = 0;
+    for case in 0..60 {
+        let cluster = cluster(&mut random, 6, 5, false);
+        let model = Model::new(&cluster, DEMAND);
+        let score = |plan: &Plan| model.forecast(plan).map(|forecast| forecast.flow);
+        let goal = Goal {
+            cluster: &cluster,
+            score: &score,
+        };
+        let found = search(goal, case, &Budget::steps(4_000));
+        assert_eq!(
+            found,
+            search(goal, case, &Budget::steps(4_000)),
+            "the same seed, the same plans"
+        );
+        for found in &found {
+            found.plan.layout().check(&cluster).expect("a legal layout");
+            assert_eq!(score(&found.plan), Some(found.score));
+            let better = improve(goal, &found.plan, case, &Budget::steps(500)).expect("the plan can be");
+            assert!(better.score >= found.score);
+            better.plan.layout().check(&cluster).expect("a legal layout");
+        }
+        found_any += u32::from(!found.is_empty());
+    }
+    assert!(found_any > 20, "{found_any}");
+}
+
+#[test]
+fn a_cancelled_search_of_plans_ends_at_once() {
+    let mut random = Random::seeded(18);
+    let cluster = cluster(&mut random, 4, 6, false);
+    let score = |_: &Plan| Some(1.0);
+    let budget = Budget {
+        steps: u64::MAX,
+        cancelled: &|| true,
+    };
+    assert!(
+        search(
+            Goal {
+                cluster: &cluster,
+                score: &score
+            },
+            1,
+            &budget
+        )
+        .is_empty()
+    );
 }

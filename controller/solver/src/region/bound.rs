@@ -62,6 +62,34 @@ pub fn upper_bound(supplies: &[Supply], num_layers: usize) -> f64 {
     high
 }
 
+/// Answer tokens per second that no layout serves in a steady state, since each node must compute: for each token of an
+/// answer, every layer takes its share of the cheapest batch per sequence, and of the cheapest batch of prompts per token,
+/// `prompt ÷ answer` times. Waiting, memory and links are not in it, so it is far above what batching really reaches.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "batches are small")]
+pub fn work_bound(cluster: &Cluster, prompt: f64, answer: f64) -> f64 {
+    let counts = cluster.type_counts();
+    let rate = |kind: &super::NodeType, layers: usize| {
+        let limits = kind.limits[layers - 1];
+        let sequences = (1..=limits.sequences_max)
+            .map(|size| kind.times.decode.at_least_one_step(size as f64) / size as f64);
+        let tokens = (1..=limits.prompts_max * PROMPT_TOKENS_MAX)
+            .map(|size| kind.times.prompt.at(size as f64) / size as f64);
+        let least = |figures: &mut dyn Iterator<Item = f64>| figures.fold(f64::INFINITY, f64::min);
+        let seconds = least(&mut { sequences }) + prompt / answer * least(&mut { tokens });
+        1.0 / (layers as f64 * seconds)
+    };
+    let supply = |(kind, count): (&super::NodeType, usize)| Supply {
+        count,
+        tokens_per_second: (1..=kind.layers_max()).map(|layers| rate(kind, layers)).collect(),
+    };
+    let supplies: Vec<Supply> = cluster.types.iter().zip(counts).map(supply).collect();
+    upper_bound(&supplies, cluster.num_layers)
+}
+
+/// Tokens of the longest prompt: a batch has at most so many for each prompt in it.
+pub(crate) const PROMPT_TOKENS_MAX: usize = 2_048;
+
 /// The most layers times tokens per second that one node adds, when more than `flow` in one layer counts for nothing.
 #[allow(clippy::cast_precision_loss, reason = "layers are few")]
 fn truncated(supply: &Supply, flow: f64) -> f64 {

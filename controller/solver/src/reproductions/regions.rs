@@ -3,10 +3,15 @@
 use super::helix::{self, Model, embedded};
 use super::{Row, Run};
 use crate::Budget;
+use crate::region::linked::{self, Linked};
 use crate::region::{Cluster, Layout, bound, cover, flow};
 
 /// Moves of the search; it ends earlier when the bound is reached.
-const MOVES: u64 = 60_000_000;
+const MOVES: u64 = 40_000_000;
+/// Flows of layouts that are compared where links bind.
+const FLOWS: u64 = 400_000;
+/// Links do not bind if the flow through them is this part of the bound.
+const NEARLY: f64 = 0.90;
 const SEED: u64 = 1;
 const OBJECTIVE: &str = "max-flow tokens/s";
 
@@ -42,30 +47,47 @@ pub(super) fn regions_30b(run: &Run<'_>) -> Vec<Row> {
 fn built_in(run: &Run<'_>, cluster: &str, model: &str, reference: Option<(f64, &str)>) -> Vec<Row> {
     let model: Model = helix::model(model).expect("the names above are known");
     let parts = embedded::cluster(cluster, model).expect("built-in files are whole, which a test shows");
-    let mut rows = cluster_rows(run, &format!("helix {cluster} {}", model.name), &parts);
-    if let (Some((figure, source)), Some(row)) = (reference, rows.first_mut()) {
-        *row = row.clone().reference(figure, source);
-    }
-    rows
+    let row = flow_row(run, &format!("helix {cluster} {}", model.name), &parts);
+    vec![match reference {
+        Some((figure, source)) => row.reference(figure, source),
+        None => row,
+    }]
 }
 
-/// The rows of one cluster: the greatest flow that was found, with its certificate.
-#[must_use]
-pub fn cluster_rows(run: &Run<'_>, name: &str, cluster: &Cluster) -> Vec<Row> {
+/// The greatest flow that was found, with its certificate.
+pub(super) fn flow_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Row {
     let supplies = bound::supplies(cluster);
     let upper = bound::upper_bound(&supplies, cluster.num_layers);
-    let (found, seconds) =
-        run.timed(|| cover::search(&supplies, cluster.num_layers, upper, SEED, &Budget::steps(MOVES)));
-    let name = format!("{name} max-flow");
-    let Some(found) = found else {
-        return vec![Row::new(name, OBJECTIVE, 0.0, seconds).note("nodes hold no layer")];
+    let (found, seconds) = run.timed(|| {
+        let cover = cover::search(
+            &supplies,
+            cluster.num_layers,
+            upper,
+            SEED,
+            &Budget::steps(run.share(MOVES)),
+        );
+        let layout = cover.map(|cover| by_node(cluster, &cover.ranges));
+        let value = |layout: &Layout| flow::max_flow(cluster, layout).value;
+        match layout.map(|layout| (value(&layout), layout)) {
+            Some((flow, layout)) if flow >= upper * NEARLY => Some(Linked { flow, layout }),
+            other => {
+                let first = other.as_ref().map(|(_, layout)| layout);
+                linked::find(cluster, first, upper, SEED, &Budget::steps(run.share(FLOWS)))
+            }
+        }
+    });
+    let row = Row::new(
+        format!("{name} max-flow"),
+        OBJECTIVE,
+        found.as_ref().map_or(0.0, |found| found.flow),
+        seconds,
+    );
+    let note = if found.is_some() {
+        ""
+    } else {
+        "no layout was found that holds the whole model"
     };
-    let layout = by_node(cluster, &found.ranges);
-    let value = flow::max_flow(cluster, &layout).value;
-    let row = Row::new(name, OBJECTIVE, value, seconds)
-        .bound(upper)
-        .memory((run.peak_memory)());
-    vec![row.note(format!("{} moves", found.steps))]
+    row.bound(upper).memory((run.peak_memory)()).note(note)
 }
 
 /// Ranges in the order of types, as the layout of the cluster's nodes.

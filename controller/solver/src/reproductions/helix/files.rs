@@ -161,7 +161,7 @@ pub fn layout(place: &str, text: &str, num_nodes: usize) -> Result<Layout, Error
 }
 
 /// Lines that are not empty, each with its place and so many fields.
-pub(super) fn lines<'t>(
+pub(in crate::reproductions) fn lines<'t>(
     place: &str,
     text: &'t str,
     num_fields: usize,
@@ -185,7 +185,7 @@ pub(super) fn lines<'t>(
     Ok(lines)
 }
 
-pub(super) fn number(at: &str, text: &str) -> Result<f64, Error> {
+pub(in crate::reproductions) fn number(at: &str, text: &str) -> Result<f64, Error> {
     let parsed: Option<f64> = text
         .parse()
         .ok()
@@ -193,7 +193,7 @@ pub(super) fn number(at: &str, text: &str) -> Result<f64, Error> {
     parsed.ok_or_else(|| Error::new(at, format!("{text:?} is not a number of 0 or above")))
 }
 
-pub(super) fn whole(at: &str, text: &str) -> Result<usize, Error> {
+pub(in crate::reproductions) fn whole(at: &str, text: &str) -> Result<usize, Error> {
     text.parse()
         .map_err(|_| Error::new(at, format!("{text:?} is not a whole number")))
 }
