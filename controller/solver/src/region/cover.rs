@@ -21,8 +21,9 @@ pub struct Cover {
     pub steps: u64,
 }
 
-/// Moves of one descent; then it begins anew from chance.
-const MOVES_PER_DESCENT: u64 = 3_000_000;
+/// Moves of the first descent. Each one begins anew from chance and is twice as long as the one before, so that nobody has to
+/// know how slowly an instance must be cooled.
+const FIRST_DESCENT: u64 = 3_000_000;
 const MOVES_BETWEEN_QUESTIONS: u64 = 65_536;
 const RAISE: f64 = 1.0005;
 /// What counts as reaching the upper bound, or the target.
@@ -60,10 +61,12 @@ pub fn search(
         },
         upper,
     };
+    let mut moves = FIRST_DESCENT;
     while search.best.steps < budget.steps && !search.is_proven() {
-        if !search.descend(budget) {
+        if !search.descend(moves, budget) {
             break;
         }
+        moves *= 2;
     }
     Some(search.best)
 }
@@ -92,14 +95,14 @@ impl Search<'_> {
 
     /// One descent; `false` if the caller cancelled.
     #[allow(clippy::cast_precision_loss, reason = "a temperature")]
-    fn descend(&mut self, budget: &Budget<'_>) -> bool {
+    fn descend(&mut self, length: u64, budget: &Budget<'_>) -> bool {
         let mut at = self.anywhere();
-        for moves in 0..MOVES_PER_DESCENT.min(budget.steps - self.best.steps) {
+        for moves in 0..length.min(budget.steps - self.best.steps) {
             if moves.is_multiple_of(MOVES_BETWEEN_QUESTIONS) && (budget.cancelled)() {
                 return false;
             }
             self.best.steps += 1;
-            let left = 1.0 - moves as f64 / MOVES_PER_DESCENT as f64;
+            let left = 1.0 - moves as f64 / length as f64;
             self.try_move(&mut at, 0.6 * left * left + 1e-3);
             if at.missing < SUSPICION && self.recount(&mut at) < TOLERANCE {
                 self.rise(&mut at);

@@ -7,7 +7,7 @@ use crate::region::linked::{self, Linked};
 use crate::region::{Cluster, Layout, bound, cover, flow};
 
 /// Moves of the search; it ends earlier when the bound is reached.
-const MOVES: u64 = 40_000_000;
+const MOVES: u64 = 90_000_000;
 /// Flows of layouts that are compared where links bind.
 const FLOWS: u64 = 400_000;
 /// Links do not bind if the flow through them is this part of the bound.

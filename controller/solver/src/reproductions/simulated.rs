@@ -59,6 +59,12 @@ impl Served {
         Self { layout, routing }
     }
 
+    /// A layout of somebody else, with all that can go on used in proportion to their rates.
+    fn by_rate(cluster: &Cluster, layout: Layout) -> Self {
+        let routing = Routing::by_rate(cluster, &layout);
+        Self { layout, routing }
+    }
+
     fn by_plan(cluster: &Cluster, plan: &Plan, forecast: &Forecast) -> Self {
         Self {
             layout: plan.layout(),
@@ -207,7 +213,12 @@ fn beside_helix(run: &Run<'_>, cluster_name: &str, model: &str, published: (f64,
         return vec![Row::new(name, OBJECTIVE, 0.0, 0.0).note("no plan was found that serves the model")];
     };
     let same = mean(&JUDGING.map(|seed| theirs.offline(&cluster, seed, WINDOW)));
-    let note = format!("Helix's layout in this simulator: {same:.1}; {}", row.note);
+    let spread_out = Served::by_rate(&cluster, theirs.layout.clone());
+    let by_rate = mean(&JUDGING.map(|seed| spread_out.offline(&cluster, seed, WINDOW)));
+    let note = format!(
+        "Helix's layout in this simulator: {same:.1} by its flow, {by_rate:.1} by rates; {}",
+        row.note
+    );
     let offline = row.ours;
     let mut rows = vec![
         row.reference(
@@ -311,15 +322,18 @@ fn offline_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Option<(Served, 
     Some((served, row))
 }
 
-/// The offline row of a user's own cluster.
+/// The offline row of a user's own cluster, beside Swarm's rule in the same simulator.
 pub(super) fn own_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Row {
-    offline_row(run, name, cluster).map_or_else(
-        || {
-            Row::new(format!("{name} offline, simulated"), OBJECTIVE, 0.0, 0.0)
-                .note("no plan was found that serves the model")
-        },
-        |(_, row)| row,
-    )
+    let Some((_, row)) = offline_row(run, name, cluster) else {
+        let row = Row::new(format!("{name} offline, simulated"), OBJECTIVE, 0.0, 0.0);
+        return row.note("no plan was found that serves the model");
+    };
+    let Some(layout) = baselines::swarm(cluster) else {
+        return row;
+    };
+    let swarm = Served::by_rate(cluster, layout);
+    let figure = mean(&JUDGING.map(|seed| swarm.offline(cluster, seed, WINDOW)));
+    row.reference(figure, "Swarm's rule (equal segments) in this simulator")
 }
 
 #[cfg(test)]

@@ -21,6 +21,35 @@ impl Routing {
         Self(next).without_negligible()
     }
 
+    /// Every node sends to all that hold the layer at which it ends, in proportion to their tokens per second.
+    #[must_use]
+    pub fn by_rate(cluster: &Cluster, layout: &Layout) -> Self {
+        let door = cluster.door();
+        let ahead = |from: usize, position: usize| {
+            let holders = layout
+                .holders()
+                .filter(|(node, range)| *node != from && range.contains(&position));
+            let linked = holders.filter(|(node, _)| cluster.link(from, *node).is_some());
+            linked
+                .map(|(node, range)| (node, cluster.tokens_per_second(node, range)))
+                .collect()
+        };
+        let mut next = vec![Vec::new(); door + 1];
+        next[door] = layout
+            .holders()
+            .filter(|(_, range)| range.start == 0)
+            .map(|(node, range)| (node, cluster.tokens_per_second(node, range)))
+            .collect();
+        for (node, range) in layout.holders() {
+            next[node] = if range.end == cluster.num_layers {
+                vec![(door, 1.0)]
+            } else {
+                ahead(node, range.end)
+            };
+        }
+        Self(next)
+    }
+
     /// Nodes that serve, in groups that never send to one another; each in order.
     #[must_use]
     pub fn groups(&self) -> Vec<Vec<usize>> {

@@ -202,3 +202,34 @@ fn the_same_scenario_has_the_same_report_and_another_seed_another() {
     assert_ne!(report(1), report(2));
     assert!(report(1).finished > 10);
 }
+
+#[test]
+fn a_node_that_is_always_full_reaches_the_bound_of_work_and_never_passes_it() {
+    let cluster = chain(1, 10, 1e9);
+    let length = Length {
+        prompt: 50,
+        output: 100,
+    };
+    let load = Load::Population {
+        lengths: vec![length],
+        seed: 1,
+        size: 200,
+    };
+    let report = simulate(&cluster, &Layout(vec![0..10]), &load, 1.0);
+    let bound = crate::region::bound::work_bound(&cluster, 50.0, 100.0);
+    let part = report.decode_tokens_per_second / bound;
+    assert!((0.9..=1.0).contains(&part), "{part} of {bound}: {report:?}");
+}
+
+#[test]
+fn routing_by_rate_sends_to_all_that_can_go_on() {
+    let mut cluster = chain(3, 10, 1e6);
+    cluster.links[1] = None;
+    // Node 0 ends at 5, where both others may take over, but there is no link to node 1.
+    let routing = Routing::by_rate(&cluster, &Layout(vec![0..5, 5..10, 3..10]));
+    assert_eq!(
+        routing.0,
+        [vec![(2, 100.0)], vec![(3, 1.0)], vec![(3, 1.0)], vec![(0, 100.0)]]
+    );
+    assert_eq!(routing.groups(), [vec![0, 2]]);
+}
