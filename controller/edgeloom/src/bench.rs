@@ -85,12 +85,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "nothing that is built in is named {:?}; without words, all of it runs",
         arguments.words.join(" ")
     );
-    if arguments.output == Output::Table {
-        output::print(&format!("{}\n", reproductions::header()))?;
-    }
     if let Some((file, folder, model)) = own {
-        return print(arguments.output, &on_files(&run, file, folder, model)?);
+        let rows = on_files(&run, file, folder, model)?;
+        print_header(arguments.output)?;
+        return print(arguments.output, &rows);
     }
+    print_header(arguments.output)?;
     for reproduction in reproductions::matching(&arguments.words) {
         print(arguments.output, &(reproduction.run)(&run))?;
     }
@@ -103,7 +103,8 @@ fn on_files(run: &Run<'_>, file: &Path, folder: &Path, model: &str) -> anyhow::R
     let parsed = helix::cluster::parse(&name, &read(file)?)?;
     let inner = folder.join(model.folder);
     let folder = if inner.is_dir() { &inner } else { folder };
-    let cluster = helix::assemble(&parsed, model, &model_files(folder)?)?;
+    let cluster = helix::assemble(&parsed, model, &model_files(folder)?)
+        .with_context(|| format!("the times in {} cannot be used", folder.display()))?;
     let stem = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
     Ok(reproductions::cluster_rows(
         run,
@@ -157,6 +158,13 @@ fn read(path: &Path) -> anyhow::Result<String> {
         path.display()
     );
     fs::read_to_string(path).with_context(unreadable)
+}
+
+fn print_header(form: Output) -> anyhow::Result<()> {
+    if form == Output::Table {
+        output::print(&format!("{}\n", reproductions::header()))?;
+    }
+    Ok(())
 }
 
 fn print(form: Output, rows: &[Row]) -> anyhow::Result<()> {
