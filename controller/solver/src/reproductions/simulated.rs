@@ -106,6 +106,9 @@ impl Served {
     }
 }
 
+/// Requests from a seed.
+type Arrivals<'a> = &'a dyn Fn(u64) -> Vec<Request>;
+
 fn lengths() -> Vec<Length> {
     trace::conversation()
         .iter()
@@ -231,7 +234,7 @@ fn beside_helix(run: &Run<'_>, cluster_name: &str, model: &str, published: (f64,
     let per_second = ONLINE_PART * offline / answer;
     let until = WINDOW.warm_up + WINDOW.seconds;
     let trace = trace::conversation();
-    let arrivals: [(&str, &dyn Fn(u64) -> Vec<Request>); 2] = [
+    let arrivals: [(&str, Arrivals<'_>); 2] = [
         ("Poisson", &|seed| poisson(&lengths(), per_second, until, seed)),
         ("Azure's bursts", &|seed| replay(&trace, per_second, until, seed)),
     ];

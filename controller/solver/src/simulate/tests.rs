@@ -1,5 +1,10 @@
 //! Expected figures are computed by hand.
 
+#![allow(
+    clippy::single_range_in_vec_init,
+    reason = "a layout of one node is one range"
+)]
+
 use super::*;
 use crate::region::flow::max_flow;
 use crate::region::{LayerTimes, Limits, Link, Node, NodeType, Times};

@@ -205,7 +205,7 @@ impl Descender<'_> {
         &self,
         groups: &[usize],
         head: usize,
-        critical: &mut Vec<bool>,
+        critical: &mut [bool],
         finds: &mut Finds,
         descent: &mut Descent,
         meter: &mut Meter<'_>,

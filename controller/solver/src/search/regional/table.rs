@@ -320,7 +320,7 @@ fn slide(role: &Role, target: &mut [u64], scratch: &mut Scratch) {
     let key = |at: usize| source[at].saturating_add((longest - at as u64).saturating_mul(role.layer));
     window.clear();
     let mut first = 0;
-    for layers in 1..target.len() {
+    for (layers, target) in target.iter_mut().enumerate().skip(1) {
         let newest = layers - 1;
         if source[newest] < NEVER {
             while window.len() > first && key(window[window.len() - 1]) >= key(newest) {
@@ -336,7 +336,7 @@ fn slide(role: &Role, target: &mut [u64], scratch: &mut Scratch) {
             let cost = source[best]
                 .saturating_add(role.base)
                 .saturating_add(role.layer.saturating_mul(further));
-            target[layers] = target[layers].min(cost).min(NEVER);
+            *target = (*target).min(cost).min(NEVER);
         }
     }
 }
