@@ -1,5 +1,5 @@
 //! What a server does by itself, once it runs: serve what definitions declare, collect garbage, empty namespaces, forget old
-//! Events, know what roles allow, and make what every server has.
+//! Events, know what roles and policies say, and make what every server has.
 //!
 //! Each is a loop over the store's history; none holds state that a restart would lose.
 
@@ -7,7 +7,7 @@ use std::{future::Future, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::{ApiServer, Status, auth::rbac, definitions, expiry, garbage, namespace};
+use crate::{ApiServer, Status, admission, auth::rbac, definitions, expiry, garbage, namespace};
 
 /// Pause before a loop begins anew after a failure of the store.
 const RESTART_PAUSE: Duration = Duration::from_secs(1);
@@ -23,6 +23,7 @@ pub async fn start(
     definitions::load(server).await?;
     namespace::make_initial(server).await?;
     rbac::make_defaults(server).await?;
+    admission::load(server).await?;
     let loops = [
         tokio::spawn(until(
             stop.clone(),
@@ -47,6 +48,12 @@ pub async fn start(
             "access",
             server.clone(),
             |server| async move { rbac::run(&server).await },
+        )),
+        tokio::spawn(until(
+            stop.clone(),
+            "admission",
+            server.clone(),
+            |server| async move { admission::run(&server).await },
         )),
         tokio::spawn(until(stop, "expiry", server.clone(), |server| async move {
             expiry::run(&server).await

@@ -6,6 +6,7 @@
 //! A request passes `auth` (who is it, may they), `routes` (what is asked), a verb of `verbs` (the rules of HTTP and metadata),
 //! `kinds` (the rules of the object's kind) and `store` (the one place where something changes).
 
+mod admission;
 mod audit;
 pub mod auth;
 pub mod controllers;

@@ -56,7 +56,32 @@ pub(crate) async fn make_initial(server: &ApiServer) -> Result<(), Status> {
             Err(status) => return Err(status),
         }
     }
-    Ok(())
+    make_service(server).await
+}
+
+/// Makes the Service under which clients inside of a cluster look for the API server. It has no address of its own here.
+async fn make_service(server: &ApiServer) -> Result<(), Status> {
+    let Some(services) = server.kinds().find("", "v1", "services") else {
+        return Ok(());
+    };
+    let body = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "clusterIP": "None",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP"}],
+        },
+    });
+    let body = Decoded {
+        value: body,
+        duplicates: Vec::new(),
+    };
+    let call = Call::internal(server, services, "default");
+    match create::create(&call, body, WriteOptions::default()).await {
+        Ok(_) => Ok(()),
+        Err(present) if present.reason == "AlreadyExists" => Ok(()),
+        Err(status) => Err(status),
+    }
 }
 
 /// Empties terminating namespaces until the store's history no longer reaches back to where it is; then it is to be called

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Policies;
 use crate::auth::rbac::Rbac;
 use crate::auth::{Authorizer, Caller, Chain, Decision, RequestAttributes, UserInfo, refusal};
 use crate::kinds::Kinds;
@@ -48,6 +49,7 @@ struct Inner {
     options: Options,
     authorizer: Arc<dyn Authorizer>,
     rbac: Rbac,
+    policies: Policies,
     shutdown: CancellationToken,
 }
 
@@ -65,6 +67,7 @@ impl ApiServer {
             options,
             authorizer,
             rbac,
+            policies: Policies::default(),
             shutdown: CancellationToken::new(),
         };
         Self {
@@ -108,6 +111,11 @@ impl ApiServer {
     /// What roles and bindings allow.
     pub fn rbac(&self) -> &Rbac {
         &self.inner.rbac
+    }
+
+    /// The policies that writes are held to.
+    pub(crate) fn policies(&self) -> &Policies {
+        &self.inner.policies
     }
 
     /// What the server counts.

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use self::update::Method;
 use crate::ApiServer;
+use crate::admission;
 use crate::auth::{Caller, Chain, RequestAttributes, UserInfo, rbac};
 use crate::kinds::{Rejection, Resource};
 use crate::negotiation::Decoded;
@@ -110,13 +111,15 @@ impl Call {
         Ok((storage::decode(&self.resource, &entry)?, entry))
     }
 
-    /// Asks whether the object may be written: by those who know the caller, and for what it would grant.
+    /// Asks whether the object may be written: those who know the caller, for what it would grant, and the policies. Gives back
+    /// warnings.
     ///
     /// # Errors
-    /// 403 with the reason.
-    async fn admit(&self, new: &Value, old: Option<&Value>) -> Result<(), Status> {
+    /// 403 with the reason; what a policy says.
+    async fn admit(&self, new: &Value, old: Option<&Value>, dry_run: bool) -> Result<Vec<String>, Status> {
         self.caller.admit(Some(new), old).await?;
-        rbac::check(self, new, old).await
+        rbac::check(self, new, old).await?;
+        admission::check(self, Some(new), old, dry_run).await
     }
 
     /// The refusal of an object that its kind does not admit.

@@ -121,6 +121,11 @@ thread_local! {
     static FUNCTIONS: Context<'static> = Context::default().with_all();
 }
 
+/// Calls `evaluate` with the functions that Kubernetes gives to expressions.
+pub(crate) fn with_functions<T>(evaluate: impl FnOnce(&Context<'static>) -> T) -> T {
+    FUNCTIONS.with(|functions| evaluate(functions))
+}
+
 /// Evaluates every rule of the tree that meets a value.
 pub(super) fn validate(schema: &Schema, object: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = Vec::new();

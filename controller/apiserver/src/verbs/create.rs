@@ -74,12 +74,12 @@ pub(super) async fn create_object(
         let name = objects::name(&object).to_owned();
         check_name(call, &name)?;
         let mut candidate = object.clone();
-        let admitted = call
+        let mut admitted = call
             .resource
             .admit(Operation::Create, &mut candidate, None, options.field_validation)
             .map_err(|rejection| call.rejected(rejection, &name, Method::Put))?;
         record_managers(call, &mut candidate, &origin);
-        call.admit(&candidate, None).await?;
+        admitted.extend(call.admit(&candidate, None, options.dry_run).await?);
         match store_new(call, &name, &mut candidate, options.dry_run).await {
             Err(status) if status.reason == "AlreadyExists" && generated && attempts < NAME_ATTEMPTS => {}
             Err(status) => return Err(status),

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Call, list, metadata, update};
+use crate::admission;
 use crate::kinds::definition::CLEANUP_FINALIZER;
 use crate::negotiation::Decoded;
 use crate::objects;
@@ -135,6 +136,7 @@ pub async fn delete(call: &Call, name: &str, options: &DeleteOptions) -> Result<
         let (old, entry) = call.read(name).await?;
         check_preconditions(call, name, options, &old)?;
         call.caller.admit(None, Some(&old)).await?;
+        admission::check(call, None, Some(&old), options.dry_run).await?;
         let marked = mark(call, &old, options.propagation, Timestamp::now())?;
         let held = update::is_held(&marked);
         if options.dry_run || (held && marked == old) {

@@ -147,8 +147,8 @@ pub async fn change_object(
         let (old, entry) = call.read(name).await?;
         let wanted = wanted(&old)?;
         check_suppositions(call, name, &change, &wanted, &old)?;
-        let (new, warnings) = prepare(call, name, &change, wanted, &old)?;
-        call.admit(&new, Some(&old)).await?;
+        let (new, mut warnings) = prepare(call, name, &change, wanted, &old)?;
+        warnings.extend(call.admit(&new, Some(&old), change.options.dry_run).await?);
         if new == old {
             return Ok(Written {
                 object: old,

@@ -9,4 +9,5 @@ mod definitions;
 mod deletions;
 mod lists;
 mod patches;
+mod policies;
 mod watches;

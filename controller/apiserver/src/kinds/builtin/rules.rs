@@ -65,6 +65,9 @@ pub(in crate::kinds) fn validate(
         ("", "Secret") => validate_secret(object, old),
         ("coordination.k8s.io", "Lease") => validate_lease(object),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => access::validate_role(object),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
+            crate::admission::policy::validate(object)
+        }
         ("rbac.authorization.k8s.io", _) => access::validate_binding(object, old),
         ("apiextensions.k8s.io", "CustomResourceDefinition") if operation != Operation::UpdateStatus => {
             crate::kinds::definition::validate(object, old)
