@@ -36,7 +36,7 @@ impl Scene {
         let manager = plane.manager_that(|config| {
             config.rollout = Some(rollout::Config {
                 ready_timeout,
-                ..rollout::Config::new(NAME)
+                ..rollout::Config::new([NAME])
             });
         });
         model(&plane).await;

@@ -1,4 +1,4 @@
-//! What controller and agents ask the API server, what it refuses them, and what it says of the chart's manifests.
+//! What the API server refuses: nothing that controller and agents ask, and an agent what is not its own.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     asking::Router,
+    audit::{self, Audit},
     cluster::{Cluster, Home},
     release::{NAME, NAMESPACE},
 };
@@ -16,53 +17,30 @@ async fn controller_and_agents_are_refused_nothing_that_they_ask() {
         return;
     };
     let cluster = Cluster::of_this_test();
-    // While a release is removed its rights go before its pods: what was refused then is another test's.
-    let before = fs::read_to_string(home.audit_log())
-        .expect("there is an audit log")
-        .len();
+    // While a release is removed its rights go before its pods: what was refused then is not meant.
+    let audit = Audit::begin(&home);
     cluster.serving().await;
     let answer = Router::reach(&cluster).await.ask("Say hello.", 8).await;
     answer.expect("the service answers");
 
-    let log = fs::read_to_string(home.audit_log()).expect("the audit log can be read");
-    let events = log[before..]
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("an event a line"));
-    let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}-");
-    let starts = |value: &Value, text: &str| value.as_str().is_some_and(|value| value.starts_with(text));
-    // What other tests ask with an agent's token, through kubectl, is meant to be refused.
-    let ours: Vec<_> = events
-        .filter(|event| {
-            starts(&event["user"]["username"], &account) && !starts(&event["userAgent"], "kubectl")
-        })
-        .collect();
-    assert!(!ours.is_empty(), "the log knows controller and agents");
-    let refused: Vec<_> = ours
-        .iter()
-        .filter(|event| event["responseStatus"]["code"] == 403)
-        .map(|event| {
-            format!(
-                "{} {} {}",
-                event["user"]["username"], event["verb"], event["requestURI"]
-            )
-        })
-        .collect();
-    assert!(refused.is_empty(), "refused: {refused:#?}");
+    for component in ["controller", "agent"] {
+        let requests = audit.requests_of(component);
+        assert!(!requests.is_empty(), "the log knows the {component}");
+        let refused: Vec<_> = requests
+            .iter()
+            .filter(|event| event["responseStatus"]["code"] == 403)
+            .map(audit::line)
+            .collect();
+        assert!(refused.is_empty(), "refused: {refused:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agents_token_is_good_for_its_own_node_only() {
     let cluster = Cluster::of_this_test();
     cluster.serving().await;
-    let pods = cluster
-        .get(&[
-            "pods",
-            "--namespace",
-            NAMESPACE,
-            "--selector=app.kubernetes.io/component=agent",
-        ])
-        .expect("a list");
-    let (first, second) = (&pods["items"][0], &pods["items"][1]);
+    let pods = cluster.pods_of("agent");
+    let (first, second) = (&pods[0], &pods[1]);
     let text = |value: &Value| value.as_str().expect("a name").to_owned();
     let (own, other) = (
         text(&first["spec"]["nodeName"]),

@@ -1,12 +1,10 @@
 //! A client that knows nothing of us: curl, asking the release's Service and reading the answer as it streams.
 
 use std::{
+    collections::BTreeSet,
     net::{SocketAddr, TcpStream},
     process::Stdio,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -15,8 +13,9 @@ use tests::wait;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
-    task::JoinHandle,
+    sync::watch,
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{self, Cluster},
@@ -124,7 +123,7 @@ impl Router {
         let mut lines = BufReader::new(curl.stdout.take().expect("it is a pipe")).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             match line.strip_prefix("data: ").map(serde_json::from_str::<Value>) {
-                Some(Ok(chunk)) => answer.take(&chunk),
+                Some(Ok(chunk)) if chunk["error"].is_null() => answer.take(&chunk),
                 _ => other.push_str(&line),
             }
         }
@@ -141,21 +140,18 @@ impl Router {
 
     /// Asks again and again until the load is ended.
     pub(crate) fn load(self: &Arc<Self>) -> Load {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (router, stopped) = (self.clone(), stop.clone());
-        let task = tokio::spawn(async move {
-            let mut outcomes = vec![];
-            while !stopped.load(Ordering::Relaxed) {
-                outcomes.push(
-                    router
-                        .ask("Count from one to five.", 12)
-                        .await
-                        .map(|answer| answer.text),
-                );
+        let load = Load {
+            stop: CancellationToken::new(),
+            outcomes: Arc::default(),
+        };
+        let (router, stop, outcomes) = (self.clone(), load.stop.clone(), load.outcomes.clone());
+        tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                let answer = router.ask("Count from one to five.", 12).await;
+                outcomes.send_modify(|known| known.push(answer.map(|answer| answer.text)));
             }
-            outcomes
         });
-        Load { stop, task }
+        load
     }
 }
 
@@ -175,14 +171,36 @@ impl Answer {
 
 /// Requests, one after the other, beside a test.
 pub(crate) struct Load {
-    stop: Arc<AtomicBool>,
-    task: JoinHandle<Vec<Result<String, String>>>,
+    stop: CancellationToken,
+    outcomes: Arc<watch::Sender<Vec<Outcome>>>,
 }
 
+/// The text of an answer, or why there is none.
+type Outcome = Result<String, String>;
+
 impl Load {
-    /// Ends it after the request that is running; gives what came of each.
-    pub(crate) async fn end(self) -> Vec<Result<String, String>> {
-        self.stop.store(true, Ordering::Relaxed);
-        self.task.await.expect("the load does not panic")
+    /// Waits until two more requests have ended, the second of which began after this call.
+    pub(crate) async fn goes_on(&self) {
+        let mut outcomes = self.outcomes.subscribe();
+        let before = outcomes.borrow().len();
+        let more = outcomes.wait_for(|known| known.len() >= before + 2);
+        let more = tokio::time::timeout(Duration::from_secs(600), more).await;
+        assert!(more.is_ok(), "requests do not end");
+    }
+
+    /// Ends it. No request may have been lost; and since all asked the same, all answers must be the same.
+    pub(crate) async fn end_without_loss(self) {
+        self.goes_on().await;
+        self.stop.cancel();
+        let outcomes = self.outcomes.borrow().clone();
+        eprintln!("{} requests were answered", outcomes.len());
+        let texts: BTreeSet<_> = outcomes.into_iter().collect();
+        assert!(texts.iter().all(Result::is_ok) && texts.len() == 1, "{texts:#?}");
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }

@@ -5,12 +5,19 @@ use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
 /// There is one cluster, and one release in it.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Longer than anything takes on two busy cores.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(420);
+
+/// Time between two looks, each of which starts a kubectl.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// A cluster, for one test.
 pub(crate) struct Cluster {
@@ -56,10 +63,48 @@ impl Cluster {
         (!text.is_empty()).then(|| serde_json::from_str(&text).expect("kubectl prints JSON"))
     }
 
+    /// The items of a list of objects.
+    pub(crate) fn list(&self, arguments: &[&str]) -> Vec<Value> {
+        // kubectl prints nothing at all where there is none.
+        let list = self.get(arguments).unwrap_or_default();
+        list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Looks until `look` finds something, and tells the story of the release when it does not in time.
+    pub(crate) async fn until<Found>(&self, what: &str, mut look: impl FnMut() -> Option<Found>) -> Found {
+        let begin = Instant::now();
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            let seconds = PATIENCE.as_secs();
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{what} did not come about within {seconds} s\n{}",
+                self.story()
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// Applies manifests. The server must not warn.
     pub(crate) fn apply(&self, manifests: &str) {
+        self.apply_with(&[], manifests);
+    }
+
+    /// Has the server check manifests as if they were applied. It must not warn.
+    pub(crate) fn check(&self, manifests: &str) {
+        self.apply_with(
+            &["--server-side", "--force-conflicts", "--dry-run=server"],
+            manifests,
+        );
+    }
+
+    fn apply_with(&self, options: &[&str], manifests: &str) {
         let output = feed(
-            Command::new(named("EDGELOOM_KUBECTL")).args(["apply", "--filename", "-"]),
+            Command::new(named("EDGELOOM_KUBECTL"))
+                .args(["apply", "--filename", "-"])
+                .args(options),
             manifests,
         );
         let said = String::from_utf8_lossy(&output.stderr);
@@ -80,6 +125,12 @@ impl Cluster {
             Err(String::from_utf8_lossy(&output.stderr).into_owned())
         }
     }
+}
+
+/// The names of objects.
+pub(crate) fn names(objects: &[Value]) -> Vec<String> {
+    let name = |object: &Value| object["metadata"]["name"].as_str().map(str::to_owned);
+    objects.iter().filter_map(name).collect()
 }
 
 /// The kubectl that the suites use, for what runs beside a test.
@@ -109,6 +160,15 @@ impl Home {
             program: program.into(),
             name: named("EDGELOOM_KUBERNETES_HOME_NAME"),
         })
+    }
+
+    /// Runs a program on a node, as its root.
+    pub(crate) fn exec(&self, node: &str, command: &[&str]) -> String {
+        succeed(
+            Command::new(&self.program)
+                .args(["exec", "--name", &self.name, node])
+                .args(command),
+        )
     }
 
     /// Runs one of its commands, such as `kill edge-2`.

@@ -3,8 +3,15 @@
 
 mod access;
 mod asking;
+mod audit;
 mod cluster;
 mod failures;
+mod figures;
+mod fleet;
+mod leadership;
 mod lifecycle;
+mod manifests;
+mod onlooker;
 mod release;
+mod rights;
 mod weights;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tests::up::repository;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, names};
 
 /// The release's name, and so of its objects.
 pub(crate) const NAME: &str = "edgeloom";
@@ -11,11 +11,14 @@ pub(crate) const NAME: &str = "edgeloom";
 /// The namespace that it is installed into.
 pub(crate) const NAMESPACE: &str = "edgeloom-system";
 
+/// The label of all that is the release's.
+pub(crate) const OWN: &str = "app.kubernetes.io/instance=edgeloom";
+
 /// What an agent's pod may use: enough to time the model, and not enough to hold all of it with the cells of its service.
 const AGENT_MEMORY: &str = "230Mi";
 
 /// How long Helm waits for the pods.
-const TIMEOUT: &str = "180s";
+const TIMEOUT: &str = "600s";
 
 impl Cluster {
     /// Installs the release, or brings it to these values on top of the suites' own, and waits until its pods are Ready.
@@ -64,7 +67,15 @@ impl Cluster {
         })
     }
 
-    /// Removes the release, if it is there, and waits until its pods are gone.
+    /// Goes back to a revision of the release, and waits until its pods are Ready.
+    pub(crate) fn rollback(&self, revision: &str) {
+        let arguments = ["rollback", NAME, revision, "--namespace", NAMESPACE];
+        let done = self.helm(&[&arguments[..], &["--wait", "--timeout", TIMEOUT]].concat());
+        done.unwrap_or_else(|complaint| panic!("{complaint}\n{}", self.story()));
+    }
+
+    /// Removes the release, if it is there, and waits until its pods are gone: Helm waits for what it has made, and others make
+    /// pods.
     pub(crate) fn uninstall(&self) {
         let arguments = [
             "uninstall",
@@ -77,6 +88,30 @@ impl Cluster {
         ];
         let done = self.helm(&[&arguments[..], &["--ignore-not-found"]].concat());
         done.unwrap_or_else(|complaint| panic!("{complaint}\n{}", self.story()));
+        let pods = ["pods", "--namespace", NAMESPACE, "--selector", OWN];
+        let waited = self.try_kubectl(&[&["wait", "--for=delete", "--timeout", TIMEOUT], &pods[..]].concat());
+        let left = names(&self.list(&pods));
+        assert!(left.is_empty(), "{left:?} stay: {waited}\n{}", self.story());
+    }
+
+    /// Removes the release with everything that `uninstall` keeps, as the chart's README says.
+    pub(crate) fn purge(&self) {
+        self.uninstall();
+        let patient = ["--ignore-not-found", "--timeout", TIMEOUT];
+        self.kubectl(
+            &[
+                &["delete", "crd", "--selector", "app.kubernetes.io/name=edgeloom"],
+                &patient[..],
+            ]
+            .concat(),
+        );
+        self.kubectl(&[&["delete", "namespace", NAMESPACE], &patient[..]].concat());
+    }
+
+    /// The pods of a component, `controller` or `agent`.
+    pub(crate) fn pods_of(&self, component: &str) -> Vec<Value> {
+        let selector = format!("{OWN},app.kubernetes.io/component={component}");
+        self.list(&["pods", "--namespace", NAMESPACE, "--selector", &selector])
     }
 
     /// What happened in the namespace: pods, events, the ends of their logs. For the message of a test that fails.
@@ -107,7 +142,8 @@ impl Cluster {
             "--tail",
             "40",
         ];
-        [&pods[..], &events[..], &logs[..]]
+        let service = ["describe", "llmservices,models", "--all-namespaces"];
+        [&pods[..], &service[..], &events[..], &logs[..]]
             .iter()
             .map(|arguments| self.try_kubectl(arguments))
             .collect::<Vec<_>>()

@@ -1,14 +1,16 @@
 //! The model that the suites serve: behind a web server in the cluster, as a company would offer its own.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use serde_json::json;
-use tests::wait;
 
-use crate::cluster::Cluster;
+use crate::{
+    asking::Router,
+    cluster::{Cluster, PATIENCE},
+};
 
 /// The namespace of the web server, of the Model and of the service.
-pub(crate) const NAMESPACE: &str = "models";
+pub(crate) const NAMESPACE: &str = "serving";
 
 /// The LLMService, and what clients call it.
 pub(crate) const SERVICE: &str = "assistant";
@@ -29,7 +31,7 @@ impl Cluster {
             "--namespace",
             NAMESPACE,
         ];
-        self.kubectl(&[&rollout[..], &["--timeout", "120s"]].concat());
+        self.kubectl(&[&rollout[..], &["--timeout", "300s"]].concat());
         let service = self
             .get(&["service", "weights", "--namespace", NAMESPACE])
             .expect("it was applied");
@@ -67,29 +69,28 @@ impl Cluster {
         let url = self.offer_weights().await;
         self.install(&json!({}));
         self.serve(&url);
-        self.wait_for_service().await;
+        // What a former release has said of the service may stand until a controller leads.
+        let begin = Instant::now();
+        loop {
+            self.wait_for_service().await;
+            match Router::reach(self).await.ask("Hello.", 1).await {
+                Ok(_) => return,
+                Err(why) => assert!(begin.elapsed() < PATIENCE, "{why}\n{}", self.story()),
+            }
+        }
     }
 
     /// Waits until the service is Ready.
     pub(crate) async fn wait_for_service(&self) {
-        let ready = || async {
+        self.until("a service that is Ready", || {
             let service = self.get(&["llmservice", SERVICE, "--namespace", NAMESPACE])?;
             let conditions = service["status"]["conditions"].as_array()?;
             conditions
                 .iter()
                 .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
                 .then_some(())
-        };
-        if tokio::time::timeout(
-            Duration::from_secs(110),
-            wait::until("a service that is Ready", ready),
-        )
-        .await
-        .is_err()
-        {
-            let service = self.try_kubectl(&["describe", "llmservices,models", "--namespace", NAMESPACE]);
-            panic!("the service is not Ready\n{service}\n{}", self.story());
-        }
+        })
+        .await;
     }
 }
 

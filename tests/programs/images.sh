@@ -13,7 +13,7 @@ mkdir -p "$built"
 tools=tests/kubernetes-home
 (cd "$tools" && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$built/" . ./serve)
 
-cargo build --package edgeloom --bins >&2
+cargo build --workspace --bins >&2
 model=$(python3 tests/programs/model.py)
 "$built/kubernetes-home" image --binary "$target/debug/edgeloom" --name edgeloom.local/edgeloom:test --output "$built/edgeloom.tar"
 "$built/kubernetes-home" image --binary "$built/serve" --name edgeloom.local/weights:test --output "$built/weights.tar" \

@@ -13,7 +13,12 @@ built=${CARGO_TARGET_DIR:-$PWD/../../target}/kubernetes-home
 
 lacks() {
     [[ $(uname -s) == Linux ]] || echo "Linux: nodes are made of its namespaces"
-    [[ $(id -u) -eq 0 ]] || echo "root: namespaces and mounts need it"
+    if [[ $(id -u) -ne 0 ]]; then
+        echo "root: namespaces and mounts need it"
+    elif ! unshare --mount --net --uts --pid --fork mount -t tmpfs none /mnt 2> /dev/null; then
+        echo "the right to make namespaces and mounts, which root does not have in most containers"
+    fi
+    [[ -w /sys/fs/cgroup/cgroup.procs || -w /sys/fs/cgroup/memory/cgroup.procs ]] || echo "control groups that can be written to"
     command -v go > /dev/null || echo "Go: see the version in tests/kubernetes-home/go.mod"
     [[ -n ${packages[*]} ]] && ! command -v apt-get > /dev/null && echo "programs of the packages: ${packages[*]}"
     true

@@ -15,8 +15,14 @@ EDGELOOM_HELM=$(tests/programs/helm.sh)
 EDGELOOM_KUBECTL=$(tests/programs/kubectl.sh)
 export EDGELOOM_HELM EDGELOOM_KUBECTL
 
+# The whole workspace, as everywhere: for one package alone Cargo would build its dependencies anew, with other features.
+build() {
+    cargo build --workspace --bins
+    cargo test --workspace --test kubernetes --no-run
+}
+
 suites() {
-    cargo test -p tests --test kubernetes -- --test-threads=1 "$@"
+    cargo test --workspace --test kubernetes -- --test-threads=1 --nocapture "$@"
 }
 
 if [[ -n ${KUBECONFIG:-} ]]; then
@@ -30,10 +36,11 @@ if [[ -n ${KUBECONFIG:-} ]]; then
     exit
 fi
 
+begin=$SECONDS
 home=$(tests/programs/kubernetes-home.sh)/kubernetes-home
 cluster=(--name test)
+build
 images=$(tests/programs/images.sh)
-cargo test -p tests --test kubernetes --no-run
 
 down() {
     "$home" down "${cluster[@]}"
@@ -46,4 +53,9 @@ KUBECONFIG=$("$home" up "${cluster[@]}" --nodes 3 --network 10.124)
 "$home" load "${cluster[@]}" $images
 export KUBECONFIG EDGELOOM_IMAGE=edgeloom.local/edgeloom:test EDGELOOM_WEIGHTS_IMAGE=edgeloom.local/weights:test
 export EDGELOOM_KUBERNETES_HOME=$home EDGELOOM_KUBERNETES_HOME_NAME=test
+EDGELOOM_IMAGE_ARCHIVE=$(head -n 1 <<< "$images")
+EDGELOOM_OTHER_DEFINITIONS=$(tests/programs/other-kinds.sh)
+export EDGELOOM_IMAGE_ARCHIVE EDGELOOM_OTHER_DEFINITIONS
+echo "programs, images and cluster: $((SECONDS - begin)) s"
 suites "$@"
+echo "make test-kubernetes: $((SECONDS - begin)) s"

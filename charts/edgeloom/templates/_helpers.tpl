@@ -75,9 +75,9 @@ the chart.
 {{- $name -}}
 {{- end -}}
 
-{{/* Whether the controller takes new agents into use: not empty if so. It follows one DaemonSet. */}}
+{{/* Whether the controller takes new agents into use: not empty if so. */}}
 {{- define "edgeloom.updatesAgents" -}}
-{{- if and .Values.controller.updatesAgents (eq .Values.agent.updateStrategy "OnDelete") (not .Values.agent.pools) -}}
+{{- if and .Values.controller.updatesAgents (eq .Values.agent.updateStrategy "OnDelete") -}}
 true
 {{- end -}}
 {{- end -}}

@@ -29,10 +29,10 @@ pub(crate) struct Arguments {
     /// The name in that Lease, which no other controller may have. Without it: the host's name and a random number.
     #[arg(long, env = "POD_NAME", value_name = "NAME")]
     identity: Option<String>,
-    /// The DaemonSet of agents, in --namespace, whose pods are replaced node by node after a change, each node left by its
-    /// services first. Its update strategy must be OnDelete.
+    /// A DaemonSet of agents, in --namespace, whose pods are replaced node by node after a change, each node left by its
+    /// services first. Its update strategy must be OnDelete. May be given several times; no two nodes are replaced at once.
     #[arg(long, value_name = "NAME")]
-    agent_daemonset: Option<String>,
+    agent_daemonset: Vec<String>,
     /// How long services may take to leave a node before its agent is replaced under them. Services that have room nowhere
     /// else and allow a pause are not waited for.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
@@ -91,13 +91,13 @@ async fn manage(
     pulse: Pulse,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let rollout = arguments.agent_daemonset.map(|daemon_set| rollout::Config {
-        daemon_set,
+    let rollout = rollout::Config {
+        daemon_sets: arguments.agent_daemonset,
         drain_timeout: Duration::from_secs(arguments.agent_update_timeout),
         ready_timeout: Duration::from_secs(arguments.agent_ready_timeout),
-    });
+    };
     let config = manager::Config {
-        rollout,
+        rollout: (!rollout.daemon_sets.is_empty()).then_some(rollout),
         namespace: arguments.namespace,
         pulse: pulse.clone(),
         ..manager::Config::new(client.clone(), Metrics::register(registry)?)

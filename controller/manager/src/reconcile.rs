@@ -116,8 +116,11 @@ pub async fn run(config: Config, cancelled: CancellationToken) -> Result<(), Err
 
 async fn manage(config: Config) -> Result<(), Error> {
     let identity = identity::read_or_make(&config.client, &config.namespace).await?;
-    let daemon_set = config.rollout.as_ref().map(|rollout| rollout.daemon_set.as_str());
-    let watches = Watches::open(&config.client, &config.namespace, daemon_set);
+    let daemon_sets = config
+        .rollout
+        .as_ref()
+        .map(|rollout| rollout.daemon_sets.as_slice());
+    let watches = Watches::open(&config.client, &config.namespace, daemon_sets);
     watches.ready().await?;
     info!(incarnation = identity.incarnation, "the manager watches");
     let mut manager = Manager {
@@ -221,7 +224,13 @@ impl Manager {
         if solution.cancelled {
             return Err(RoundError::Lost);
         }
-        let plan = Plan::propose(world, &snapshot, &solution);
+        let mut plan = Plan::propose(world, &snapshot, &solution);
+        if let Some(beside) = stay::ask_beside(world, &snapshot, &plan) {
+            let solution = self.solve(world, &beside).await?;
+            if stay::all_move(&beside, &solution) {
+                plan = Plan::propose(world, &beside, &solution);
+            }
+        }
         let findings = lint::lint(world, &plan);
         if !findings.is_empty() {
             return Err(RoundError::Lint(findings));

@@ -1,4 +1,4 @@
-//! Agents run from a DaemonSet whose pods are replaced when somebody deletes them (`OnDelete`). Here it is decided whose
+//! Agents run from DaemonSets whose pods are replaced when somebody deletes them (`OnDelete`). Here it is decided whose
 //! turn it is: node by node, each left by its services before its agent is replaced. A DaemonSet's own roll-out knows
 //! neither pipelines nor disruption budgets.
 //!
@@ -28,8 +28,8 @@ pub(crate) mod pods;
 /// Which agents are updated, and what that may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The DaemonSet, in the control plane's namespace.
-    pub daemon_set: String,
+    /// The DaemonSets, in the control plane's namespace. No node belongs to two.
+    pub daemon_sets: Vec<String>,
     /// How long services may take to leave a node; then its agent is replaced under them.
     pub drain_timeout: Duration,
     /// How long a new agent may take to become Ready.
@@ -39,21 +39,19 @@ pub struct Config {
 impl Config {
     /// The usual times.
     #[must_use]
-    pub fn new(daemon_set: impl Into<String>) -> Self {
+    pub fn new<Name: Into<String>>(daemon_sets: impl IntoIterator<Item = Name>) -> Self {
         Self {
-            daemon_set: daemon_set.into(),
+            daemon_sets: daemon_sets.into_iter().map(Into::into).collect(),
             drain_timeout: Duration::from_secs(600),
             ready_timeout: Duration::from_secs(600),
         }
     }
 }
 
-/// The agents' pods, and the revision that they are to have.
+/// The agents' pods.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agents {
-    /// The label `controller-revision-hash` of an up-to-date pod.
-    pub revision: String,
-    /// The pods of the DaemonSet.
+    /// The pods of every DaemonSet.
     pub pods: Vec<Pod>,
 }
 
@@ -66,8 +64,8 @@ pub struct Pod {
     pub uid: String,
     /// The Kubernetes Node that it runs on.
     pub node: String,
-    /// The revision that it was made of.
-    pub revision: String,
+    /// Whether it was made of the newest revision of its DaemonSet.
+    pub is_current: bool,
     /// Whether its readiness probe succeeds.
     pub ready: bool,
     /// Whether it is on its way out.
@@ -120,7 +118,7 @@ pub fn turn_of(world: &World, agents: &Agents) -> Option<Turn> {
             return Some(Turn { machine, node, since });
         }
     }
-    let is_outdated = |pod: &&Pod| pod.revision != agents.revision;
+    let is_outdated = |pod: &&Pod| !pod.is_current;
     let next = agents.pods.iter().filter(is_outdated).min_by_key(|pod| {
         // What does not work anyway first, then where the fewest services have to move.
         (pod.ready, services_on(world, &pod.node), &pod.node)
@@ -129,7 +127,7 @@ pub fn turn_of(world: &World, agents: &Agents) -> Option<Turn> {
     let mut broken = agents
         .pods
         .iter()
-        .filter(|pod| !pod.deleted && pod.revision == agents.revision && !is_done(world, agents, &pod.node));
+        .filter(|pod| !pod.deleted && pod.is_current && !is_done(world, agents, &pod.node));
     if let Some(pod) = broken.next() {
         return Some(turn_on(world, pod, Some(pod.created)));
     }
@@ -192,7 +190,7 @@ pub fn step(agents: &Agents, turn: &Turn, leaving: Leaving, config: &Config, now
     if pod.deleted {
         return Step::Await;
     }
-    if pod.revision == agents.revision {
+    if pod.is_current {
         let why = if pod.ready {
             "its agent does not renew its Lease"
         } else {
@@ -230,7 +228,7 @@ fn turn_on(world: &World, pod: &Pod, since: Option<Timestamp>) -> Turn {
 /// Whether the node has an up-to-date pod that is Ready, and an agent that is alive.
 fn is_done(world: &World, agents: &Agents, machine: &str) -> bool {
     let mut pods = agents.pods.iter().filter(|pod| pod.node == machine);
-    let works = pods.any(|pod| pod.revision == agents.revision && pod.ready && !pod.deleted);
+    let works = pods.any(|pod| pod.is_current && pod.ready && !pod.deleted);
     works && node_on(world, machine).is_none_or(|node| world.is_alive(&node.name_any()))
 }
 

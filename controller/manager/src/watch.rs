@@ -2,6 +2,8 @@
 //!
 //! Each watch has a backoff of its own, so that one that fails delays no other.
 
+mod keys;
+
 use std::{
     collections::BTreeMap,
     hash::Hash,
@@ -10,15 +12,12 @@ use std::{
 };
 
 use crds::{EdgeLink, EdgeNode, EdgeUser, LLMService, Model, Placement, RouteTable, Stage};
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    runtime::{
-        WatchStreamExt as _, reflector,
-        reflector::{ObjectRef, Store},
-        watcher,
-    },
+    core::PartialObjectMeta,
+    runtime::{WatchStreamExt as _, reflector, reflector::Store, watcher},
 };
 use serde::de::DeserializeOwned;
 use tokio::{sync::Notify, task::JoinSet};
@@ -48,7 +47,7 @@ pub struct Watches {
     stages: Store<Stage>,
     route_tables: Store<RouteTable>,
     leases: Store<Lease>,
-    secrets: Store<Secret>,
+    keys: keys::Keys,
     cordons: Cordons,
     agents: Option<Pods>,
     wake: Arc<Notify>,
@@ -59,37 +58,36 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Opens every watch. Agents keep their Leases in `namespace`, and their DaemonSet, if one is named, is there too.
+    /// Opens every watch. Agents keep their Leases in `namespace`, and their DaemonSets, if any are named, are there too.
     #[must_use]
-    pub fn open(client: &Client, namespace: &str, daemon_set: Option<&str>) -> Self {
+    pub fn open(client: &Client, namespace: &str, daemon_sets: Option<&[String]>) -> Self {
         let wake = Arc::new(Notify::new());
         let mut opener = Opener {
             wake: Arc::clone(&wake),
             tasks: JoinSet::new(),
         };
+        let (users, keys) = opener.open_users_with_keys(client);
         let (cordons, follow) = Cordons::open(client, Arc::clone(&wake), WATCH_SECONDS);
         opener.tasks.spawn(follow);
-        let agents = daemon_set.map(|name| {
-            let only = watcher::Config::default().fields(&format!("metadata.name={name}"));
-            Pods {
-                sets: opener.open_some(Api::namespaced(client.clone(), namespace), only),
-                revisions: opener.open(Api::namespaced(client.clone(), namespace)),
-                pods: opener.open(Api::namespaced(client.clone(), namespace)),
-            }
+        let agents = daemon_sets.map(|names| Pods {
+            names: names.to_vec(),
+            sets: opener.open(Api::namespaced(client.clone(), namespace)),
+            revisions: opener.open(Api::namespaced(client.clone(), namespace)),
+            pods: opener.open(Api::namespaced(client.clone(), namespace)),
         });
         let watches = Self {
             cordons,
             agents,
             models: opener.open(Api::all(client.clone())),
             services: opener.open(Api::all(client.clone())),
-            users: opener.open(Api::all(client.clone())),
+            users,
+            keys,
             nodes: opener.open(Api::all(client.clone())),
             links: opener.open(Api::all(client.clone())),
             placements: opener.open(Api::all(client.clone())),
             stages: opener.open(Api::all(client.clone())),
             route_tables: opener.open(Api::all(client.clone())),
             leases: opener.open(Api::namespaced(client.clone(), namespace)),
-            secrets: opener.open(Api::all(client.clone())),
             wake,
             epoch: Instant::now(),
             liveness: Liveness::default(),
@@ -116,7 +114,7 @@ impl Watches {
         self.stages.wait_until_ready().await?;
         self.route_tables.wait_until_ready().await?;
         self.leases.wait_until_ready().await?;
-        self.secrets.wait_until_ready().await?;
+        self.keys.ready().await;
         self.cordons.ready().await;
         if let Some(agents) = &self.agents {
             agents.ready().await;
@@ -197,17 +195,8 @@ impl Watches {
             let (Some(namespace), Some(reference)) = (user.namespace(), &user.spec.api_key_secret) else {
                 continue;
             };
-            let secret = self
-                .secrets
-                .get(&ObjectRef::new(&reference.name).within(&namespace));
-            let value = secret
-                .as_ref()
-                .and_then(|secret| secret.data.as_ref()?.get(&reference.key));
-            let key = value
-                .and_then(|value| std::str::from_utf8(&value.0).ok())
-                .map(str::trim);
-            if let Some(key) = key.filter(|key| !key.is_empty()) {
-                let hash = crds::api_key::keyed_hash(&identity.key_salt, key);
+            if let Some(key) = self.keys.get(&namespace, reference) {
+                let hash = crds::api_key::keyed_hash(&identity.key_salt, &key);
                 hashes.insert((namespace, user.name_any()), hash);
             }
         }
@@ -227,28 +216,53 @@ impl Opener {
         K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
         K::DynamicType: Default + Eq + Hash + Clone,
     {
-        self.open_some(api, watcher::Config::default())
+        // Listed and then watched: streaming lists are off in Kubernetes 1.33 and in versions before 1.32.
+        let config = watcher::Config::default().timeout(WATCH_SECONDS);
+        let stream = watcher(api, config).default_backoff();
+        let wake = Arc::clone(&self.wake);
+        self.follow(stream, move || wake.notify_one())
     }
 
-    fn open_some<K>(&mut self, api: Api<K>, config: watcher::Config) -> Store<K>
+    /// EdgeUsers, and their keys: Secrets by their metadata, and what is in those that somebody names.
+    fn open_users_with_keys(&mut self, client: &Client) -> (Store<EdgeUser>, keys::Keys) {
+        let news = Arc::new(Notify::new());
+        let config = watcher::Config::default().timeout(WATCH_SECONDS);
+        let (wake, heard) = (Arc::clone(&self.wake), Arc::clone(&news));
+        let users = watcher(Api::<EdgeUser>::all(client.clone()), config.clone()).default_backoff();
+        let users = self.follow(users, move || {
+            wake.notify_one();
+            heard.notify_one();
+        });
+        let heard = Arc::clone(&news);
+        let secrets =
+            watcher(Api::<PartialObjectMeta<Secret>>::all(client.clone()), config).default_backoff();
+        let sources = keys::Sources {
+            users: users.clone(),
+            secrets: self.follow(secrets, move || heard.notify_one()),
+            news,
+        };
+        let (keys, follow) = keys::Keys::open(client.clone(), sources, Arc::clone(&self.wake));
+        self.tasks.spawn(follow);
+        (users, keys)
+    }
+
+    /// Keeps what a watch tells, and calls `changed` after each change.
+    fn follow<K, S>(&mut self, stream: S, changed: impl Fn() + Send + 'static) -> Store<K>
     where
-        K: Resource + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
+        K: Resource + Clone + std::fmt::Debug + Send + Sync + 'static,
         K::DynamicType: Default + Eq + Hash + Clone,
+        S: Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
     {
         let (store, writer) = reflector::store();
-        // Listed and then watched: streaming lists are off in Kubernetes 1.33 and in versions before 1.32.
-        let config = config.timeout(WATCH_SECONDS);
-        let wake = Arc::clone(&self.wake);
         let kind = K::kind(&K::DynamicType::default()).into_owned();
-        let stream = watcher(api, config).default_backoff().reflect(writer);
         self.tasks.spawn(async move {
-            let mut stream = std::pin::pin!(stream);
+            let mut stream = std::pin::pin!(stream.reflect(writer));
             while let Some(event) = stream.next().await {
                 if let Err(error) = event {
                     warn!(kind, %error, "a watch failed and is opened again");
                     continue;
                 }
-                wake.notify_one();
+                changed();
             }
         });
         store

@@ -198,6 +198,17 @@ fn check_memory(
         }
     }
     bytes += (bytes * u128::from(node.engine.margin_milli)).div_ceil(1_000);
+    // What the service keeps there until it has moved, but for the stage that does not move.
+    let asked = &problem.services[service.index()];
+    let same_model = asked
+        .previous
+        .as_ref()
+        .is_some_and(|previous| previous.candidate == shape.candidate);
+    for kept in asked.kept.iter().filter(|kept| kept.node == stage.node) {
+        if !(same_model && kept.layers == stage.layers) {
+            bytes += u128::from(kept.memory.0);
+        }
+    }
     let free = u128::from(node.memory.0.saturating_sub(node.reserved.0));
     if bytes > free {
         let missing = Bytes(u64::try_from(bytes - free).unwrap_or(u64::MAX));

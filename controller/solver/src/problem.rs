@@ -373,6 +373,21 @@ pub struct Service {
     pub excluded: Vec<ExcludedNode>,
     /// What runs now.
     pub previous: Option<PipelineShape>,
+    /// Stages of [`previous`](Self::previous) that stay in memory until the new pipeline serves. It has to fit beside them; a
+    /// stage that it has too is there once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<KeptStage>,
+}
+
+/// A stage that stays in memory for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptStage {
+    /// The node.
+    pub node: NodeOrd,
+    /// Its layers.
+    pub layers: LayerRange,
+    /// All memory that it takes.
+    pub memory: Bytes,
 }
 
 /// Weights in memory on a node.
@@ -450,6 +465,7 @@ impl Service {
             sessions_in_flight_milli: 1_000,
             excluded: Vec::new(),
             previous: None,
+            kept: Vec::new(),
         }
     }
 }

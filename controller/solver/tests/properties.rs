@@ -2,6 +2,7 @@
 
 use super::support::{brute_force, crowded_problem, small_problem};
 use proptest::prelude::*;
+use solver::problem::{ExcludedNode, Exclusion, KeptStage};
 use solver::solution::{Decision, Outcome};
 use solver::units::Bytes;
 use solver::{Budget, Problem, Solution, check, solve};
@@ -31,6 +32,24 @@ proptest! {
             prop_assert!(placed.certificate.is_exact());
             prop_assert_eq!(placed.certificate.best, placed.cost.total());
         }
+    }
+
+    #[test]
+    fn what_fits_beside_a_running_pipeline_costs_what_brute_force_finds(problem in small_problem(), leaves in 0_usize..5) {
+        let solution = solved(&problem);
+        let mut problem = running(&problem, &solution);
+        if let Some(placed) = solution.services[0].placed() {
+            let stages = placed.pipeline.stages.iter();
+            let service = &mut problem.services[0];
+            service.kept = stages
+                .map(|stage| KeptStage { node: stage.node, layers: stage.layers, memory: stage.memory.total() })
+                .collect();
+            let node = service.kept[leaves % service.kept.len()].node;
+            service.excluded.push(ExcludedNode { node, why: Exclusion::Unschedulable });
+        }
+        let answer = solved(&problem);
+        prop_assert_eq!(check(&problem, &answer), vec![]);
+        prop_assert_eq!(answer.services[0].placed().map(|placed| placed.cost.total()), brute_force(&problem));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The agents' pods and the newest revision of their DaemonSet, as the API server shows them.
+//! The agents' pods and the newest revisions of their DaemonSets, as the API server shows them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +17,10 @@ const REVISION: &str = "controller-revision-hash";
 /// Watches that are not allowed must not keep the manager from its other work.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 
-/// Reflectors over one DaemonSet and what belongs to it.
+/// Reflectors over DaemonSets and what belongs to them.
 pub(crate) struct Pods {
+    /// The names of those that are meant.
+    pub(crate) names: Vec<String>,
     pub(crate) sets: Store<DaemonSet>,
     pub(crate) revisions: Store<ControllerRevision>,
     pub(crate) pods: Store<Pod>,
@@ -34,19 +36,34 @@ impl Pods {
         };
         if tokio::time::timeout(READY_WITHIN, listed).await.is_err() {
             warn!(
-                "the agents' DaemonSet, its revisions and pods are not told; agents are not updated until they are"
+                "the agents' DaemonSets, revisions and pods are not told; agents are not updated until they are"
             );
         }
     }
 
-    /// The agents, if their DaemonSet leaves their update to us and its newest revision is known.
+    /// The agents of the DaemonSets that leave their update to us and whose newest revision is known; nothing if none does.
     pub(crate) fn agents(&self) -> Option<Agents> {
-        let set = self.sets.state().into_iter().next()?;
-        agents_of(&set, &self.revisions.state(), &self.pods.state())
+        let (revisions, pods) = (self.revisions.state(), self.pods.state());
+        let sets = self.sets.state().into_iter();
+        let meant = sets.filter(|set| self.names.contains(&set.name_any()));
+        let known: Vec<_> = meant
+            .filter_map(|set| agents_of(&set, &revisions, &pods))
+            .collect();
+        if known.is_empty() {
+            return None;
+        }
+        let mut pods: Vec<_> = known.into_iter().flatten().collect();
+        pods.sort_by(|one, other| (&one.node, &one.name).cmp(&(&other.node, &other.name)));
+        Some(Agents { pods })
     }
 }
 
-fn agents_of(set: &DaemonSet, revisions: &[Arc<ControllerRevision>], pods: &[Arc<Pod>]) -> Option<Agents> {
+/// The pods of a DaemonSet, if it leaves their update to us and its newest revision is known.
+fn agents_of(
+    set: &DaemonSet,
+    revisions: &[Arc<ControllerRevision>],
+    pods: &[Arc<Pod>],
+) -> Option<Vec<super::Pod>> {
     let strategy = set.spec.update_strategy.as_ref()?;
     let is_seen = set.status.as_ref()?.observed_generation == set.metadata.generation;
     if strategy.type_.as_deref() != Some("OnDelete") || !is_seen {
@@ -57,23 +74,16 @@ fn agents_of(set: &DaemonSet, revisions: &[Arc<ControllerRevision>], pods: &[Arc
         .iter()
         .filter(|revision| is_owned(&***revision, &uid))
         .max_by_key(|revision| revision.revision)?;
-    let mut agents: Vec<_> = pods
-        .iter()
-        .filter(|pod| is_owned(&***pod, &uid))
-        .filter_map(|pod| agent_of(pod))
-        .collect();
-    agents.sort_by(|one, other| (&one.node, &one.name).cmp(&(&other.node, &other.name)));
-    Some(Agents {
-        revision: newest.labels().get(REVISION)?.clone(),
-        pods: agents,
-    })
+    let newest = newest.labels().get(REVISION)?;
+    let own = pods.iter().filter(|pod| is_owned(&***pod, &uid));
+    Some(own.filter_map(|pod| agent_of(pod, newest)).collect())
 }
 
 fn is_owned(object: &impl Resource, uid: &str) -> bool {
     object.owner_references().iter().any(|owner| owner.uid == uid)
 }
 
-fn agent_of(pod: &Pod) -> Option<super::Pod> {
+fn agent_of(pod: &Pod, newest: &str) -> Option<super::Pod> {
     let conditions = pod
         .status
         .iter()
@@ -85,7 +95,7 @@ fn agent_of(pod: &Pod) -> Option<super::Pod> {
         name: pod.name_any(),
         uid: pod.uid()?,
         node: pod.spec.as_ref()?.node_name.clone()?,
-        revision: pod.labels().get(REVISION)?.clone(),
+        is_current: pod.labels().get(REVISION)? == newest,
         ready,
         deleted: pod.metadata.deletion_timestamp.is_some(),
         created: pod.creation_timestamp()?.0,
@@ -127,9 +137,9 @@ mod tests {
         ))
     }
 
-    fn pod(name: &str, owner: &str, ready: &str) -> Arc<Pod> {
+    fn pod(name: &str, owner: &str, hash: &str, ready: &str) -> Arc<Pod> {
         Arc::new(object(json!({
-            "metadata": owned(name, owner, "old"),
+            "metadata": owned(name, owner, hash),
             "spec": { "nodeName": "n1", "containers": [] },
             "status": { "conditions": [{ "type": "Ready", "status": ready }] },
         })))
@@ -144,18 +154,16 @@ mod tests {
             revision("other", "x", 9),
         ];
         let pods = [
-            pod("b", "ds", "False"),
-            pod("a", "ds", "True"),
-            pod("c", "other", "True"),
+            pod("a", "ds", "old", "True"),
+            pod("b", "ds", "new", "False"),
+            pod("c", "other", "old", "True"),
         ];
         let agents = agents_of(&set("OnDelete", 2), &revisions, &pods).unwrap();
-        assert_eq!(agents.revision, "old");
         let seen: Vec<_> = agents
-            .pods
             .iter()
-            .map(|pod| (pod.name.as_str(), pod.ready))
+            .map(|pod| (pod.name.as_str(), pod.is_current, pod.ready))
             .collect();
-        assert_eq!(seen, [("a", true), ("b", false)]);
+        assert_eq!(seen, [("a", true, true), ("b", false, false)]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn pod(machine: &str, revision: &str, ready: bool) -> Pod {
         name: format!("agent-{machine}-{revision}"),
         uid: format!("uid-{machine}-{revision}"),
         node: machine.to_owned(),
-        revision: revision.to_owned(),
+        is_current: revision == "new",
         ready,
         deleted: false,
         created: at(0),
@@ -25,7 +25,6 @@ fn pod(machine: &str, revision: &str, ready: bool) -> Pod {
 
 fn agents(pods: impl IntoIterator<Item = Pod>) -> Agents {
     Agents {
-        revision: "new".to_owned(),
         pods: pods.into_iter().collect(),
     }
 }
@@ -83,7 +82,7 @@ fn serving(names: &[&str]) -> Leaving {
 
 fn step_at(second: i64, agents: &Agents, world: &World, leaving: Leaving) -> Step {
     let turn = turn_of(world, agents).expect("somebody's turn");
-    step(agents, &turn, leaving, &Config::new("agent"), at(second))
+    step(agents, &turn, leaving, &Config::new(["agent"]), at(second))
 }
 
 fn replace(pod: &Pod) -> Step {
@@ -200,10 +199,10 @@ fn a_new_agent_that_does_not_become_ready_ends_the_update_without_a_second_node(
     );
     assert_eq!(turn(&world, &agents).as_deref(), Some("b"), "a is not touched");
     // A rollback makes the broken pod an outdated one.
-    let back = Agents {
-        revision: "old".to_owned(),
-        ..agents
-    };
+    let mut back = agents.clone();
+    for pod in &mut back.pods {
+        pod.is_current = !pod.is_current;
+    }
     assert_eq!(
         step_at(11 * MINUTE, &back, &world, serving(&[])),
         replace(&back.pods[1])
@@ -217,7 +216,7 @@ fn an_agent_that_never_registered_needs_no_node_to_leave() {
     assert_eq!((turn.node.as_deref(), turn.since), (None, None));
     let leaving = Leaving::default();
     assert_eq!(
-        step(&agents, &turn, leaving, &Config::new("agent"), at(1)),
+        step(&agents, &turn, leaving, &Config::new(["agent"]), at(1)),
         replace(&agents.pods[0])
     );
 }

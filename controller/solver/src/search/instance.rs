@@ -121,7 +121,7 @@ struct Room {
     reach: Vec<u32>,
     /// `closes[s]`: whether `[s, L)` fits.
     closes: Vec<bool>,
-    /// Ends beyond the reach, for ranges whose weights another service holds there: (start, end).
+    /// Ends beyond the reach, for ranges that another service, or this one until now, holds there: (start, end).
     beyond: Vec<(u32, u32)>,
 }
 
@@ -237,19 +237,22 @@ impl<'p> Instance<'p> {
                 continue;
             }
             let trusted = trusts(problem, service, node);
-            let fits = |start: u32, end: u32, share_weights: bool| {
+            let fits = |start: u32, end: u32, share: bool| {
                 let layers = LayerRange::new(start, end);
                 let mut sharing = residual.sharing(node, candidate, layers);
-                sharing.weights &= share_weights;
+                sharing.weights &= share;
+                let stage = share.then_some((candidate, layers));
                 let visible = start == 0 || end == num_layers || start < shallow_layers(service);
                 (trusted || !visible)
                     && memory
                         .stage(&problem.nodes[node.index()], layers, sharing)
                         .total()
-                        <= residual.free[node.index()]
+                        <= residual.free_for(service, node, stage)
             };
-            let room = Room::new(num_layers, fits, residual.held(node, candidate));
-            let opens = room.reach[0] > 0;
+            let kept = service.kept.iter().filter(|kept| kept.node == node);
+            let held = residual.held(node, candidate).chain(kept.map(|kept| kept.layers));
+            let room = Room::new(num_layers, fits, held);
+            let opens = room.reach[0] > 0 || room.beyond.iter().any(|beyond| beyond.0 == 0);
             let head = cost.ingress_part(node).ok().filter(|_| opens);
             heads.push(
                 head.map(|part| Element::of(cost.weights(), &part))

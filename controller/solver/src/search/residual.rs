@@ -47,6 +47,24 @@ impl Residual {
         self.held.range(from..to).map(|held| held.2)
     }
 
+    /// Free memory of a node for a stage of a service: beside what the service keeps there, unless that is this very stage.
+    pub(super) fn free_for(
+        &self,
+        service: &Service,
+        node: NodeOrd,
+        stage: Option<(Candidate, LayerRange)>,
+    ) -> Bytes {
+        let runs = service.previous.as_ref().map(|previous| previous.candidate);
+        let others = service.kept.iter().filter(|kept| {
+            let is_this =
+                stage.is_some_and(|(candidate, layers)| Some(candidate) == runs && layers == kept.layers);
+            kept.node == node && !is_this
+        });
+        others.fold(self.free[node.index()], |free, kept| {
+            free.saturating_sub(kept.memory)
+        })
+    }
+
     /// Takes what a pipeline needs. A stage keeps its node busy for its part of a token's time, as often as sessions are
     /// in flight, and never more than all the time.
     pub(super) fn take(&mut self, service: &Service, placed: &Placed) {

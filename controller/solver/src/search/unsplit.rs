@@ -59,7 +59,8 @@ pub(super) fn attempts(
         let need = memory
             .stage(&problem.nodes[node.index()], layers, sharing)
             .total();
-        let missing = need.saturating_sub(residual.free[node.index()]);
+        let free = residual.free_for(service, node, Some((candidate, layers)));
+        let missing = need.saturating_sub(free);
         attempts.push(Attempt {
             node,
             mode,

@@ -380,7 +380,7 @@ impl<'s> Capacity<'s> {
         let largest = |limit: u32, begins: &dyn Fn(u32) -> u32| {
             let fits = |layers: u32| {
                 let start = begins(layers);
-                self.fits(node, LayerRange::new(start, start + layers))
+                self.fits(node, LayerRange::new(start, start + layers), false)
             };
             let (mut good, mut bad) = (0, limit + 1);
             while bad - good > 1 {
@@ -403,8 +403,10 @@ impl<'s> Capacity<'s> {
         if !trusted && shallow_layers(service) > 1 {
             most.middle = most.middle.min((longest).saturating_sub(shallow_layers(service)));
         }
-        for held in self.residual.held(node, self.sources.candidate) {
-            if !self.fits(node, held) || held.len() >= self.num_layers {
+        let kept = service.kept.iter().filter(|kept| kept.node == node);
+        let held = self.residual.held(node, self.sources.candidate);
+        for held in held.chain(kept.map(|kept| kept.layers)) {
+            if !self.fits(node, held, true) || held.len() >= self.num_layers {
                 continue;
             }
             let role = match (held.start == 0, held.end == self.num_layers) {
@@ -419,10 +421,12 @@ impl<'s> Capacity<'s> {
         most
     }
 
-    /// Whether a node can hold these layers.
-    fn fits(&self, node: NodeOrd, layers: LayerRange) -> bool {
+    /// Whether a node can hold these layers; `stays` if they may be those that the service has there now.
+    fn fits(&self, node: NodeOrd, layers: LayerRange, stays: bool) -> bool {
+        let stage = stays.then_some((self.sources.candidate, layers));
+        let free = self.residual.free_for(self.sources.service, node, stage);
         let described = &self.sources.problem.nodes[node.index()];
         let sharing = self.residual.sharing(node, self.sources.candidate, layers);
-        self.memory.stage(described, layers, sharing).total() <= self.residual.free[node.index()]
+        self.memory.stage(described, layers, sharing).total() <= free
     }
 }

@@ -213,7 +213,7 @@ impl Realiser<'_> {
                 .memory
                 .stage(&problem.nodes[node.index()], layers, sharing)
                 .total()
-                <= self.residual.free[node.index()]
+                <= self.residual.free_for(service, node, Some((candidate, layers)))
     }
 
     /// The cheapest boundaries for these nodes in this order.

@@ -1,0 +1,244 @@
+//! The controller that leads is lost while services are asked: another leads, finishes what was begun, and changes nothing
+//! that is settled.
+
+use std::{sync::Arc, time::Instant};
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    asking::Router,
+    cluster::{Cluster, Home, names},
+    release::{NAME, NAMESPACE},
+    weights,
+};
+
+/// The Lease of controllers lasts 15 s and is looked at every two; what is beyond this is no noise of a busy machine.
+const LEADS_WITHIN_SECONDS: f64 = 40.0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_controller_leads_when_the_pod_that_led_is_deleted_and_no_request_is_lost() {
+    let cluster = Cluster::of_this_test();
+    cluster.serving().await;
+    let load = Arc::new(Router::reach(&cluster).await).load();
+    let led = cluster.until("a leader", || leader(&cluster)).await;
+
+    let begin = Instant::now();
+    cluster.kubectl(&[
+        "delete",
+        "pod",
+        &led.name,
+        "--namespace",
+        NAMESPACE,
+        "--wait=false",
+    ]);
+    let leads = next_leader(&cluster, &led).await;
+    let seconds = begin.elapsed().as_secs_f64();
+    eprintln!("another controller leads {seconds:.1} s after a clean stop");
+
+    settled_under(&cluster, &leads).await;
+    load.end_without_loss().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_killed_in_the_middle_of_a_plan_is_followed_by_one_that_finishes_it_and_then_changes_nothing()
+ {
+    let Some(home) = Home::of_this_test("a controller is killed from its node") else {
+        return;
+    };
+    let cluster = Cluster::of_this_test();
+    cluster.serving().await;
+    let load = Arc::new(Router::reach(&cluster).await).load();
+    let before = cluster.list(&["placements", "--namespace", weights::NAMESPACE]);
+    let [left] = &names(&before)[..] else {
+        panic!("one placement serves: {before:?}");
+    };
+
+    // The commit record of a move can be written, the stage that follows from it cannot.
+    refuse_stages(&cluster).await;
+    let node = before[0]["spec"]["pipelines"][0]["stages"][0]["node"].as_str();
+    let node = node.expect("a stage is on a node").to_owned();
+    cluster.kubectl(&["cordon", &node]);
+    let begun = cluster
+        .until("the record of a move", || {
+            let placements = names(&cluster.list(&["placements", "--namespace", weights::NAMESPACE]));
+            placements.into_iter().find(|name| name != left)
+        })
+        .await;
+    let led = leader(&cluster).expect("somebody leads");
+    kill(&cluster, &home, &led);
+    let leads = next_leader(&cluster, &led).await;
+    report("in the middle of a plan", &led, &leads);
+
+    cluster.kubectl(&[
+        "delete",
+        "validatingadmissionpolicybinding,validatingadmissionpolicy",
+        REFUSAL,
+    ]);
+    let finished = || {
+        let placements = cluster.list(&["placements", "--namespace", weights::NAMESPACE]);
+        let is_served = |placement: &Value| placement["status"]["phase"] == "Serving";
+        (names(&placements) == [begun.clone()] && placements.iter().all(is_served)).then_some(())
+    };
+    cluster
+        .until("the end of the move that was begun", finished)
+        .await;
+    let here = cluster.list(&["stages", "--field-selector", &format!("spec.nodeName={node}")]);
+    assert!(here.is_empty(), "stages stay on the node: {:?}", names(&here));
+    settled_under(&cluster, &leads).await;
+
+    let settled = decided(&cluster);
+    kill(&cluster, &home, &leads);
+    let last = next_leader(&cluster, &leads).await;
+    report("at rest", &leads, &last);
+    settled_under(&cluster, &last).await;
+    assert_eq!(decided(&cluster), settled, "a settled plan was applied again");
+    load.end_without_loss().await;
+    cluster.kubectl(&["uncordon", &node]);
+}
+
+/// Who leads, and since when.
+#[derive(Clone, Debug)]
+struct Leader {
+    /// Its pod.
+    name: String,
+    acquired: Timestamp,
+    renewed: Timestamp,
+}
+
+fn leader(cluster: &Cluster) -> Option<Leader> {
+    let lease = cluster.get(&["lease", "edgeloom-controller", "--namespace", NAMESPACE])?;
+    let time = |field: &str| lease["spec"][field].as_str()?.parse().ok();
+    let name = lease["spec"]["holderIdentity"].as_str()?;
+    (!name.is_empty()).then_some(Leader {
+        name: name.to_owned(),
+        acquired: time("acquireTime")?,
+        renewed: time("renewTime")?,
+    })
+}
+
+async fn next_leader(cluster: &Cluster, led: &Leader) -> Leader {
+    let other = || leader(cluster).filter(|leader| leader.name != led.name);
+    cluster.until("another leader", other).await
+}
+
+/// By the API server's own record: from the last sign of the one to the first of the other.
+fn report(when: &str, led: &Leader, leads: &Leader) {
+    let seconds = leads.acquired.duration_since(led.renewed).as_secs_f64();
+    eprintln!("another controller leads {seconds:.1} s after the last sign of one that was killed {when}");
+    assert!(seconds < LEADS_WITHIN_SECONDS, "{led:?} {leads:?}");
+}
+
+/// Ends the process at once, and its pod before the kubelet starts another process in it under the same name.
+fn kill(cluster: &Cluster, home: &Home, leader: &Leader) {
+    let pod = cluster.get(&["pod", &leader.name, "--namespace", NAMESPACE]);
+    let pod = pod.expect("the leader is a pod");
+    let container = pod["status"]["containerStatuses"][0]["containerID"].as_str();
+    let container = container.and_then(|id| id.strip_prefix("containerd://"));
+    let node = pod["spec"]["nodeName"].as_str().expect("it runs on a node");
+    let kill = [
+        "ctr",
+        "--namespace",
+        "k8s.io",
+        "tasks",
+        "kill",
+        "--signal",
+        "SIGKILL",
+    ];
+    home.exec(
+        node,
+        &[&kill[..], &[container.expect("it has a container")]].concat(),
+    );
+    let delete = ["delete", "pod", &leader.name, "--namespace", NAMESPACE];
+    cluster.kubectl(&[&delete[..], &["--grace-period=0", "--force"]].concat());
+}
+
+/// Waits until this leader has looked at everything several times and had nothing to write the last time.
+async fn settled_under(cluster: &Cluster, leader: &Leader) {
+    let path = format!(
+        "/api/v1/namespaces/{NAMESPACE}/pods/{}:8081/proxy/metrics",
+        leader.name
+    );
+    let rounds = || -> Option<f64> {
+        let metrics = cluster.try_kubectl(&["get", "--raw", &path]);
+        let lines = metrics
+            .lines()
+            .filter(|line| line.starts_with("edgeloom_manager_rounds_total"));
+        Some(
+            lines
+                .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+                .sum(),
+        )
+    };
+    let enough = || rounds().filter(|rounds| *rounds >= 3.0);
+    cluster.until("three rounds of the new leader", enough).await;
+    cluster.wait_for_service().await;
+}
+
+/// What the controller has decided and agents have carried out, with the versions that any write would change.
+fn decided(cluster: &Cluster) -> Vec<Value> {
+    let objects = cluster.list(&["placements,stages", "--all-namespaces"]);
+    let tables = cluster.list(&["routetables"]);
+    let written = |object: &Value| {
+        let metadata = &object["metadata"];
+        json!([
+            object["kind"],
+            metadata["name"],
+            metadata["uid"],
+            metadata["resourceVersion"]
+        ])
+    };
+    // Agents acknowledge a RouteTable again when they see other peers; its spec is the controller's alone.
+    let specified = |object: &Value| {
+        let metadata = &object["metadata"];
+        json!([
+            object["kind"],
+            metadata["name"],
+            metadata["uid"],
+            metadata["generation"]
+        ])
+    };
+    let tables = tables.iter().map(specified);
+    objects.iter().map(written).chain(tables).collect()
+}
+
+const REFUSAL: &str = "no-stages";
+
+/// From now on the controller can create no Stage.
+async fn refuse_stages(cluster: &Cluster) {
+    let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}-controller");
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": REFUSAL},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": ["edgeloom.dev"], "apiVersions": ["v1alpha1"], "operations": ["CREATE"],
+                "resources": ["stages"],
+            }]},
+            "validations": [{"expression": format!("request.userInfo.username != '{account}'"), "message": REFUSAL}],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": REFUSAL},
+        "spec": {"policyName": REFUSAL, "validationActions": ["Deny"]},
+    });
+    cluster.apply(&format!("{policy}\n---\n{binding}"));
+    // A Stage that there is, under another name, as the controller would create it.
+    let stage = &cluster.list(&["stages"])[0];
+    let copy = json!({
+        "apiVersion": stage["apiVersion"], "kind": "Stage", "metadata": {"name": "refused"}, "spec": stage["spec"],
+    });
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("stage.json");
+    std::fs::write(&file, copy.to_string()).expect("it is written");
+    let file = file.display().to_string();
+    let as_controller = format!("--as={account}");
+    let refused = || {
+        let said = cluster.try_kubectl(&["create", "--dry-run=server", &as_controller, "--filename", &file]);
+        said.contains(REFUSAL).then_some(())
+    };
+    cluster.until("the refusal of stages", refused).await;
+}
