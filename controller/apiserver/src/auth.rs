@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use http::Extensions;
 use serde_json::Value;
 
-use self::rbac::policy::Rule;
+use self::rbac::rule::Rule;
 use crate::status::Status;
 
 pub mod attributes;

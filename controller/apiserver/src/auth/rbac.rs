@@ -2,7 +2,7 @@
 //!
 //! | file | is |
 //! | --- | --- |
-//! | `policy` | what the stored objects say, ready to be asked: pure |
+//! | `rule`, `policy` | what the stored objects say, ready to be asked: pure |
 //! | `grant` | nobody grants what they do not have, unless they may `escalate` or `bind` |
 //! | `defaults` | the roles that every server has |
 //! | `follow` | keeps the policy up to date, and roles that gather others |
@@ -13,6 +13,7 @@ mod defaults;
 mod follow;
 mod grant;
 pub mod policy;
+pub mod rule;
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ use async_trait::async_trait;
 pub(crate) use self::defaults::make as make_defaults;
 pub(crate) use self::follow::run;
 pub(crate) use self::grant::check;
-use self::policy::{Policy, Rule};
+use self::policy::Policy;
+use self::rule::Rule;
 use super::{Authorizer, Decision, RequestAttributes, UserInfo};
 
 /// The API group of roles and bindings.

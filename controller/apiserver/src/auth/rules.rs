@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::rbac::policy::Rule;
+use super::rbac::rule::Rule;
 use super::{AUTHENTICATED, Authorizer, Decision, MASTERS, RequestAttributes, UserInfo};
 
 /// Paths that anybody may read, without an identity.

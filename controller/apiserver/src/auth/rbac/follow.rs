@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::GROUP;
-use super::policy::{Policy, Rule, rules};
+use super::policy::{Policy, rules};
+use super::rule::Rule;
 use crate::ApiServer;
 use crate::kinds::Resource;
 use crate::objects;

@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::GROUP;
-use super::policy::{Policy, RoleRef, Rule, rules};
+use super::policy::{Policy, RoleRef, rules};
+use super::rule::Rule;
 use crate::auth::{Decision, MASTERS, RequestAttributes};
 use crate::objects;
 use crate::status::{GroupResource, Status};
