@@ -7,7 +7,7 @@ use solver::Budget;
 use solver::random::Random;
 use solver::region::bound::{Supply, supplies, upper_bound};
 use solver::region::convoy::{Demand, Model, Plan};
-use solver::region::search::{Goal, improve, search};
+use solver::region::search::{Goal, chain_per_type, improve, search};
 use solver::region::{Cluster, LayerTimes, Layout, Limits, Link, Node, NodeType, Times, cover, flow, linked};
 
 /// A random cluster: few nodes of few types, some links missing, some slow.
@@ -278,4 +278,24 @@ fn a_cancelled_search_of_plans_ends_at_once() {
         )
         .is_empty()
     );
+}
+
+#[test]
+fn chains_per_type_can_be_loaded_and_take_each_node_once() {
+    let mut random = Random::seeded(19);
+    let mut found_any = 0;
+    for _ in 0..300 {
+        let num_nodes = 1 + random.below(8);
+        let cluster = cluster(&mut random, 6, num_nodes, false);
+        let Some(plan) = chain_per_type(&cluster) else {
+            continue;
+        };
+        plan.layout().check(&cluster).expect("a legal layout");
+        for (group, cuts) in plan.cuts.iter().enumerate() {
+            let members = plan.seats.iter().flatten().filter(|seat| seat.0 == group).count();
+            assert_eq!(members + 1, cuts.len(), "one node in each part");
+        }
+        found_any += 1;
+    }
+    assert!(found_any > 50, "{found_any}");
 }

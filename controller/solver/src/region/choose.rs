@@ -1,11 +1,12 @@
 //! Chooses a plan: optimised on the convoy model, decided by simulation.
 //!
 //! The model's one free figure, the number of convoys, depends on the layout itself, so plans are searched for several of
-//! them; the best of each are then judged by the caller (a simulation), and the winner is improved by its judgement.
+//! them; the best of each, and a chain for each type of node, are then judged by the caller (a simulation), and the winner is
+//! improved by its judgement.
 
 use super::Cluster;
 use super::convoy::{Demand, Forecast, Model, Plan};
-use super::search::{Goal, improve, search};
+use super::search::{Goal, chain_per_type, improve, search};
 use crate::search::Budget;
 
 /// Numbers of convoys that plans are searched for.
@@ -59,7 +60,8 @@ pub fn choose(
             seed,
             &budget(effort.forecasts),
         );
-        for plan in found.into_iter().take(effort.judged).map(|found| found.plan) {
+        let found = found.into_iter().take(effort.judged).map(|found| found.plan);
+        for plan in found.chain(chain_per_type(cluster)) {
             let Some(forecast) = model.forecast(&plan) else {
                 continue;
             };

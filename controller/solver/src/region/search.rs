@@ -139,12 +139,50 @@ fn deal(cluster: &Cluster, random: &mut Random) -> Option<Plan> {
     let mut spare = Vec::new();
     for mut hand in hands {
         shuffle(&mut hand, random);
-        spare.extend(chain(cluster, &mut plan, &hand, random));
+        if random.below(3) > 0 || !equal_parts(cluster, &mut plan, &hand) {
+            spare.extend(chain(cluster, &mut plan, &hand, random));
+        }
     }
     for node in spare {
         plan.seats[node] = any_seat(cluster, &plan, node, random);
     }
     (!plan.cuts.is_empty()).then_some(plan)
+}
+
+/// One group for each type, if its nodes hold the model: a chain of them all, in equal parts. Nodes of other types hold
+/// nothing. None if no type can.
+#[must_use]
+pub fn chain_per_type(cluster: &Cluster) -> Option<Plan> {
+    let mut plan = Plan {
+        cuts: Vec::new(),
+        seats: vec![None; cluster.nodes.len()],
+    };
+    for kind in 0..cluster.types.len() {
+        let nodes = (0..cluster.nodes.len()).filter(|node| cluster.nodes[*node].kind == kind);
+        equal_parts(cluster, &mut plan, &nodes.collect::<Vec<_>>());
+    }
+    (!plan.cuts.is_empty()).then_some(plan)
+}
+
+/// Adds a group with one node in each of as many equal segments, if these nodes can hold them.
+fn equal_parts(cluster: &Cluster, plan: &mut Plan, nodes: &[usize]) -> bool {
+    let num_parts = nodes.len();
+    if num_parts == 0 || num_parts > cluster.num_layers {
+        return false;
+    }
+    let cuts: Vec<usize> = (0..=num_parts)
+        .map(|part| cluster.num_layers * part / num_parts)
+        .collect();
+    let fits =
+        |(part, node): (usize, &usize)| cuts[part + 1] - cuts[part] <= cluster.type_of(*node).layers_max();
+    if !nodes.iter().enumerate().all(fits) {
+        return false;
+    }
+    for (part, node) in nodes.iter().enumerate() {
+        plan.seats[*node] = Some((plan.cuts.len(), part));
+    }
+    plan.cuts.push(cuts);
+    true
 }
 
 fn shuffle(nodes: &mut [usize], random: &mut Random) {
