@@ -16,6 +16,9 @@ use crate::{
     explain::{self, Report},
     output,
 };
+use what_if::WhatIf;
+
+mod what_if;
 
 /// The exit code when a service has no placement.
 const INFEASIBLE: u8 = 3;
@@ -29,6 +32,11 @@ pub(crate) struct Arguments {
     /// `table` explains; `yaml` and `json` print the Placements.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+    /// A change to try on the answer: `node/NAME lost`, `node/NAME memory=50%`, `node/NAME compute=50%`, `link/NAME lost`,
+    /// `link/NAME rate=50%`, `link/NAME latency=200%`. May be given several times; all changes come at once. Names are
+    /// those of EdgeNodes and EdgeLinks. The table then begins with the difference and explains the answer after it.
+    #[arg(long, value_name = "CHANGE")]
+    what_if: Vec<String>,
 }
 
 /// A form of the answer.
@@ -56,11 +64,26 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         "{} has no LLMService, so there is nothing to place",
         arguments.filename.display()
     );
-    let snapshot = Snapshot::take(&world, Options { offline: true });
-    let solution = manager::solve(&snapshot.problem).context("the manifests contradict themselves")?;
+    let changes = arguments
+        .what_if
+        .iter()
+        .map(|text| text.parse().context("--what-if"))
+        .collect::<anyhow::Result<Vec<WhatIf>>>()?;
+    let mut snapshot = Snapshot::take(&world, Options { offline: true });
+    let mut solution = manager::solve(&snapshot.problem).context("the manifests contradict themselves")?;
+    let mut difference = String::new();
+    if !changes.is_empty() {
+        let mut changed = what_if::running(&snapshot, &solution);
+        for change in &changes {
+            change.apply(&world, &mut changed).context("--what-if")?;
+        }
+        let after = manager::solve(&changed.problem).context("the changes contradict the manifests")?;
+        difference = what_if::difference(&changes, &changed, &solution, &after) + "\n";
+        (snapshot, solution) = (changed, after);
+    }
     let plan = Plan::propose(&world, &snapshot, &solution);
     let text = match arguments.output {
-        Output::Table => tables(&world, &plan),
+        Output::Table => difference + &tables(&world, &plan),
         Output::Yaml => placements(&plan)
             .iter()
             .map(|placement| format!("---\n{}", manifest::print(placement)))

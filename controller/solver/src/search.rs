@@ -33,7 +33,7 @@ use std::cmp::Reverse;
 
 pub use budget::{Budget, DEFAULT_STEPS};
 pub use forecast::forecast;
-pub use regional::{Answer, InvalidChange, LinkChange, Tracker};
+pub use regional::{Answer, InvalidChange, LinkChange, Throughput, Tracker, throughput};
 
 use crate::check::{Occupancy, check_pipeline};
 use crate::links::LinkIndex;

@@ -1,10 +1,11 @@
 //! Fleets in regions, judged by enumeration and by the independent check.
 
-use super::support::{brute_force, plain, segment, small_regional_problem};
+use super::support::{brute_force, least_bottleneck, plain, segment, small_problem, small_regional_problem};
 use proptest::prelude::*;
+use solver::check::{Occupancy, check_pipeline};
 use solver::fixtures::{fleet_in_regions, regional_fleet};
 use solver::problem::{Access, Backbone, InvalidProblem, Regions, Segment};
-use solver::search::{InvalidChange, LinkChange, Tracker};
+use solver::search::{InvalidChange, LinkChange, Tracker, throughput};
 use solver::units::{BytesPerSecond, Nanos, NodeOrd, RegionOrd, ServiceOrd};
 use solver::{Budget, Problem, Solution, check, solve};
 
@@ -104,11 +105,41 @@ proptest! {
             let kept = tracker.answer(&Budget::default());
             let fresh = solved(tracker.problem());
             let placed = fresh.services[0].placed();
-            prop_assert_eq!(kept.shape, placed.map(|placed| placed.pipeline.shape()));
+            prop_assert_eq!(kept.shape.is_some(), placed.is_some());
             if let Some(placed) = placed {
-                prop_assert_eq!(kept.certificate.best, placed.cost.total());
-                prop_assert_eq!(kept.certificate.lower_bound, placed.certificate.lower_bound);
+                let optimum = brute_force(tracker.problem()).expect("what was found exists");
+                prop_assert!(kept.certificate.lower_bound <= optimum && optimum <= kept.certificate.best);
+                if made_plain {
+                    prop_assert_eq!(kept.certificate.best, placed.cost.total());
+                    prop_assert!(kept.certificate.is_exact());
+                }
             }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn the_shortest_bottleneck_is_what_brute_force_finds(
+        problem in prop_oneof![small_regional_problem(), small_problem()].prop_map(plain),
+        quick_within in any::<bool>(),
+    ) {
+        let mut problem = problem;
+        for backbone in problem.regions.backbone.iter_mut().filter(|it| quick_within && it.from == it.to) {
+            (backbone.segment.rate, backbone.segment.message_overhead) = (BytesPerSecond(u64::MAX), Nanos::ZERO);
+        }
+        let best = throughput(&problem, ServiceOrd(0), &Budget::default()).expect("a meaningful problem");
+        let shortest = least_bottleneck(&problem);
+        prop_assert!(best.lower_bound <= shortest.unwrap_or(best.lower_bound), "{best:?} {shortest:?}");
+        prop_assert!(shortest.unwrap_or(best.bottleneck) <= best.bottleneck, "{best:?} {shortest:?}");
+        if let Some(shape) = &best.shape {
+            prop_assert_eq!(check_pipeline(&problem, ServiceOrd(0), shape, &Occupancy::default()), vec![]);
+        }
+        // Regions that are slower within than around are not decided.
+        if quick_within || problem.regions.is_empty() {
+            prop_assert_eq!(best.shape.map(|_| best.bottleneck), shortest);
         }
     }
 }

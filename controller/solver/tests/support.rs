@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use solver::Problem;
 use solver::check::{Occupancy, check_pipeline};
-use solver::cost::CostModel;
+use solver::cost::{CostModel, Evaluation};
 use solver::fixtures::{FIRST, round_model, smollm_node, wire};
 use solver::links::LinkIndex;
 use solver::problem::{
@@ -214,6 +214,15 @@ pub(crate) fn crowded_problem() -> impl Strategy<Value = Problem> {
 
 /// The least cost of any legal pipeline of the first service, by enumeration.
 pub(crate) fn brute_force(problem: &Problem) -> Option<Nanos> {
+    least(problem, |evaluation| evaluation.cost.total())
+}
+
+/// The shortest bottleneck of any legal pipeline of the first service, by enumeration.
+pub(crate) fn least_bottleneck(problem: &Problem) -> Option<Nanos> {
+    least(problem, |evaluation| evaluation.sheet.bottleneck)
+}
+
+fn least(problem: &Problem, figure: impl Fn(&Evaluation) -> Nanos) -> Option<Nanos> {
     let links = LinkIndex::new(problem);
     let service = &problem.services[0];
     let idle = vec![0; problem.nodes.len()];
@@ -222,12 +231,8 @@ pub(crate) fn brute_force(problem: &Problem) -> Option<Nanos> {
         let cost = CostModel::new(problem, &links, service, candidate, &idle);
         let mut each = |shape: &PipelineShape| {
             if check_pipeline(problem, ServiceOrd(0), shape, &Occupancy::default()).is_empty() {
-                let total = cost
-                    .evaluate(shape)
-                    .expect("a legal pipeline has a cost")
-                    .cost
-                    .total();
-                best = Some(best.map_or(total, |best| best.min(total)));
+                let evaluation = cost.evaluate(shape).expect("a legal pipeline has a cost");
+                best = Some(best.map_or(figure(&evaluation), |best| best.min(figure(&evaluation))));
             }
         };
         let num_layers = problem.variant(candidate).1.num_layers();

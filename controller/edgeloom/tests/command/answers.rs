@@ -46,6 +46,44 @@ fn solve(folder: &Path, form: &str) -> (Option<i32>, String, String) {
 }
 
 #[test]
+fn solve_shows_what_a_change_would_make_of_an_answer() {
+    let world = world("1Gi");
+    let folder = world.path().to_str().unwrap();
+    let asked = |changes: &[&str]| {
+        let flags = changes.iter().flat_map(|change| ["--what-if", change]);
+        let arguments: Vec<&str> = ["solve", "-f", folder].into_iter().chain(flags).collect();
+        said(&edgeloom(&arguments).output().unwrap())
+    };
+    let (code, table, _) = asked(&["node/edge-server compute=50%"]);
+    assert_eq!(code, Some(0), "{table}");
+    assert!(
+        table.starts_with("What if node/edge-server compute=50%:\n  default/chat: stays, costs "),
+        "{table}"
+    );
+    assert!(
+        table.contains("more per request\n    before  edge-server [0, 30): "),
+        "{table}"
+    );
+    assert!(table.contains("LLMService default/chat: Feasible\n"), "{table}");
+    let (code, table, _) = asked(&["node/edge-server lost"]);
+    assert_eq!(code, Some(3), "{table}");
+    assert!(
+        table.contains("default/chat: can no longer be placed\n"),
+        "{table}"
+    );
+    assert!(table.contains("after   no pipeline\n"), "{table}");
+    let (code, _, errors) = asked(&["node/nobody lost"]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(
+        errors.contains("there is no EdgeNode \"nobody\"; there are edge-server"),
+        "{errors}"
+    );
+    let (code, _, errors) = asked(&["link/radio rate=50%"]);
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("there is no EdgeLink \"radio\""), "{errors}");
+}
+
+#[test]
 fn solve_explains_a_decision_or_prints_its_placement() {
     let world = world("1Gi");
     let (code, table, _) = solve(world.path(), "table");

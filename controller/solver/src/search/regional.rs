@@ -21,6 +21,7 @@ mod fleet;
 mod pass;
 mod settle;
 mod table;
+mod throughput;
 mod tracker;
 
 use super::budget::Meter;
@@ -35,6 +36,7 @@ pub(super) use fleet::{Fleet, Sources};
 use pass::Pass;
 use settle::Realiser;
 use table::Levels;
+pub use throughput::{Throughput, throughput};
 pub use tracker::{Answer, InvalidChange, LinkChange, Tracker};
 
 /// Sets of nodes are told apart by their number up to here; pipelines with a higher limit are counted when they are
@@ -269,8 +271,17 @@ impl<'s> Search<'s> {
 
     /// One aim; `None` when the budget ends before there is a bound.
     fn under(&mut self, aim: Aim, meter: &mut Meter<'_>) -> Option<Descent> {
-        let pass = Pass::new(self.realiser.fleet, aim, self.levels, meter)?;
-        Some(self.descend(&pass, meter))
+        // Where several aims are needed, none may take all that is left.
+        let several = self.objective.has_promise() || self.objective.has_bottleneck();
+        let mut part = if several {
+            meter.part(1, 3)
+        } else {
+            meter.part(1, 1)
+        };
+        let pass = Pass::new(self.realiser.fleet, aim, self.levels, &mut part);
+        let descent = pass.map(|pass| self.descend(&pass, &mut part));
+        meter.absorb(&part);
+        descent
     }
 
     fn descend(&mut self, pass: &Pass, meter: &mut Meter<'_>) -> Descent {
@@ -279,6 +290,7 @@ impl<'s> Search<'s> {
             realiser: self.realiser,
             objective: self.objective,
             stages: self.stages,
+            any_will_do: false,
         };
         descender.run(&mut self.finds, meter)
     }

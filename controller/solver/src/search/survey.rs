@@ -11,8 +11,8 @@ use super::unsplit::{Attempt, attempts};
 use crate::cost::CostModel;
 use crate::links::LinkIndex;
 use crate::problem::{Candidate, Exclusion, Mode, Problem, Service};
-use crate::solution::NodeReason;
-use crate::units::NodeOrd;
+use crate::solution::{NodeReason, PipelineShape, StageShape};
+use crate::units::{LayerRange, NodeOrd};
 
 /// What a service asks, and of whom.
 pub(super) struct Survey<'p> {
@@ -160,6 +160,20 @@ impl<'p> Survey<'p> {
             self.residual,
             &self.usable,
         )
+    }
+
+    /// A candidate as one stage.
+    pub(super) fn whole_on(&self, index: usize, node: NodeOrd) -> PipelineShape {
+        let candidate = self.candidates[index];
+        let layers = LayerRange::new(0, self.problem.variant(candidate).1.num_layers());
+        PipelineShape {
+            candidate,
+            stages: vec![StageShape {
+                node,
+                layers,
+                activation: None,
+            }],
+        }
     }
 
     /// Nodes that can answer alone with a candidate, and what the stage adds.

@@ -4,7 +4,7 @@ use super::super::budget::Meter;
 use super::super::instance::{NEVER, Objective};
 use super::aim::Aim;
 use super::explore::{Explorer, Next};
-use super::pass::{Completion, Pass};
+use super::pass::{Completion, Live, Pass};
 use super::settle::{Realised, Realiser, settle};
 
 /// Walks of one head that are tried when the cheapest ones cannot be realised (memory that depends on the place in the
@@ -30,7 +30,8 @@ impl Finds {
         }
     }
 
-    fn add(&mut self, found: Realised) {
+    /// Keeps a pipeline among the best.
+    pub(super) fn add(&mut self, found: Realised) {
         if self.best.iter().any(|other| other.shape == found.shape) {
             return;
         }
@@ -66,6 +67,8 @@ pub(super) struct Descender<'s> {
     pub(super) realiser: &'s Realiser<'s>,
     pub(super) objective: &'s Objective,
     pub(super) stages: Stages,
+    /// Whether the first pipeline is enough, whatever it costs.
+    pub(super) any_will_do: bool,
 }
 
 impl Descender<'_> {
@@ -75,7 +78,7 @@ impl Descender<'_> {
             cheapest: None,
         };
         let all: Vec<usize> = (0..self.pass.num_groups()).collect();
-        let Some(any_head) = Completion::new(self.pass, all, None, meter) else {
+        let Some(any_head) = Completion::new(self.pass, all, None, None, meter) else {
             return descent;
         };
         let bounds = self.bounds(&any_head);
@@ -85,11 +88,16 @@ impl Descender<'_> {
             descent.lower_bound = descent.lower_bound.max(finds.limit);
             return descent;
         }
-        self.scout(&bounds, finds, &mut descent, meter);
-        let Some(kept) = any_head.survivors(self.pass, self.limit(finds, &descent), meter) else {
+        if finds.limit >= NEVER {
+            self.scout(&bounds, finds, &mut descent, meter);
+        }
+        if self.any_will_do && descent.cheapest.is_some() {
+            return descent;
+        }
+        let Some(live) = any_head.live(self.pass, self.limit(finds, &descent), meter) else {
             return descent;
         };
-        self.prove(&any_head, &kept, finds, &mut descent, meter);
+        self.prove(&any_head, &live, finds, &mut descent, meter);
         descent
     }
 
@@ -122,7 +130,7 @@ impl Descender<'_> {
     ) {
         let Some(&(_, head)) = bounds.first() else { return };
         let all: Vec<usize> = (0..self.pass.num_groups()).collect();
-        let Some(completion) = Completion::new(self.pass, all, Some(head), meter) else {
+        let Some(completion) = Completion::new(self.pass, all, Some(head), None, meter) else {
             return;
         };
         let critical = vec![false; self.pass.num_groups()];
@@ -147,7 +155,8 @@ impl Descender<'_> {
 
     /// The pipeline of a walk, if there is one.
     fn try_walk(&self, walk: &[usize], finds: &mut Finds, descent: &mut Descent) -> Option<u64> {
-        let parts = settle(self.realiser.fleet, self.pass, walk, self.stages.level_min)?;
+        let limit = self.limit(finds, descent);
+        let parts = settle(self.realiser.fleet, self.pass, walk, self.stages.level_min, limit)?;
         if !(self.stages.min..=self.stages.max).contains(&parts.len()) {
             return None;
         }
@@ -170,16 +179,17 @@ impl Descender<'_> {
     fn prove(
         &self,
         any_head: &Completion,
-        kept: &[usize],
+        live: &Live,
         finds: &mut Finds,
         descent: &mut Descent,
         meter: &mut Meter<'_>,
     ) {
-        let groups: Vec<usize> = kept.iter().map(|&at| any_head.among[at]).collect();
-        let mut heads: Vec<(u64, usize)> = kept
+        // Any head's completion is over all groups, so that a group is its own position there.
+        let mut heads: Vec<(u64, usize)> = live
+            .groups
             .iter()
             .enumerate()
-            .map(|(position, &at)| (any_head.bound(self.pass, at), position))
+            .map(|(position, &group)| (any_head.bound(self.pass, group), position))
             .collect();
         heads.sort_unstable();
         let mut critical = vec![false; self.pass.num_groups()];
@@ -188,8 +198,11 @@ impl Descender<'_> {
             if bound >= self.limit(finds, descent) {
                 break;
             }
-            let of_head = self.prove_head(&groups, head, &mut critical, finds, descent, meter);
+            let of_head = self.prove_head(live, head, &mut critical, finds, descent, meter);
             least = least.min(of_head.max(bound));
+            if self.any_will_do && descent.cheapest.is_some() {
+                break;
+            }
             if !meter.spend(0) {
                 // Heads come in the order of their bounds, so this one's holds for all that are left.
                 least = least.min(bound);
@@ -203,14 +216,15 @@ impl Descender<'_> {
     /// A bound for the sums of this head's pipelines; the limit if none is below it.
     fn prove_head(
         &self,
-        groups: &[usize],
+        live: &Live,
         head: usize,
         critical: &mut [bool],
         finds: &mut Finds,
         descent: &mut Descent,
         meter: &mut Meter<'_>,
     ) -> u64 {
-        let completion = Completion::new(self.pass, groups.to_vec(), Some(groups[head]), meter);
+        let groups = live.groups.clone();
+        let completion = Completion::new(self.pass, groups, Some(live.groups[head]), Some(live), meter);
         let Some(completion) = completion else {
             return 0;
         };

@@ -70,6 +70,8 @@ pub(in crate::search) struct Fleet {
     pub(super) returns: Vec<Element>,
     pub(super) weights: Weights,
     wire: Wire,
+    /// Group of each node, and its position there.
+    homes: BTreeMap<NodeOrd, (usize, usize)>,
 }
 
 /// What a fleet is made from.
@@ -139,7 +141,13 @@ impl Fleet {
         if groups.len() > GROUPS_MAX {
             return None;
         }
+        let mut homes = BTreeMap::new();
+        for (index, group) in groups.iter().enumerate() {
+            let members = group.members.iter().enumerate();
+            homes.extend(members.map(|(position, member)| (member.node, (index, position))));
+        }
         let mut fleet = Self {
+            homes,
             num_layers: variant.num_layers(),
             hops: vec![NOTHING; groups.len() * groups.len()],
             returns: vec![NOTHING; groups.len() * groups.len()],
@@ -205,8 +213,13 @@ impl Fleet {
 
     /// The group that a node is in.
     pub(super) fn group_of(&self, node: NodeOrd) -> Option<usize> {
-        let holds = |group: &Group| group.members.iter().any(|member| member.node == node);
-        self.groups.iter().position(holds)
+        Some(self.homes.get(&node)?.0)
+    }
+
+    /// A node of the fleet.
+    pub(super) fn member(&self, node: NodeOrd) -> Option<&Member> {
+        let &(group, position) = self.homes.get(&node)?;
+        Some(&self.groups[group].members[position])
     }
 
     /// The groups of a region: one of many nodes, and single nodes.

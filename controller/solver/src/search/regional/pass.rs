@@ -177,11 +177,13 @@ pub(super) struct Completion {
 }
 
 impl Completion {
-    /// Bounds for walks that end with the way back to `head`, or to any; `None` when the budget ends.
+    /// Bounds for walks that end with the way back to `head`, or to any, through states that are live; `None` when the
+    /// budget ends.
     pub(super) fn new(
         pass: &Pass,
         among: Vec<usize>,
         head: Option<usize>,
+        live: Option<&Live>,
         meter: &mut Meter<'_>,
     ) -> Option<Self> {
         let (n, num_layers) = (among.len(), pass.num_layers as usize);
@@ -207,18 +209,24 @@ impl Completion {
             entered_least: vec![NEVER; num_layers + 1],
         };
         for layers in (1..num_layers).rev() {
-            completion.enter(pass, layers, &ways_back);
-            let hops = completion.end(pass, layers);
-            if !meter.spend((n * (num_layers - layers)) as u64 / 2 + hops) {
+            let entered = completion.enter(pass, layers, &ways_back, live);
+            let hops = completion.end(pass, layers, live);
+            if !meter.spend((entered * (num_layers - layers) + n) as u64 / 2 + hops) {
                 return None;
             }
         }
         Some(completion)
     }
 
-    fn enter(&mut self, pass: &Pass, layers: usize, ways_back: &[u64]) {
+    /// The states that were bounded.
+    fn enter(&mut self, pass: &Pass, layers: usize, ways_back: &[u64], live: Option<&Live>) -> usize {
         let num_layers = pass.num_layers as usize;
+        let mut bounded = 0;
         for (i, &group) in self.among.iter().enumerate() {
+            if live.is_some_and(|live| !live.entered[group * self.row + layers]) {
+                continue;
+            }
+            bounded += 1;
             let closing = pass.visit(LAST, group)[num_layers - layers].saturating_add(ways_back[i]);
             let visits = &pass.visit(MIDDLE, group)[1..num_layers - layers];
             let rests = &self.ended[i * self.row + layers + 1..i * self.row + num_layers];
@@ -227,13 +235,17 @@ impl Completion {
             self.entered[i * self.row + layers] = least;
             self.entered_least[layers] = self.entered_least[layers].min(least);
         }
+        bounded
     }
 
     /// The hops that were looked at: not many, since the cheapest come first.
-    fn end(&mut self, pass: &Pass, layers: usize) -> u64 {
+    fn end(&mut self, pass: &Pass, layers: usize, live: Option<&Live>) -> u64 {
         let mut looked_at = 0;
         let beyond = self.entered_least[layers];
         for (i, &group) in self.among.iter().enumerate() {
+            if live.is_some_and(|live| !live.ended[group * self.row + layers]) {
+                continue;
+            }
             let entered = |at: usize| self.entered[at * self.row + layers];
             let hops = pass.onward(group);
             self.ended[i * self.row + layers] =
@@ -273,12 +285,17 @@ impl Completion {
         least.saturating_add(pass.entries[group]).min(NEVER)
     }
 
-    /// Positions of groups that a walk below the limit can touch, ascending; `None` when the budget ends. Of the
-    /// completion over all groups with any head.
-    pub(super) fn survivors(&self, pass: &Pass, limit: u64, meter: &mut Meter<'_>) -> Option<Vec<usize>> {
+    /// What a walk below the limit can touch; `None` when the budget ends. Of the completion over all groups with any
+    /// head.
+    pub(super) fn live(&self, pass: &Pass, limit: u64, meter: &mut Meter<'_>) -> Option<Live> {
         let (n, num_layers) = (self.among.len(), pass.num_layers as usize);
         let mut entered = vec![NEVER; n * self.row];
         let mut ended = vec![NEVER; n];
+        let mut live = Live {
+            groups: Vec::new(),
+            entered: vec![false; n * self.row],
+            ended: vec![false; n * self.row],
+        };
         let mut survives: Vec<bool> = (0..n).map(|at| self.bound(pass, at) < limit).collect();
         for layers in 1..num_layers {
             for (i, &group) in self.among.iter().enumerate() {
@@ -287,6 +304,7 @@ impl Completion {
                 let visits = pass.visit(MIDDLE, group)[1..layers].iter().rev();
                 let further = starts.iter().zip(visits).map(|(start, visit)| start + visit);
                 ended[i] = further.min().unwrap_or(NEVER).min(opening).min(NEVER);
+                live.ended[i * self.row + layers] = ended[i].saturating_add(self.ended(layers, i)) < limit;
             }
             let least_ended = ended.iter().copied().min().unwrap_or(NEVER);
             let mut hops = 0;
@@ -294,14 +312,25 @@ impl Completion {
                 let inward = &pass.inward[group];
                 let least = least_hop(inward, &self.positions, |at| ended[at], least_ended, &mut hops);
                 entered[j * self.row + layers] = least;
-                survives[j] |= least.saturating_add(self.entered(layers, j)) < limit;
+                let lives = least.saturating_add(self.entered(layers, j)) < limit;
+                live.entered[j * self.row + layers] = lives;
+                survives[j] |= lives;
             }
             if !meter.spend((n * layers) as u64 / 2 + hops) {
                 return None;
             }
         }
-        Some((0..n).filter(|&at| survives[at]).collect())
+        live.groups = (0..n).filter(|&at| survives[at]).collect();
+        Some(live)
     }
+}
+
+/// What walks below a limit can touch: groups, ascending, and states by group and layers done.
+#[derive(Clone, Debug)]
+pub(super) struct Live {
+    pub(super) groups: Vec<usize>,
+    entered: Vec<bool>,
+    ended: Vec<bool>,
 }
 
 /// The least sum of a hop and what lies beyond it; `least` bounds the latter, so that dear hops are not looked at.

@@ -31,12 +31,13 @@ pub(super) struct Part<'f> {
 }
 
 /// The best division of the layers among the groups of a walk, with each node used once; none if there is no such
-/// division, or not enough nodes for the visits.
+/// division, not enough nodes for the visits, or nothing below the limit.
 pub(super) fn settle<'f>(
     fleet: &'f Fleet,
     pass: &Pass,
     walk: &[usize],
     level_min: usize,
+    limit: u64,
 ) -> Option<Vec<Part<'f>>> {
     let stops = stops(walk);
     if stops
@@ -45,7 +46,13 @@ pub(super) fn settle<'f>(
     {
         return None;
     }
-    let divided = divide(pass, &stops, level_min)?;
+    let (cost, divided) = divide(pass, &stops, level_min)?;
+    let hops = walk.windows(2).map(|pair| pass.hop(pair[0], pair[1]));
+    let way_back = pass.return_hop(*walk.last()?, walk[0]);
+    let whole = hops.fold(cost.saturating_add(way_back), u64::saturating_add);
+    if whole.saturating_add(pass.entries[walk[0]]) >= limit {
+        return None;
+    }
     let mut visits: Vec<Vec<Vec<Part<'f>>>> = Vec::new();
     for (stop, (level, layers)) in stops.iter().zip(divided) {
         let group = &fleet.groups[stop.group];
@@ -96,8 +103,8 @@ fn stops(walk: &[usize]) -> Vec<Stop> {
     stops
 }
 
-/// The level and layers of each group that cost least together.
-fn divide(pass: &Pass, stops: &[Stop], level_min: usize) -> Option<Vec<(usize, u32)>> {
+/// The level and layers of each group that cost least together, and what.
+fn divide(pass: &Pass, stops: &[Stop], level_min: usize) -> Option<(u64, Vec<(usize, u32)>)> {
     let (levels, row) = (pass.levels, pass.num_layers as usize + 1);
     let at = |level: usize, layers: usize| level * row + layers;
     let mut costs = vec![vec![NEVER; (levels.top + 1) * row]];
@@ -123,7 +130,7 @@ fn divide(pass: &Pass, stops: &[Stop], level_min: usize) -> Option<Vec<(usize, u
     if cost >= NEVER {
         return None;
     }
-    let (mut layers, mut cost) = (row - 1, cost);
+    let (whole, mut layers, mut cost) = (cost, row - 1, cost);
     let mut divided = Vec::new();
     for (index, stop) in stops.iter().enumerate().rev() {
         let mut chosen = None;
@@ -143,7 +150,7 @@ fn divide(pass: &Pass, stops: &[Stop], level_min: usize) -> Option<Vec<(usize, u
         (level, layers, cost) = (so_far, layers - of_layers, cost - of_cost);
     }
     divided.reverse();
-    Some(divided)
+    Some((whole, divided))
 }
 
 /// What a group may take, and what that costs.
@@ -264,8 +271,20 @@ impl Realiser<'_> {
         Some(ends)
     }
 
+    /// A pipeline that was found before, at what it costs now.
+    pub(super) fn again(&self, shape: &PipelineShape, aim: &Aim) -> Option<Realised> {
+        let part = |stage: &StageShape| {
+            let member = self.fleet.member(stage.node)?;
+            let layers = stage.layers.len();
+            Some(Part { member, layers })
+        };
+        let parts: Option<Vec<Part<'_>>> = shape.stages.iter().map(part).collect();
+        let ends: Vec<u32> = shape.stages.iter().map(|stage| stage.layers.end).collect();
+        self.priced(&parts?, &ends, aim)
+    }
+
     /// Adds everything up, each hop in the precision that is best for the aim.
-    pub(super) fn priced(&self, parts: &[Part<'_>], ends: &[u32], aim: &Aim) -> Option<Realised> {
+    fn priced(&self, parts: &[Part<'_>], ends: &[u32], aim: &Aim) -> Option<Realised> {
         let Sources {
             problem,
             links,

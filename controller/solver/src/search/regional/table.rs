@@ -3,7 +3,7 @@
 use super::super::budget::Meter;
 use super::super::instance::{Element, NEVER};
 use super::aim::Aim;
-use super::fleet::{Group, Member};
+use super::fleet::{Group, Member, Most};
 
 /// Which ends of the pipeline a set of nodes holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -304,6 +304,19 @@ fn roles(member: &Member, aim: &Aim, num_layers: u32) -> Vec<Role> {
     .into_iter()
     .filter(|role| role.most > 0)
     .collect()
+}
+
+/// Most layers of each role under an aim.
+pub(super) fn most_layers(member: &Member, aim: &Aim, num_layers: u32) -> Most {
+    let mut most = Most::default();
+    for role in roles(member, aim, num_layers) {
+        match (role.ends.head, role.ends.last) {
+            (true, _) => most.head = role.most,
+            (_, true) => most.last = role.most,
+            _ => most.middle = role.most,
+        }
+    }
+    most
 }
 
 /// Memory that is used again and again.

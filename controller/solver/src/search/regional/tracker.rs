@@ -1,7 +1,7 @@
 //! One service of a fleet in regions, answered again and again while its links change.
 //!
 //! Keeps groups, tables and sorted hops; a change of an access link touches one group, one of a backbone the hops between
-//! two regions. The answer is the one that a fresh solve would give.
+//! two regions. The answer costs what a fresh solve's costs.
 
 use std::fmt;
 
@@ -86,6 +86,8 @@ struct Tracked {
     /// None if it may not be split or has too many groups to be bounded.
     fleet: Option<(Fleet, Pass)>,
     bounded: bool,
+    /// The last answer of several stages: mostly still the best, so nothing dearer is looked at.
+    last: Option<PipelineShape>,
 }
 
 impl Tracker {
@@ -201,14 +203,18 @@ impl Tracker {
 
     /// The best pipeline now.
     #[must_use]
-    pub fn answer(&self, budget: &Budget<'_>) -> Answer {
+    pub fn answer(&mut self, budget: &Budget<'_>) -> Answer {
         let mut meter = Meter::new(budget.steps, budget.cancelled);
         let mut best: Option<(u64, PipelineShape)> = None;
         let mut lower_bound = NEVER;
-        for tracked in &self.candidates {
+        for index in 0..self.candidates.len() {
             let limit = best.as_ref().map_or(NEVER, |best| best.0);
-            let outcome = self.answer_with(tracked, limit, &mut meter);
+            let outcome = self.answer_with(&self.candidates[index], limit, &mut meter);
             lower_bound = lower_bound.min(outcome.lower_bound);
+            let split = |found: &&Priced| found.shape.stages.len() > 1;
+            if let Some(found) = outcome.found.iter().find(split) {
+                self.candidates[index].last = Some(found.shape.clone());
+            }
             for found in outcome.found {
                 let better = |best: &(u64, PipelineShape)| {
                     (found.value, found.shape.stages.len(), &found.shape)
@@ -256,6 +262,13 @@ impl Tracker {
                 wire: fleet.wire(),
             };
             let mut search = Search::new(&realiser, count, limit.min(alone));
+            let last = tracked
+                .last
+                .as_ref()
+                .and_then(|last| realiser.again(last, &pass.aim));
+            if let Some(last) = last.filter(|last| last.value < search.finds.limit) {
+                search.finds.add(last);
+            }
             let lower_bound = search.run_from(Some(pass), meter);
             let split = search.outcome(lower_bound);
             outcome.lower_bound = outcome.lower_bound.min(split.lower_bound);
@@ -278,6 +291,7 @@ impl Tracked {
             alone: survey.alone(index),
             fleet: None,
             bounded: true,
+            last: None,
         };
         let Some(count) = count.filter(|_| model.splittable && variant.num_layers() > 1) else {
             return tracked;
