@@ -27,12 +27,14 @@
 //!
 //! The maximum and the penalties are part of what is minimised exactly, not replaced by a surrogate: see [`search`].
 
+pub mod caching;
 pub mod check;
 pub mod cost;
 pub mod explain;
 pub mod fixtures;
 pub mod links;
 pub mod mobility;
+pub mod multicast;
 pub mod problem;
 pub mod random;
 pub mod region;
@@ -40,6 +42,7 @@ pub mod reproductions;
 pub mod search;
 pub mod simulate;
 pub mod solution;
+pub mod spectrum;
 pub mod units;
 
 pub use check::check;

@@ -16,6 +16,7 @@ mod validate;
 
 pub use regions::{Access, Backbone, Regions, Segment};
 pub use validate::InvalidProblem;
+pub(crate) use validate::require;
 
 /// Everything that one solve looks at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

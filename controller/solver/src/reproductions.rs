@@ -6,6 +6,7 @@
 //! To add one: write `fn name(run: &Run<'_>) -> Vec<Row>` in a file of its own below `reproductions/`, and one line in [`ALL`].
 
 mod baselines;
+mod caching;
 pub mod helix;
 mod mobility;
 mod pipeline;
@@ -120,6 +121,18 @@ pub const ALL: &[Reproduction] = &[
     Reproduction {
         name: "mobility fleets",
         run: mobility::fleets,
+    },
+    Reproduction {
+        name: "caching survey gpt2",
+        run: caching::survey,
+    },
+    Reproduction {
+        name: "caching grid tenth",
+        run: caching::tenth,
+    },
+    Reproduction {
+        name: "caching grid scale",
+        run: caching::scale,
     },
 ];
 

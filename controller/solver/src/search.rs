@@ -40,7 +40,7 @@ use crate::links::LinkIndex;
 use crate::problem::{InvalidProblem, Problem};
 use crate::solution::{Outcome, Solution};
 use crate::units::ServiceOrd;
-use budget::Meter;
+pub(crate) use budget::Meter;
 use choose::choose;
 use infeasible::infeasible;
 use instance::NEVER;

@@ -53,6 +53,18 @@ ordinal!(
     KernelOrd
 );
 ordinal!(
+    /// Position of a server in [`CachingProblem::servers`](crate::caching::CachingProblem::servers).
+    ServerOrd
+);
+ordinal!(
+    /// Position of a block in [`CachingProblem::blocks`](crate::caching::CachingProblem::blocks).
+    BlockOrd
+);
+ordinal!(
+    /// Position of a set of servers in [`CachingProblem::reaches`](crate::caching::CachingProblem::reaches).
+    ReachOrd
+);
+ordinal!(
     /// A trust domain; nodes of one domain are trusted, or not, together.
     TrustDomainOrd
 );

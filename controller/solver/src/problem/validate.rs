@@ -28,7 +28,8 @@ impl fmt::Display for InvalidProblem {
 
 impl std::error::Error for InvalidProblem {}
 
-fn require(
+/// An error unless a condition holds; names the field and what would be right.
+pub(crate) fn require(
     holds: bool,
     field: impl FnOnce() -> String,
     expected: &'static str,

@@ -33,7 +33,7 @@ impl Budget<'_> {
 }
 
 /// Counts the steps of one service.
-pub(super) struct Meter<'c> {
+pub(crate) struct Meter<'c> {
     used: u64,
     allowed: u64,
     ask_again_at: u64,
@@ -45,7 +45,7 @@ pub(super) struct Meter<'c> {
 const STEPS_BETWEEN_QUESTIONS: u64 = 65_536;
 
 impl<'c> Meter<'c> {
-    pub(super) fn new(allowed: u64, cancelled: &'c dyn Fn() -> bool) -> Self {
+    pub(crate) fn new(allowed: u64, cancelled: &'c dyn Fn() -> bool) -> Self {
         Self {
             used: 0,
             allowed,
@@ -56,7 +56,7 @@ impl<'c> Meter<'c> {
     }
 
     /// Counts steps; `false` when the work should end.
-    pub(super) fn spend(&mut self, steps: u64) -> bool {
+    pub(crate) fn spend(&mut self, steps: u64) -> bool {
         self.used += steps;
         if self.used >= self.ask_again_at {
             self.ask_again_at = self.used + STEPS_BETWEEN_QUESTIONS;
@@ -65,17 +65,17 @@ impl<'c> Meter<'c> {
         self.used < self.allowed && !self.stopped
     }
 
-    pub(super) fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         self.used
     }
 
     /// Whether the caller, not the budget, ended the work.
-    pub(super) fn was_cancelled(&self) -> bool {
+    pub(crate) fn was_cancelled(&self) -> bool {
         self.stopped
     }
 
     /// A part of the steps that are left, as a meter of its own; add it up with [`absorb`](Self::absorb).
-    pub(super) fn part(&self, numerator: u64, denominator: u64) -> Self {
+    pub(crate) fn part(&self, numerator: u64, denominator: u64) -> Self {
         let left = self.allowed.saturating_sub(self.used);
         Self {
             stopped: self.stopped,
@@ -83,7 +83,7 @@ impl<'c> Meter<'c> {
         }
     }
 
-    pub(super) fn absorb(&mut self, part: &Self) {
+    pub(crate) fn absorb(&mut self, part: &Self) {
         self.used += part.used;
         self.stopped |= part.stopped;
     }
