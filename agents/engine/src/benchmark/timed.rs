@@ -19,7 +19,7 @@ const HELD: u32 = 384;
 pub fn places(model: &Gguf) -> Result<Vec<Range<u64>>> {
     let facts = ModelFacts::of(model)?;
     let Parts::Layers(layers) = Parts::of(model, &facts)? else {
-        return Ok(vec![model.header_bytes..model.file_bytes]);
+        return Ok(Vec::from([model.header_bytes..model.file_bytes]));
     };
     let mut places = Vec::new();
     for layers in layers {
