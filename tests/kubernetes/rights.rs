@@ -66,12 +66,18 @@ async fn live(cluster: &Cluster) {
         (user["status"].is_object() && link["status"]["reports"].is_object()).then_some(())
     };
     cluster.until("what is said of a user and a link", told).await;
-    // The same Event a second time is counted in the first.
+    let placements = || cluster.list(&["placements", "--namespace", weights::NAMESPACE]);
+    let before = placements();
+    let node = before[0]["spec"]["pipelines"][0]["stages"][0]["node"].as_str();
+    let node = node.expect("a stage is on a node");
+    // The service moves, so that a Placement is over. The same Event a second time is counted in the first.
     for _ in 0..2 {
         for (command, schedulable) in [("cordon", "False"), ("uncordon", "True")] {
-            cluster.kubectl(&[command, &ends[0]]);
+            cluster.kubectl(&[command, node]);
             let condition = format!("--for=condition=Schedulable={schedulable}");
-            cluster.kubectl(&["wait", "edgenode", &ends[0], &condition, "--timeout=300s"]);
+            cluster.kubectl(&["wait", "edgenode", node, &condition, "--timeout=300s"]);
+            let moved = || (!names(&placements()).contains(&names(&before)[0])).then_some(());
+            cluster.until("another Placement", moved).await;
         }
     }
     cluster.wait_for_service().await;
