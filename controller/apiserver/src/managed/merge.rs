@@ -17,9 +17,8 @@ pub fn merge(schema: &Schema, live: &Value, config: &Value) -> Value {
 
 fn node(schema: &Schema, live: Option<&Value>, config: Option<&Value>) -> Option<Value> {
     let whole = || config.or(live).cloned();
-    let (live, config) = match (live, config) {
-        (Some(live), Some(config)) => (live, config),
-        _ => return whole(),
+    let (Some(live), Some(config)) = (live, config) else {
+        return whole();
     };
     let (of_live, of_config) = shapes(schema, Some(live), Some(config));
     if of_config.is_leaf() || !of_live.is_like(&of_config) {

@@ -87,10 +87,13 @@ impl ValueType {
     }
 }
 
+/// Finds the schema that a reference is to.
+type Resolve<'a> = &'a dyn Fn(&Value) -> Option<Arc<Schema>>;
+
 /// How nodes are read.
 #[derive(Default)]
 struct Parser<'a> {
-    resolve: Option<&'a dyn Fn(&Value) -> Option<Arc<Schema>>>,
+    resolve: Option<Resolve<'a>>,
     built_in: bool,
 }
 
