@@ -12,9 +12,28 @@ use tower::{ServiceExt as _, service_fn};
 
 use crate::control_plane::ControlPlane;
 
+/// Requests that do not pass.
+#[derive(Clone, Copy, Debug)]
+enum Shut {
+    None,
+    /// Those with this in their path.
+    Some(&'static str),
+    All,
+}
+
+impl Shut {
+    fn holds(self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::Some(part) => name.contains(part),
+            Self::All => true,
+        }
+    }
+}
+
 /// Stands between a client and the API server. Watches that were answered before go on.
 pub struct Gate {
-    open: watch::Sender<bool>,
+    shut: watch::Sender<Shut>,
     held: Arc<Mutex<Vec<String>>>,
     client: Client,
 }
@@ -23,24 +42,24 @@ impl Gate {
     /// An open one.
     #[must_use]
     pub fn before(plane: &ControlPlane) -> Self {
-        let (open, opened) = watch::channel(true);
+        let (shut, seen) = watch::channel(Shut::None);
         let held = Arc::new(Mutex::new(vec![]));
         let (router, waiting) = (
             plane.server.in_process_router(UserInfo::loopback()),
             Arc::clone(&held),
         );
         let service = service_fn(move |request: http::Request<Body>| {
-            let (router, mut opened, held) = (router.clone(), opened.clone(), Arc::clone(&waiting));
+            let (router, mut shut, held) = (router.clone(), seen.clone(), Arc::clone(&waiting));
             // A request that was sent arrives, even if nobody waits for its answer any more.
             let sent = tokio::spawn(async move {
                 let name = format!("{} {}", request.method(), request.uri().path());
-                let is_open = *opened.borrow_and_update();
-                if is_open {
+                let passes = !shut.borrow_and_update().holds(&name);
+                if passes {
                     return answered(router.oneshot(request).await);
                 }
                 lock(&held).push(name.clone());
                 // An error says that the gate is gone, and nothing holds the request any more.
-                drop(opened.wait_for(|open| *open).await);
+                drop(shut.wait_for(|shut| !shut.holds(&name)).await);
                 let answer = answered(router.oneshot(request).await);
                 let mut held = lock(&held);
                 let place = held.iter().position(|held| *held == name);
@@ -50,7 +69,7 @@ impl Gate {
             async move { Ok::<_, Infallible>(sent.await.expect("the server does not panic")) }
         });
         let client = Client::new(service, "default");
-        Self { open, held, client }
+        Self { shut, held, client }
     }
 
     /// A client whose requests pass here.
@@ -61,12 +80,17 @@ impl Gate {
 
     /// From now on requests are held up.
     pub fn close(&self) {
-        self.open.send_replace(false);
+        self.shut.send_replace(Shut::All);
+    }
+
+    /// From now on requests with this in their path are held up.
+    pub fn close_to(&self, part: &'static str) {
+        self.shut.send_replace(Shut::Some(part));
     }
 
     /// All that was held up arrives.
     pub fn open(&self) {
-        self.open.send_replace(true);
+        self.shut.send_replace(Shut::None);
     }
 
     /// Requests that are held up, as `METHOD path`.
