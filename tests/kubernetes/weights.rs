@@ -94,9 +94,16 @@ impl Cluster {
     }
 }
 
-/// A Deployment under the restricted pod security standard, and its Service.
+/// A Deployment under the restricted pod security standard, on two nodes so that one may be lost, and its Service.
 fn web_server(image: &str) -> String {
     let labels = json!({"app": "weights"});
+    let apart = json!({
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [
+                {"labelSelector": {"matchLabels": labels}, "topologyKey": "kubernetes.io/hostname"},
+            ],
+        },
+    });
     let namespace = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -119,10 +126,12 @@ fn web_server(image: &str) -> String {
         "kind": "Deployment",
         "metadata": {"name": "weights", "namespace": NAMESPACE},
         "spec": {
+            "replicas": 2,
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
+                    "affinity": apart,
                     "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
                     "terminationGracePeriodSeconds": 1,
                     "containers": [container],
