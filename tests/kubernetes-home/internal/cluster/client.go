@@ -88,7 +88,7 @@ func (c *client) get(ctx context.Context, path string, into any) error {
 }
 
 // nodeReady says whether a node has said since then that it is Ready. The control plane goes on believing for a while in one that has
-// died.
+// died. Heartbeats are in whole seconds, and the next may be minutes away.
 func (c *client) nodeReady(ctx context.Context, name string, since time.Time) (bool, error) {
 	var node struct {
 		Status struct {
@@ -104,7 +104,7 @@ func (c *client) nodeReady(ctx context.Context, name string, since time.Time) (b
 	}
 	for _, condition := range node.Status.Conditions {
 		if condition.Type == "Ready" {
-			return condition.Status == "True" && condition.Heartbeat.After(since), nil
+			return condition.Status == "True" && !condition.Heartbeat.Before(since.Truncate(time.Second)), nil
 		}
 	}
 	return false, nil
