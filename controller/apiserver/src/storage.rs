@@ -74,6 +74,7 @@ pub fn refusal(error: store::Error) -> Status {
     match error {
         store::Error::Compacted { asked, oldest } => Status::too_old(asked, oldest),
         store::Error::Future { asked, current } => Status::too_large_resource_version(asked, current),
+        store::Error::Uncertain { .. } => Status::timeout(error, 1),
         store::Error::Closed => Status::unavailable("the server is shutting down"),
         store::Error::Precondition { .. } | store::Error::Medium { .. } => Status::internal(error),
     }

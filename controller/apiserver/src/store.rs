@@ -1,11 +1,12 @@
 //! Where objects are kept: keys and bytes under one global, monotonic revision, with a history that watches resume from.
 //!
-//! A store knows nothing of kinds or JSON. Two backends share one state (`state`): [`memory`], for tests and for programs that keep
-//! nothing, and [`embedded`], whose acknowledged writes are on disk before they are acknowledged, or seen by anyone. One suite,
-//! [`conformance`], judges every backend.
+//! A store knows nothing of kinds or JSON. Three backends share one state (`state`): [`memory`], for tests and for programs that keep
+//! nothing; [`embedded`], one file, whose acknowledged writes are on disk before they are acknowledged, or seen by anyone; and [`etcd`],
+//! which several servers may share. One suite, [`conformance`], judges every backend.
 
 pub mod conformance;
 pub mod embedded;
+pub mod etcd;
 pub mod memory;
 mod state;
 
@@ -15,6 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use embedded::Embedded;
+pub use etcd::Etcd;
 pub use memory::Memory;
 
 /// Number of a committed write. Every write has one of its own, greater than all before; the API prints it as `resourceVersion`.
@@ -137,9 +139,23 @@ pub enum Error {
         /// What the medium said.
         cause: Arc<str>,
     },
+    /// The medium did not answer a write, which may have been done all the same. Read before deciding again.
+    #[error("the store did not say whether it wrote: {cause}")]
+    Uncertain {
+        /// What was heard of the medium last.
+        cause: Arc<str>,
+    },
     /// The store is being closed.
     #[error("the store is closed")]
     Closed,
+}
+
+/// A failure of the medium at a step.
+fn medium(step: &'static str, cause: impl std::fmt::Display) -> Error {
+    Error::Medium {
+        step,
+        cause: cause.to_string().into(),
+    }
 }
 
 /// What stores give back.

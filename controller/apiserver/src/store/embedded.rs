@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::memory::{Shared, unix_seconds};
 use super::state::{Retention, State, prepare};
-use super::{Entry, Error, Event, Page, Range, Result, Revision, Store, Watch, Write};
+use super::{Entry, Error, Event, Page, Range, Result, Revision, Store, Watch, Write, medium};
 
 /// Key → revision of its last write, value.
 const CURRENT: TableDefinition<'_, &str, (u64, &[u8])> = TableDefinition::new("current");
@@ -148,13 +148,6 @@ impl Store for Embedded {
 
     async fn compact(&self, revision: Revision) -> Result<()> {
         self.ask(|answer| Command::Compact(revision, answer)).await
-    }
-}
-
-fn medium(step: &'static str, cause: impl std::fmt::Display) -> Error {
-    Error::Medium {
-        step,
-        cause: cause.to_string().into(),
     }
 }
 

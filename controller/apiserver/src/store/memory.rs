@@ -50,6 +50,11 @@ impl Shared {
         result
     }
 
+    /// The newest revision, to wait for.
+    pub(super) fn newest(&self) -> watch::Receiver<Revision> {
+        self.newest.subscribe()
+    }
+
     pub(super) fn follow(self: &Arc<Self>, prefix: &str, after: Revision) -> Result<Box<dyn Watch>> {
         let state = self.read();
         if after < state.compacted() {

@@ -94,7 +94,8 @@ impl State {
 
     /// Takes an event that the writer has prepared (see [`prepare`]) into the current entries and the history.
     pub(super) fn apply(&mut self, event: Event, at: u64) {
-        debug_assert!(event.revision > self.revision, "revisions only grow");
+        // Equal ones come from others who write several keys of an etcd at once.
+        debug_assert!(event.revision >= self.revision, "revisions only grow");
         self.revision = event.revision;
         match &event.value {
             Some(value) => {
@@ -110,6 +111,11 @@ impl State {
             }
         }
         self.restore_event(event, at);
+    }
+
+    /// Takes notice of a revision at which nothing of ours was written.
+    pub(super) fn advance(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
     }
 
     /// Forgets the history up to and including `revision`.
@@ -143,7 +149,8 @@ impl State {
         }
     }
 
-    /// The events after `after` whose keys start with `prefix`, at most `limit`, and the revision up to which the history was read.
+    /// The events after `after` whose keys start with `prefix`, at most `limit` (those of one revision stay together), and the revision
+    /// up to which the history was read.
     pub(super) fn events(
         &self,
         prefix: &str,
@@ -156,17 +163,21 @@ impl State {
                 oldest: self.compacted,
             });
         }
-        let mut events = Vec::new();
+        let mut events: Vec<Arc<Event>> = Vec::new();
         let start = self.history.partition_point(|one| one.event.revision <= after);
         for one in self
             .history
             .range(start..)
             .filter(|one| one.event.key.starts_with(prefix))
         {
-            events.push(one.event.clone());
-            if events.len() == limit {
-                return Ok((events, one.event.revision));
+            if let Some(last) = events.last()
+                && events.len() >= limit
+                && last.revision < one.event.revision
+            {
+                let through = last.revision;
+                return Ok((events, through));
             }
+            events.push(one.event.clone());
         }
         Ok((events, self.revision.max(after)))
     }

@@ -1,4 +1,8 @@
-//! The conformance suite on each backend, and what only a durable one can promise.
+//! The conformance suite on each backend, and what only a durable or a shared one can promise.
+
+mod crash;
+mod etcd;
+mod shared;
 
 use apiserver::store::{Embedded, Memory, Range, Store, Write, conformance};
 
@@ -16,6 +20,12 @@ async fn embedded_conforms() {
         Embedded::open(folder.path().join(number.to_string())).expect("a new file opens")
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn etcd_conforms() {
+    let server = etcd::Server::start();
+    conformance::all(async || etcd::open(&server.fresh(None)).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
