@@ -27,7 +27,7 @@ pub mod authority;
 pub mod certificates;
 pub mod gate;
 pub mod kubeconfig;
-mod private_file;
+pub(crate) mod private_file;
 pub mod rbac;
 pub mod refusal;
 pub mod reviews;

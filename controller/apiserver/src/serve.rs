@@ -6,12 +6,13 @@
 //! | in the data directory | is |
 //! | --- | --- |
 //! | `lock` | held while a server runs |
-//! | `objects.redb` | the store |
+//! | `objects.redb` | the store, unless it is elsewhere ([`Storage`]) |
 //! | `pki/` | the authority, the certificates it keeps, the key that signs tokens; all of mode 0600 |
 
 mod limits;
 mod listener;
 mod lock;
+mod shared_pki;
 mod tls;
 
 use std::{
@@ -37,7 +38,7 @@ use crate::{
         tokens::{self, Tokens},
     },
     controllers,
-    store::{self, Embedded, Memory, Store},
+    store::{self, Location, etcd},
 };
 use lock::{Lock, Refused};
 
@@ -50,8 +51,8 @@ pub struct ServeConfig {
     pub listen: SocketAddr,
     /// Where everything is kept; made if it is not there.
     pub data_dir: PathBuf,
-    /// Whether objects are kept in the data directory, or in memory only (certificates are kept either way).
-    pub durable: bool,
+    /// Where objects are kept (certificates are kept in the data directory in any case).
+    pub storage: Storage,
     /// Where the administrator's kubeconfig is written, if anywhere.
     pub kubeconfig: Option<PathBuf>,
     /// Hostnames and addresses under which clients reach the server, besides the local ones and the one it listens on.
@@ -62,13 +63,35 @@ pub struct ServeConfig {
     pub admin_token: Option<String>,
 }
 
+/// Where a server keeps its objects.
+#[derive(Debug, Clone)]
+pub enum Storage {
+    /// In a file of the data directory.
+    DataDirectory,
+    /// In this process only.
+    Memory,
+    /// In etcd, which other servers may share: they share the authority and the key of tokens through it, too.
+    Etcd(etcd::Config),
+}
+
+impl Storage {
+    /// The location, for a server with this data directory.
+    pub fn location(&self, data_dir: &Path) -> Location {
+        match self {
+            Self::DataDirectory => Location::in_directory(data_dir),
+            Self::Memory => Location::Memory,
+            Self::Etcd(config) => Location::Etcd(config.clone()),
+        }
+    }
+}
+
 impl ServeConfig {
     /// A durable server over `data_dir` that takes a free port of this machine and writes no kubeconfig.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             data_dir: data_dir.into(),
-            durable: true,
+            storage: Storage::DataDirectory,
             kubeconfig: None,
             names: Vec::new(),
             authorizers: Vec::new(),
@@ -97,13 +120,11 @@ pub enum Error {
         source: io::Error,
     },
     /// The store cannot be opened.
-    #[error("cannot open the store in {path}: {source}")]
-    Store {
-        /// The data directory.
-        path: PathBuf,
-        /// What the store said.
-        source: store::Error,
-    },
+    #[error("cannot open the store: {0}")]
+    Store(#[from] store::Error),
+    /// The authority or the key of tokens cannot be shared with other servers.
+    #[error(transparent)]
+    SharedPki(#[from] shared_pki::Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -238,7 +259,7 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
     let ServeConfig {
         listen,
         data_dir,
-        durable,
+        storage,
         kubeconfig,
         names,
         authorizers,
@@ -247,8 +268,11 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
     let now = Timestamp::now();
 
     let lock = take_directory(&data_dir)?;
-    let store = open_store(&data_dir, durable).await?;
+    let store = storage.location(&data_dir).open().await?;
     let pki = data_dir.join("pki");
+    if matches!(storage, Storage::Etcd(_)) {
+        shared_pki::adopt(store.as_ref(), &pki, now).await?;
+    }
     let authority = Arc::new(Authority::open(&pki, now)?);
     let mut tokens = Tokens::open(&pki.join("tokens.key"))?;
     if let Some(token) = admin_token {
@@ -339,23 +363,6 @@ fn take_directory(path: &Path) -> Result<Lock, Error> {
             }
         }
     })
-}
-
-async fn open_store(path: &Path, durable: bool) -> Result<Arc<dyn Store>, Error> {
-    if !durable {
-        return Ok(Arc::new(Memory::default()));
-    }
-    let file = path.join("objects.redb");
-    let opened = tokio::task::spawn_blocking(move || Embedded::open(file))
-        .await
-        .expect("opening a store does not panic");
-    match opened {
-        Ok(store) => Ok(Arc::new(store)),
-        Err(source) => Err(Error::Store {
-            path: path.to_owned(),
-            source,
-        }),
-    }
 }
 
 /// The names that the server's certificate is for.

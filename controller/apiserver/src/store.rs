@@ -4,9 +4,11 @@
 //! nothing; [`embedded`], one file, whose acknowledged writes are on disk before they are acknowledged, or seen by anyone; and [`etcd`],
 //! which several servers may share. One suite, [`conformance`], judges every backend.
 
+pub mod backup;
 pub mod conformance;
 pub mod embedded;
 pub mod etcd;
+mod location;
 pub mod memory;
 mod state;
 
@@ -17,6 +19,7 @@ use bytes::Bytes;
 
 pub use embedded::Embedded;
 pub use etcd::Etcd;
+pub use location::Location;
 pub use memory::Memory;
 
 /// Number of a committed write. Every write has one of its own, greater than all before; the API prints it as `resourceVersion`.

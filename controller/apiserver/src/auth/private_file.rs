@@ -11,7 +11,7 @@ use std::{
 ///
 /// # Errors
 /// Whatever the file system says; the old content is then still there.
-pub(super) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

@@ -70,19 +70,7 @@ impl Embedded {
 
     /// Opens the file and keeps so much history.
     pub fn open_with(path: impl AsRef<Path>, retention: Retention) -> Result<Self> {
-        let path = path.as_ref();
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path)
-            .map_err(|error| medium("create its file", error))?;
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create(path)
-            .map_err(|error| medium("open its file", error))?;
+        let database = open_file(path.as_ref())?;
         let state = load(&database)?;
         let compacted = state.compacted();
         let shared = Shared::new(state, retention);
@@ -149,6 +137,50 @@ impl Store for Embedded {
     async fn compact(&self, revision: Revision) -> Result<()> {
         self.ask(|answer| Command::Compact(revision, answer)).await
     }
+}
+
+fn open_file(path: &Path) -> Result<Database> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| medium("create its file", error))?;
+    Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .create(path)
+        .map_err(|error| medium("open its file", error))
+}
+
+/// Puts these entries in the place of all that the file holds, at revisions after `beyond` and after all that it ever gave away; gives
+/// back the newest. It is done wholly or not at all.
+///
+/// # Errors
+/// When the file is open in another process, or cannot be written.
+pub fn replace(path: &Path, entries: &[(Arc<str>, Bytes)], beyond: Revision) -> Result<Revision> {
+    let database = open_file(path)?;
+    let mut revision = load(&database)?.revision().max(beyond);
+    let mut write = || -> Result<(), redb::Error> {
+        let transaction = database.begin_write()?;
+        transaction.delete_table(CURRENT)?;
+        transaction.delete_table(HISTORY)?;
+        {
+            let mut current = transaction.open_table(CURRENT)?;
+            for (key, value) in entries {
+                revision += 1;
+                current.insert(key.as_ref(), (revision, value.as_ref()))?;
+            }
+            let mut numbers = transaction.open_table(NUMBERS)?;
+            numbers.insert(REVISION, revision)?;
+            numbers.insert(COMPACTED, revision)?;
+        }
+        transaction.commit()?;
+        Ok(())
+    };
+    write().map_err(|error| medium("write its file", error))?;
+    Ok(revision)
 }
 
 /// The state that the file holds; an empty file is made into an empty store.

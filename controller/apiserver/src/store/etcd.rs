@@ -9,6 +9,7 @@ mod follow;
 mod keys;
 mod marker;
 mod messages;
+mod replace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use follow::{Follower, newest};
 use keys::Keys;
 use marker::Marker;
 use messages::{Compare, DeleteRangeRequest, Operation, PutRequest, RangeRequest, TxnRequest};
+pub use replace::replace;
 
 /// Time that a read waits for the state to catch up.
 const CATCH_UP: Duration = Duration::from_secs(10);
@@ -95,22 +97,21 @@ impl Etcd {
     /// When no member answers, or what is there is of another format or a restore that did not end.
     pub async fn open(config: &Config) -> Result<Self> {
         let client = Arc::new(Client::new(config)?);
-        let keys = Keys::new(&config.prefix, 0);
-        let marker = Marker::open(&client, &keys).await?;
+        let keys = Keys::new(&config.prefix);
+        let (marker, marker_revision) = Marker::open(&client, &keys).await?;
         if marker.restoring {
             return Err(medium(
                 "use what is in etcd",
                 "a restore has begun there and not ended; run it again",
             ));
         }
-        let keys = keys.with_offset(marker.offset);
+        keys.adopt(marker.offset, marker_revision);
         let first = keys.revision(FIRST_REVISION);
         let shared = Shared::new(State::restored(first, first), config.retention);
         let follower = Follower {
             client: client.clone(),
             keys: keys.clone(),
             shared: shared.clone(),
-            marker,
         };
         let (questions, asked) = mpsc::channel(WAITING_READS);
         let mut tasks = JoinSet::new();
@@ -173,45 +174,40 @@ impl Store for Etcd {
 
     async fn commit(&self, write: Write) -> Result<Revision> {
         let keys = &self.inner.keys;
+        let marker_revision = keys.marker_revision();
         let key = keys.theirs(write.key());
         // No key has the first revision: a write that supposes one from before a restore is refused, not taken for a create.
         let existing = |expected| keys.etcd_revision(expected).max(FIRST_REVISION);
         let (expected, operation) = match write {
             Write::Create { value, .. } => (0, put(&key, value.into())),
             Write::Update { value, expected, .. } => (existing(expected), put(&key, value.into())),
-            Write::Delete { expected, .. } => (
-                existing(expected),
-                Operation::DeleteRange(DeleteRangeRequest {
-                    key: key.clone(),
-                    range_end: Vec::new(),
-                }),
-            ),
+            Write::Delete { expected, .. } => (existing(expected), delete(&key)),
         };
-        let read = Operation::Range(RangeRequest {
-            key: key.clone(),
-            keys_only: true,
-            ..RangeRequest::default()
-        });
-        let answer = self
-            .inner
-            .client
-            .txn(&TxnRequest {
-                compare: vec![Compare::last_write(&key, expected)],
-                success: vec![operation.into()],
-                failure: vec![read.into()],
-            })
-            .await?;
+        let request = TxnRequest {
+            compare: vec![
+                Compare::last_write(&key, expected),
+                Compare::last_write(&keys.marker(), marker_revision),
+            ],
+            success: vec![operation.into()],
+            failure: vec![revision_of(key).into(), revision_of(keys.marker()).into()],
+        };
+        let answer = self.inner.client.txn(&request).await?;
         if answer.succeeded {
             return Ok(keys.revision(answer.header.map_or(0, |header| header.revision)));
         }
-        let found = answer
-            .responses
-            .into_iter()
-            .next()
-            .and_then(|response| response.range);
-        let actual = found.and_then(|range| range.kvs.into_iter().next());
+        let mut found = answer.responses.into_iter().map(|response| {
+            let entry = response.range.and_then(|range| range.kvs.into_iter().next());
+            entry.map(|entry| entry.mod_revision)
+        });
+        let (actual, marker) = (found.next().flatten(), found.next().flatten());
+        if marker != Some(marker_revision) {
+            return Err(medium(
+                "write to etcd",
+                "what is there is being replaced by a restore",
+            ));
+        }
         Err(Error::Precondition {
-            actual: actual.map(|entry| keys.revision(entry.mod_revision)),
+            actual: actual.map(|revision| keys.revision(revision)),
         })
     }
 
@@ -231,6 +227,22 @@ fn put(key: &[u8], value: Vec<u8>) -> Operation {
     Operation::Put(PutRequest {
         key: key.to_vec(),
         value,
+    })
+}
+
+fn delete(key: &[u8]) -> Operation {
+    Operation::DeleteRange(DeleteRangeRequest {
+        key: key.to_vec(),
+        range_end: Vec::new(),
+    })
+}
+
+/// Reads the revision of a key's last write.
+fn revision_of(key: Vec<u8>) -> Operation {
+    Operation::Range(RangeRequest {
+        key,
+        keys_only: true,
+        ..RangeRequest::default()
     })
 }
 

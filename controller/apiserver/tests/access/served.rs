@@ -8,7 +8,7 @@ use std::{
 
 use apiserver::{
     auth::Authorizer,
-    serve::{Running, ServeConfig, start},
+    serve::{Running, ServeConfig, Storage, start},
 };
 use axum::{Router, body::Body};
 use http::Request;
@@ -45,7 +45,7 @@ impl Served {
         let stop = CancellationToken::new();
         let config = ServeConfig {
             kubeconfig: Some(folder.path().join("kubeconfig")),
-            durable: false,
+            storage: Storage::Memory,
             authorizers,
             ..ServeConfig::new(folder.path().join("data"))
         };

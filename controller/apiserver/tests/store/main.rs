@@ -1,5 +1,6 @@
 //! The conformance suite on each backend, and what only a durable or a shared one can promise.
 
+mod backup;
 mod crash;
 mod etcd;
 mod shared;

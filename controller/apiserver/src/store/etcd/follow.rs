@@ -3,6 +3,7 @@
 //! It follows all keys, not only ours: so the state's revision reaches every revision that etcd tells, and a reader that has asked
 //! etcd for the newest one knows when the state has caught up.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,14 +28,14 @@ enum End {
     Broken(Error),
     /// The history up to this revision of etcd is gone: what is current has to be loaded.
     Compacted(i64),
+    /// A restore replaces what is there.
+    Replaced,
 }
 
 pub(super) struct Follower {
     pub(super) client: Arc<Client>,
     pub(super) keys: Keys,
     pub(super) shared: Arc<Shared>,
-    /// What was said to lie in etcd when it was opened.
-    pub(super) marker: Marker,
 }
 
 impl Follower {
@@ -48,7 +49,8 @@ impl Follower {
                 Err(error) => End::Broken(error),
             };
             let outcome = match end {
-                End::Compacted(revision) => self.load(revision).await,
+                End::Compacted(revision) => self.begin_anew(Some(revision)).await,
+                End::Replaced => self.begin_anew(None).await,
                 End::Broken(error) => Err(error),
             };
             if self.shared.read().revision() > before {
@@ -84,7 +86,8 @@ impl Follower {
         let create = WatchCreateRequest {
             key: ALL_KEYS.to_vec(),
             range_end: ALL_KEYS.to_vec(),
-            start_revision: self.keys.etcd_revision(from),
+            // Revision 0 would mean "from now on".
+            start_revision: self.keys.etcd_revision(from).max(1),
             fragment: true,
         };
         let mut answers = match self.client.watch(create).await {
@@ -100,8 +103,8 @@ impl Follower {
                     return End::Broken(medium("follow etcd", answer.cancel_reason));
                 }
                 Ok(Some(answer)) => {
-                    if let Err(error) = self.take(answer.events) {
-                        return End::Broken(error);
+                    if self.take(answer.events).is_break() {
+                        return End::Replaced;
                     }
                 }
                 Ok(None) => return End::Broken(medium("follow etcd", "the watch ended")),
@@ -110,9 +113,10 @@ impl Follower {
         }
     }
 
-    fn take(&self, events: Vec<WatchEvent>) -> Result<()> {
+    /// Takes events into the state, up to the first that tells of a restore.
+    fn take(&self, events: Vec<WatchEvent>) -> ControlFlow<()> {
         if events.is_empty() {
-            return Ok(());
+            return ControlFlow::Continue(());
         }
         let now = unix_seconds();
         self.shared.change(|state| {
@@ -126,37 +130,43 @@ impl Follower {
                 else {
                     continue;
                 };
+                if self.keys.is_marker(&key) && mod_revision > self.keys.marker_revision() {
+                    return ControlFlow::Break(());
+                }
                 let revision = self.keys.revision(mod_revision);
-                if self.keys.is_marker(&key) && !self.marker.is(&value) {
-                    return Err(medium(
-                        "follow etcd",
-                        "its content was replaced by a restore; start this server again",
-                    ));
-                }
-                match self.keys.ours(&key) {
-                    None => state.advance(revision),
-                    Some(key) => {
-                        let previous = state.get(&key).cloned();
-                        let value = (kind == EventType::Put).then(|| Bytes::from(value));
-                        state.apply(
-                            Event {
-                                revision,
-                                key,
-                                value,
-                                previous,
-                            },
-                            now,
-                        );
-                    }
-                }
+                let Some(key) = self.keys.ours(&key) else {
+                    state.advance(revision);
+                    continue;
+                };
+                let previous = state.get(&key).cloned();
+                let value = (kind == EventType::Put).then(|| Bytes::from(value));
+                let event = Event {
+                    revision,
+                    key,
+                    value,
+                    previous,
+                };
+                state.apply(event, now);
             }
-            Ok(())
+            ControlFlow::Continue(())
         })
+    }
+
+    /// Loads what is there at a revision of etcd, or at the end of the last restore. All watches are told that their history is gone.
+    async fn begin_anew(&self, at: Option<i64>) -> Result<()> {
+        // A restore may have gone by unseen while the watch was broken.
+        match Marker::read(&self.client, &self.keys).await? {
+            Some((marker, written)) if !marker.restoring => {
+                self.keys.adopt(marker.offset, written);
+                self.load(at.unwrap_or(written)).await
+            }
+            _ => Err(medium("follow etcd", "a restore is under way")),
+        }
     }
 
     /// Replaces the state by what etcd held at `revision`, from which on its history is kept. Watches that were further behind are
     /// told that their history is gone.
-    pub(super) async fn load(&self, revision: i64) -> Result<()> {
+    async fn load(&self, revision: i64) -> Result<()> {
         let at = self.keys.revision(revision);
         let mut state = State::restored(at, at);
         let (mut key, range_end) = self.keys.range();

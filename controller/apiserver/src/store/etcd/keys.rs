@@ -1,28 +1,49 @@
 //! Where our keys lie in an etcd that others may use too, and how its revisions become ours.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::store::Revision;
 
-/// The place of a store in etcd.
+/// The place of a store in etcd. Clones share what a restore changes.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     /// What stands before every key, such as `/edgeloom`; without a slash at the end.
-    prefix: String,
+    prefix: Arc<str>,
+    content: Arc<Content>,
+}
+
+/// What a restore changes.
+#[derive(Debug, Default)]
+struct Content {
     /// Our revisions are etcd's and this: a restore jumps ahead of all that were ever told.
-    offset: Revision,
+    offset: AtomicU64,
+    /// The revision of etcd at which the marker was written. Writes suppose it, so that none falls into a restore.
+    marker: AtomicI64,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str, offset: Revision) -> Self {
+    pub(super) fn new(prefix: &str) -> Self {
         Self {
-            prefix: prefix.trim_end_matches('/').to_owned(),
-            offset,
+            prefix: prefix.trim_end_matches('/').into(),
+            content: Arc::default(),
         }
     }
 
-    pub(super) fn with_offset(self, offset: Revision) -> Self {
-        Self { offset, ..self }
+    /// Takes over what a marker says that was written at the revision `marker` of etcd.
+    pub(super) fn adopt(&self, offset: Revision, marker: i64) {
+        // In this order: who reads the new marker reads the new offset after it.
+        self.content.offset.store(offset, Ordering::SeqCst);
+        self.content.marker.store(marker, Ordering::SeqCst);
+    }
+
+    /// The revision of etcd at which the marker was written.
+    pub(super) fn marker_revision(&self) -> i64 {
+        self.content.marker.load(Ordering::SeqCst)
+    }
+
+    fn offset(&self) -> Revision {
+        self.content.offset.load(Ordering::SeqCst)
     }
 
     /// The key of etcd for one of ours, which begins with a slash.
@@ -32,7 +53,7 @@ impl Keys {
 
     /// Our key for one of etcd; `None` when it is not ours.
     pub(super) fn ours(&self, key: &[u8]) -> Option<Arc<str>> {
-        let key = std::str::from_utf8(key).ok()?.strip_prefix(&self.prefix)?;
+        let key = std::str::from_utf8(key).ok()?.strip_prefix(&*self.prefix)?;
         key.starts_with('/').then(|| key.into())
     }
 
@@ -52,12 +73,12 @@ impl Keys {
 
     /// Our revision for one of etcd.
     pub(super) fn revision(&self, etcd: i64) -> Revision {
-        self.offset + u64::try_from(etcd).unwrap_or(0)
+        self.offset() + u64::try_from(etcd).unwrap_or(0)
     }
 
     /// The revision of etcd for one of ours; one from before a restore is 0, which no key has.
     pub(super) fn etcd_revision(&self, revision: Revision) -> i64 {
-        i64::try_from(revision.saturating_sub(self.offset)).unwrap_or(i64::MAX)
+        i64::try_from(revision.saturating_sub(self.offset())).unwrap_or(i64::MAX)
     }
 }
 
@@ -67,7 +88,8 @@ mod tests {
 
     #[test]
     fn keys_and_revisions_go_there_and_back() {
-        let keys = Keys::new("/edgeloom/", 1000);
+        let keys = Keys::new("/edgeloom/");
+        keys.adopt(1000, 2);
         let theirs = keys.theirs("/registry/a");
         assert_eq!(theirs, b"/edgeloom/registry/a");
         assert_eq!(keys.ours(&theirs).as_deref(), Some("/registry/a"));

@@ -30,8 +30,8 @@ impl Marker {
         }
     }
 
-    /// Reads the marker, or makes one where none is.
-    pub(super) async fn open(client: &Client, keys: &Keys) -> Result<Self> {
+    /// Reads the marker, or makes one where none is; with the revision of etcd at which it was written.
+    pub(super) async fn open(client: &Client, keys: &Keys) -> Result<(Self, i64)> {
         if let Some(marker) = Self::read(client, keys).await? {
             return Ok(marker);
         }
@@ -49,7 +49,8 @@ impl Marker {
             .ok_or_else(|| medium("read from etcd", "the key that tells its format vanished"))
     }
 
-    async fn read(client: &Client, keys: &Keys) -> Result<Option<Self>> {
+    /// The marker that is there, as [`Marker::open`] gives it.
+    pub(super) async fn read(client: &Client, keys: &Keys) -> Result<Option<(Self, i64)>> {
         let request = RangeRequest {
             key: keys.marker(),
             ..RangeRequest::default()
@@ -66,18 +67,13 @@ impl Marker {
         let marker: Self =
             serde_json::from_slice(&found.value).map_err(|error| unreadable(error.to_string()))?;
         if marker.format == FORMAT {
-            Ok(Some(marker))
+            Ok(Some((marker, found.mod_revision)))
         } else {
             Err(unreadable(format!(
                 "it has format {}, this program reads {FORMAT}",
                 marker.format
             )))
         }
-    }
-
-    /// Whether these bytes say the same.
-    pub(super) fn is(&self, value: &[u8]) -> bool {
-        serde_json::from_slice::<Self>(value).is_ok_and(|other| other == *self)
     }
 
     /// The operation that writes it.
