@@ -9,6 +9,8 @@ command -v curl >/dev/null || missing+=(curl)
 command -v unzip >/dev/null || missing+=(unzip)
 python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 python3 -m pip --version >/dev/null 2>&1 || missing+=(python3-pip)
+# The store's tests run on it, too.
+command -v etcd >/dev/null || missing+=(etcd-server)
 # bindgen needs libclang and the headers that come with it.
 if ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null || ! compgen -G '/usr/lib/llvm-*/lib/clang/*/include/stddef.h' >/dev/null; then
     missing+=(libclang-dev)

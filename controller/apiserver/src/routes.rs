@@ -21,6 +21,7 @@ use crate::parameters::{self, ApplyOptions, ListOptions, Parameters, WriteOption
 use crate::present::View;
 use crate::status::{Cause, Status};
 use crate::storage;
+use crate::store::backup::Backup;
 use crate::table::IncludeObject;
 use crate::verbs::delete::{DeleteOptions, Deleted, delete, delete_collection};
 use crate::verbs::patch::Patch;
@@ -64,8 +65,18 @@ async fn document(server: &ApiServer, request: Request) -> Response {
             Ok(revision) => server.metrics().exposition(revision),
             Err(error) => storage::refusal(error).into_response(),
         },
+        "backup" if rest.is_empty() => match Backup::take(server.store()).await {
+            Ok(backup) => lines(backup),
+            Err(error) => storage::refusal(error).into_response(),
+        },
         _ => not_found(),
     }
+}
+
+/// Everything that the store holds, Secrets too: the path is open to masters, and to whom a role names it.
+fn lines(backup: Backup) -> Response {
+    let lines = futures::stream::iter(backup.lines().map(Ok::<Bytes, Infallible>));
+    ([(CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response()
 }
 
 /// Upstream's answer to paths that nobody knows.
