@@ -5,6 +5,10 @@
 mod applying;
 mod connections;
 mod controllers;
+mod crashes;
+#[path = "../store/etcd.rs"]
+#[allow(dead_code, reason = "the tests of stores use more of it")]
+mod etcd;
 mod helm;
 mod kubectl;
 mod program;

@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use apiserver::serve::{ServeConfig, start};
+use apiserver::serve::{ServeConfig, Storage, start};
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{
@@ -20,24 +20,31 @@ use kube::{
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use crate::{kubectl, program::Kubectl, served::SOON};
+use crate::{etcd, kubectl, program::Kubectl, served::SOON};
 
 /// Set for the child, to its data directory.
 const CHILD_DATA: &str = "APISERVER_RESTART_TEST_DATA";
+/// Set for the child, to `embedded` or to the address of an etcd.
+const CHILD_STORAGE: &str = "APISERVER_RESTART_TEST_STORAGE";
 /// Set for the child, to its address.
 const CHILD_ADDRESS: &str = "APISERVER_RESTART_TEST_ADDRESS";
 
-/// Not a test by itself: the server of the test below.
+/// Not a test by itself: the server of the tests here and in `crashes`.
 #[test]
 fn serve_until_killed() {
     let (Ok(data), Ok(address)) = (std::env::var(CHILD_DATA), std::env::var(CHILD_ADDRESS)) else {
         return;
+    };
+    let storage = match std::env::var(CHILD_STORAGE).unwrap().as_str() {
+        "embedded" => Storage::DataDirectory,
+        endpoint => Storage::Etcd(etcd::config(endpoint, "/restart", None)),
     };
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let kubeconfig = Some(Path::new(&data).join("kubeconfig"));
         let config = ServeConfig {
             listen: address.parse().unwrap(),
             kubeconfig,
+            storage,
             ..ServeConfig::new(&data)
         };
         start(config, CancellationToken::new())
@@ -48,11 +55,13 @@ fn serve_until_killed() {
     });
 }
 
-async fn spawn(data: &Path, address: SocketAddr, kubectl: &Kubectl) -> Child {
+/// Starts a server, and waits until it is ready.
+pub(crate) async fn spawn(data: &Path, address: SocketAddr, storage: &str, kubectl: &Kubectl) -> Child {
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "restart::serve_until_killed", "--nocapture"])
         .env(CHILD_DATA, data)
         .env(CHILD_ADDRESS, address.to_string())
+        .env(CHILD_STORAGE, storage)
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()
@@ -65,7 +74,7 @@ async fn spawn(data: &Path, address: SocketAddr, kubectl: &Kubectl) -> Child {
     child
 }
 
-async fn client(kubeconfig: &Path) -> Client {
+pub(crate) async fn client(kubeconfig: &Path) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
@@ -73,7 +82,7 @@ async fn client(kubeconfig: &Path) -> Client {
     Client::try_from(config).unwrap()
 }
 
-fn map(name: &str) -> ConfigMap {
+pub(crate) fn map(name: &str) -> ConfigMap {
     serde_json::from_value(serde_json::json!({ "metadata": { "name": name } })).unwrap()
 }
 
@@ -89,7 +98,7 @@ async fn a_killed_server_comes_back_with_everything_and_watches_resume() {
         .unwrap();
     let kubectl = Kubectl::new(&kubeconfig);
 
-    let mut server = spawn(&data, address, &kubectl).await;
+    let mut server = spawn(&data, address, "embedded", &kubectl).await;
     kubectl::define(&kubectl).await;
     kubectl.ok_with("apply -f -", &kubectl::widget("a", "red")).await;
     let maps: Api<ConfigMap> = Api::default_namespaced(client(&kubeconfig).await);
@@ -100,7 +109,7 @@ async fn a_killed_server_comes_back_with_everything_and_watches_resume() {
     let credentials = std::fs::read(&kubeconfig).unwrap();
 
     server.kill().await.unwrap();
-    let _server = spawn(&data, address, &kubectl).await;
+    let _server = spawn(&data, address, "embedded", &kubectl).await;
 
     assert_eq!(std::fs::read(&kubeconfig).unwrap(), credentials);
     assert_eq!(kubectl.json("get wd a").await, shown);
