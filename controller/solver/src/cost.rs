@@ -3,6 +3,7 @@
 //! A pipeline's figures are sums of `Part`s (one per layer, end, stage and hop) and one maximum, the bottleneck. The
 //! search adds the same parts, so what it minimises is what is reported, to the nanosecond.
 
+mod batch;
 mod energy;
 mod latency;
 mod memory;
@@ -10,6 +11,10 @@ mod model;
 mod part;
 mod wire;
 
+pub use batch::{Batch, batch_time};
+pub(crate) use latency::{
+    EVENT_BYTES, FRAME_BYTES, REQUEST_BYTES, REQUEST_BYTES_PER_TOKEN, TOKEN_BYTES, transfer,
+};
 pub use memory::{MemoryModel, Sharing};
 pub use model::{CostModel, Evaluation};
 pub(crate) use part::{Part, StageParts, Weights};

@@ -40,6 +40,7 @@ pub mod random;
 pub mod region;
 pub mod reproductions;
 pub mod search;
+pub mod serving;
 pub mod simulate;
 pub mod solution;
 pub mod spectrum;

@@ -75,22 +75,14 @@ pub(crate) fn node_speed(
     if node.compute_share_milli == 0 {
         return None;
     }
-    let source = Source {
-        node,
-        model,
-        variant,
-        table: node.speeds.iter().find(|table| table.kernel == variant.kernel),
-    };
+    let source = Source::of(node, model, variant);
     let Batches {
         chunk_rows,
         chunk_history,
         token_history,
         concurrency,
     } = batches;
-    let stretched = |time: Nanos| {
-        let time = u128::from(time.0) * u128::from(1_000 + load_milli) / u128::from(node.compute_share_milli);
-        Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST)
-    };
+    let stretched = |time: Nanos| stretch(node, load_milli, time);
     let chunk_attention = source.history(chunk_rows, chunk_history)?;
     Some(NodeSpeed {
         chunk_layer: stretched(source.layer(chunk_rows)? + chunk_attention),
@@ -107,16 +99,31 @@ pub(crate) fn node_speed(
     })
 }
 
+/// A time at a node's full speed as it is at its share of compute, which is not zero, beside so much other work.
+pub(super) fn stretch(node: &Node, load_milli: u64, time: Nanos) -> Nanos {
+    let time = u128::from(time.0) * u128::from(1_000 + load_milli) / u128::from(node.compute_share_milli);
+    Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST)
+}
+
 /// Where a variant's times on a node come from: what was measured, otherwise what was declared.
-struct Source<'p> {
+pub(super) struct Source<'p> {
     node: &'p Node,
     model: &'p Model,
     variant: &'p Variant,
     table: Option<&'p SpeedTable>,
 }
 
-impl Source<'_> {
-    fn layer(&self, rows: u32) -> Option<Nanos> {
+impl<'p> Source<'p> {
+    pub(super) fn of(node: &'p Node, model: &'p Model, variant: &'p Variant) -> Self {
+        Self {
+            node,
+            model,
+            variant,
+            table: node.speeds.iter().find(|table| table.kernel == variant.kernel),
+        }
+    }
+
+    pub(super) fn layer(&self, rows: u32) -> Option<Nanos> {
         match self.table {
             Some(table) => Some(interpolate(&table.layer, rows)),
             None => {
@@ -128,7 +135,7 @@ impl Source<'_> {
         }
     }
 
-    fn head(&self, rows: u32) -> Option<Nanos> {
+    pub(super) fn head(&self, rows: u32) -> Option<Nanos> {
         match self.table {
             Some(table) if !table.head.is_empty() => Some(interpolate(&table.head, rows)),
             _ => {
@@ -139,7 +146,7 @@ impl Source<'_> {
     }
 
     /// The model's last layer for rows of a prompt.
-    fn last_layer(&self, rows: u32) -> Option<Nanos> {
+    pub(super) fn last_layer(&self, rows: u32) -> Option<Nanos> {
         let layer = self.layer(rows)?;
         match self.table {
             Some(table) if !table.prompt_end.is_empty() => {
@@ -151,7 +158,7 @@ impl Source<'_> {
     }
 
     /// What so many positions that were held before add to a layer: scores and sums of two operations for each element.
-    fn history(&self, rows: u32, positions: u64) -> Option<Nanos> {
+    pub(super) fn history(&self, rows: u32, positions: u64) -> Option<Nanos> {
         let Some(table) = self.table else {
             let cells = u128::from(rows) * u128::from(positions);
             let bytes = Bytes(self.model.kv_bytes_per_token_and_layer.saturating_mul(positions));
@@ -165,7 +172,7 @@ impl Source<'_> {
         Some(Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST))
     }
 
-    fn embedding(&self, rows: u32) -> Option<Nanos> {
+    pub(super) fn embedding(&self, rows: u32) -> Option<Nanos> {
         match self.table {
             Some(table) => Some(table.embedding_row.times(u64::from(rows))),
             None => self.node.declared.map(|declared| {

@@ -1,0 +1,358 @@
+use super::*;
+use crate::fixtures::{smollm, smollm_fleet, smollm_node, wire};
+use crate::problem::{Candidate, Ingress, Problem, Service};
+use crate::random::Random;
+use crate::search::{Budget, solve};
+use crate::solution::Placed;
+use crate::units::{ModelOrd, VariantOrd};
+
+const SECOND: Time = 1_000_000_000;
+
+fn question(memory_mebi: &[u64]) -> Problem {
+    let mut problem = smollm_fleet(memory_mebi);
+    let service = Service {
+        chunk_rows: 128,
+        prompt_tokens: 250,
+        output_tokens: 40,
+        concurrency: 4,
+        context_tokens: 1_024,
+        ingress: vec![Ingress {
+            node: NodeOrd(0),
+            weight: 1,
+        }],
+        ..Service::new(vec![Candidate {
+            model: ModelOrd(0),
+            variant: VariantOrd(0),
+        }])
+    };
+    problem.services = vec![service];
+    problem
+}
+
+fn placed(problem: &Problem) -> Placed {
+    let solution = solve(problem, &Budget::steps(10_000_000)).unwrap();
+    solution.services[0].placed().expect("there is room").clone()
+}
+
+fn opened(problem: &Problem, placed: &Placed) -> Pipeline {
+    let service = &problem.services[0];
+    let shape = placed.pipeline.shape();
+    let hops = shape.stages.iter().filter_map(|stage| stage.activation);
+    let bytes = |precision| {
+        let mut formats = service.activations.iter();
+        let format = formats.find(|format| format.precision == precision);
+        format.unwrap().row_bytes(problem.models[0].hidden)
+    };
+    Pipeline {
+        service: 0,
+        row_bytes: hops.map(bytes).collect(),
+        chunk_rows: service.chunk_rows,
+        context_tokens: service.context_tokens,
+        sessions: service.concurrency,
+        shape,
+    }
+}
+
+fn request(prompt: u32, output: u32) -> Request {
+    Request {
+        service: 0,
+        ingress: Some(NodeOrd(0)),
+        prompt,
+        output,
+        air: Air::default(),
+    }
+}
+
+fn serving(problem: &Problem, patience: Nanos) -> Serving {
+    let pipeline = opened(problem, &placed(problem));
+    let mut serving = Serving::new(problem.clone(), 1, patience, true);
+    let id = serving.open(pipeline);
+    serving.route(0, Some(id));
+    serving
+}
+
+#[test]
+fn a_request_that_is_alone_takes_what_was_predicted() {
+    // Of several chunks the prediction takes the mean history, which the longest one exceeds.
+    for (prompt, tolerance) in [(100, 0.001), (250, 0.02)] {
+        for memory in [&[900][..], &[170, 160], &[120, 110, 110]] {
+            let mut problem = question(memory);
+            problem.services[0].prompt_tokens = prompt;
+            let predicted = placed(&problem).predicted;
+            let mut serving = serving(&problem, Nanos::ZERO);
+            serving.arrive(request(prompt, 40));
+            serving.advance(1_000 * SECOND);
+            let record = serving.records().next().unwrap();
+            assert_eq!((record.fate, record.generated), (Fate::Answered, 40));
+            let near = |simulated: Option<Time>, predicted: Nanos| {
+                let (simulated, predicted) = (simulated.unwrap() as f64, predicted.0 as f64);
+                let off = (simulated / predicted - 1.0).abs();
+                assert!(off < tolerance, "{memory:?}: {simulated} against {predicted}");
+            };
+            near(record.ttft(), predicted.ttft);
+            near(record.tpot(), predicted.tpot);
+        }
+    }
+}
+
+/// Requests at random times and of random lengths; what was waiting when each came is of no interest.
+fn load(serving: &mut Serving, per_second: f64, seconds: u64, seed: u64) {
+    let mut random = Random::seeded(seed);
+    let mut time = 0.0;
+    loop {
+        time += random.exponential(1.0 / per_second);
+        let at = (time * SECOND as f64) as Time;
+        if at >= seconds * SECOND {
+            return serving.advance(seconds * SECOND);
+        }
+        serving.advance(at);
+        let (prompt, output) = (1 + random.below(500) as u32, 1 + random.below(60) as u32);
+        serving.arrive(request(prompt, output));
+    }
+}
+
+/// What must hold of any books, told from the log of batches alone.
+fn audit(serving: &Serving) {
+    let (books, records) = (serving.books(), serving.records().collect::<Vec<_>>());
+    let log = books.log.as_ref().expect("batches are written down");
+    let tokens: u64 = records.iter().map(|record| u64::from(record.generated)).sum();
+    assert_eq!(books.tokens, [tokens]);
+    for record in &records {
+        assert!(record.generated <= record.answer);
+        assert_eq!(
+            record.fate == Fate::Answered,
+            record.generated > 0 && record.generated == record.answer
+        );
+        assert_eq!(record.fate == Fate::InFlight, record.ended.is_none());
+    }
+    // A node computes one batch at a time, and its time is the sum of its batches.
+    for node in 0..books.busy.len() {
+        let mut spans: Vec<_> = log.iter().filter(|batch| batch.node.index() == node).collect();
+        spans.sort_by_key(|batch| batch.began);
+        assert!(
+            spans.windows(2).all(|pair| pair[0].ended <= pair[1].began),
+            "node {node} was in two batches"
+        );
+        let sum: Time = spans.iter().map(|batch| batch.ended - batch.began).sum();
+        assert_eq!(books.busy[node], [sum]);
+    }
+    // A step of a request is at one stage at a time, and at the stages in order; and a stage has the steps in order.
+    let mut steps: Vec<_> = log
+        .iter()
+        .flat_map(|batch| {
+            batch
+                .members
+                .iter()
+                .map(move |(request, step)| (*request, *step, batch))
+        })
+        .collect();
+    steps.sort_by_key(|(request, step, batch)| (*request, *step, batch.stage));
+    for pair in steps.windows(2) {
+        let ((request, step, before), (next_request, next_step, after)) = (&pair[0], &pair[1]);
+        if (request, step) == (next_request, next_step) {
+            assert_eq!(before.stage + 1, after.stage, "request {request}, step {step}");
+            assert!(before.ended <= after.began, "request {request} is in two places");
+        }
+    }
+    steps.sort_by_key(|(request, step, batch)| (*request, batch.stage, *step));
+    for pair in steps.windows(2) {
+        let ((request, step, before), (next_request, next_step, after)) = (&pair[0], &pair[1]);
+        if (request, before.stage) == (next_request, after.stage) {
+            assert_eq!(step + 1, *next_step, "request {request}");
+            assert!(before.ended <= after.began, "request {request} overtakes itself");
+        }
+    }
+    for record in &records {
+        assert!(
+            record
+                .first
+                .is_none_or(|first| record.arrived < first && first <= record.last)
+        );
+    }
+}
+
+#[test]
+fn the_books_add_up_with_batches_queues_splits_and_losses() {
+    for (memory, per_second) in [
+        (&[900][..], 0.1),
+        (&[900], 3.0),
+        (&[170, 160], 1.0),
+        (&[120, 110, 110], 1.5),
+    ] {
+        let mut serving = serving(&question(memory), Nanos(2 * SECOND));
+        load(&mut serving, per_second, 60, 7);
+        audit(&serving);
+        let fates: Vec<Fate> = serving.records().map(|record| record.fate).collect();
+        assert!(fates.contains(&Fate::Answered));
+        assert_eq!(
+            fates.contains(&Fate::Failed(Failure::Busy)),
+            per_second > 0.5,
+            "{memory:?} {per_second}"
+        );
+        serving.set_alive(NodeOrd(0), false);
+        audit(&serving);
+        assert!(serving.records().all(|record| record.fate != Fate::InFlight));
+        assert_eq!(serving.sessions_on(PipelineId(0)), 0);
+    }
+}
+
+#[test]
+fn tokens_of_sessions_share_batches_up_to_the_seats() {
+    let mut serving = serving(&question(&[900]), Nanos(1_000 * SECOND));
+    for _ in 0..10 {
+        serving.arrive(request(20, 60));
+    }
+    serving.advance(1_000 * SECOND);
+    let books = serving.books();
+    assert!(serving.records().all(|record| record.fate == Fate::Answered));
+    let (batches, tokens) = books.batches[0];
+    assert!(2 * tokens > 3 * batches, "{tokens} tokens in {batches} batches");
+    let most = books.log.unwrap().iter().map(|batch| batch.members.len()).max();
+    assert!(most.is_some_and(|most| (3..=4).contains(&most)), "{most:?}");
+}
+
+#[test]
+fn a_link_that_goes_ends_sessions_that_need_it_and_a_slow_one_delays_them() {
+    let problem = question(&[170, 160]);
+    let time = |change: &dyn Fn(&mut Problem)| {
+        let mut serving = serving(&problem, Nanos::ZERO);
+        serving.arrive(request(100, 30));
+        serving.advance(SECOND);
+        let mut changed = problem.clone();
+        change(&mut changed);
+        serving.change(changed);
+        serving.advance(100 * SECOND);
+        serving.records().next().unwrap()
+    };
+    let usual = time(&|_| {});
+    let slow = time(&|problem| {
+        problem
+            .links
+            .iter_mut()
+            .for_each(|link| link.latency = Nanos::from_millis(50))
+    });
+    let gone = time(&|problem| problem.links.clear());
+    assert_eq!((usual.fate, slow.fate), (Fate::Answered, Fate::Answered));
+    assert!(slow.last > usual.last + SECOND, "{slow:?} {usual:?}");
+    assert_eq!(gone.fate, Fate::Failed(Failure::LinkLost));
+}
+
+#[test]
+fn what_cannot_be_answered_is_told_apart() {
+    let problem = question(&[900]);
+    let mut serving = serving(&problem, Nanos::ZERO);
+    serving.arrive(request(problem.services[0].context_tokens, 5));
+    serving.arrive(Request {
+        ingress: None,
+        ..request(5, 5)
+    });
+    serving.advance(SECOND);
+    serving.route(0, None);
+    serving.arrive(request(5, 5));
+    serving.advance(2 * SECOND);
+    let fates: Vec<Fate> = serving.records().map(|record| record.fate).collect();
+    let expected = [Failure::TooLong, Failure::NodeLost, Failure::Unavailable].map(Fate::Failed);
+    assert_eq!(fates, expected);
+}
+
+#[test]
+fn a_pipeline_that_drains_answers_those_who_sit_and_nobody_else() {
+    let mut serving = serving(&question(&[900]), Nanos(1_000 * SECOND));
+    for _ in 0..6 {
+        serving.arrive(request(20, 20));
+    }
+    serving.advance(SECOND / 10);
+    assert_eq!(serving.sessions_on(PipelineId(0)), 4);
+    serving.drain(PipelineId(0));
+    serving.advance(100 * SECOND);
+    let answered = serving
+        .records()
+        .filter(|record| record.fate == Fate::Answered)
+        .count();
+    assert_eq!((answered, serving.sessions_on(PipelineId(0))), (4, 0));
+}
+
+#[test]
+fn equal_inputs_have_equal_books() {
+    let run = || {
+        let mut serving = serving(&question(&[120, 110, 110]), Nanos(SECOND));
+        load(&mut serving, 2.0, 30, 3);
+        (serving.books(), serving.records().collect::<Vec<_>>())
+    };
+    assert_eq!(run(), run());
+}
+
+/// One node, one session at a time: a single server. Answers of one token take the same time each; longer ones a multiple of
+/// the time of a token more.
+fn single_server() -> (Problem, Serving) {
+    let mut node = smollm_node(Bytes::mebi(900));
+    node.speeds[0].history.clear();
+    let mut problem = question(&[900]);
+    problem.nodes = vec![node];
+    problem.models = vec![smollm()];
+    problem.links = vec![wire(0, 0, 1, Nanos::ZERO)];
+    problem.links.clear();
+    problem.services[0].concurrency = 1;
+    let serving = serving(&problem, Nanos(u64::MAX / 4));
+    (problem, serving)
+}
+
+/// Mean of what requests waited for the server, over the mean time of service, at so much load; and what Pollaczek and
+/// Khinchine say: `load · (1 + variance / mean²) / (2 · (1 − load))`.
+fn waiting(outputs: &dyn Fn(&mut Random) -> u32, load: f64, requests: usize) -> (f64, f64) {
+    let alone = |output: u32| {
+        let (_, mut serving) = single_server();
+        serving.arrive(request(100, output));
+        serving.advance(10_000 * SECOND);
+        let record = serving.records().next().unwrap();
+        assert_eq!(record.fate, Fate::Answered);
+        (record.last - record.arrived) as f64
+    };
+    let (first, token) = (alone(1), alone(2) - alone(1));
+    let service_time = |output: u32| first + token * f64::from(output - 1);
+    assert!((service_time(50) / alone(50) - 1.0).abs() < 1e-6);
+
+    let mut random = Random::seeded(11);
+    let drawn: Vec<u32> = (0..requests).map(|_| outputs(&mut random)).collect();
+    let times: Vec<f64> = drawn.iter().map(|output| service_time(*output)).collect();
+    let mean = times.iter().sum::<f64>() / requests as f64;
+    let second_moment = times.iter().map(|time| time * time).sum::<f64>() / requests as f64;
+    let (_, mut serving) = single_server();
+    let mut time = 0.0;
+    for output in &drawn {
+        time += random.exponential(mean / load);
+        serving.advance(time as Time);
+        serving.arrive(request(100, *output));
+    }
+    serving.advance(time as Time + 100_000 * SECOND);
+    audit(&serving);
+    let waited: f64 = serving
+        .records()
+        .zip(&times)
+        .map(|(record, alone)| (record.last - record.arrived) as f64 - alone)
+        .sum();
+    let expected = load * second_moment / (mean * mean) / (2.0 * (1.0 - load));
+    (waited / requests as f64 / mean, expected)
+}
+
+#[test]
+fn equal_requests_wait_as_long_as_in_an_m_d_1_queue() {
+    for load in [0.3, 0.7] {
+        let (waited, expected) = waiting(&|_| 1, load, 20_000);
+        assert!((expected - load / (2.0 * (1.0 - load))).abs() < 1e-9);
+        assert!(
+            (waited / expected - 1.0).abs() < 0.06,
+            "load {load}: {waited} against {expected}"
+        );
+    }
+}
+
+#[test]
+fn requests_of_geometric_length_wait_as_long_as_in_an_m_g_1_queue() {
+    let geometric = |random: &mut Random| 1 + random.exponential(20.0) as u32;
+    let (waited, expected) = waiting(&geometric, 0.6, 20_000);
+    assert!(
+        (waited / expected - 1.0).abs() < 0.1,
+        "{waited} against {expected}"
+    );
+}
