@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     agent, apiserver, bench, chat, control_plane, controller, explain, logging, models, output, prepare_data,
-    solve, up, version,
+    simulate, solve, up, version,
 };
 
 /// Serves large language models on the edge: a Kubernetes-style control plane that splits models over nodes and links,
@@ -39,6 +39,9 @@ enum Command {
     Explain(explain::Arguments),
     /// Decides about manifests offline, and explains it or prints the Placements.
     Solve(solve::Arguments),
+    /// Runs a scenario: what the controller's decisions would make of requests, moving users and failures.
+    #[command(after_help = simulate::HELP)]
+    Simulate(simulate::Arguments),
     /// Measures the solver.
     Bench(bench::Arguments),
     /// Runs the controller against any Kubernetes API.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         | Command::Models(_)
         | Command::Explain(_)
         | Command::Solve(_)
+        | Command::Simulate(_)
         | Command::Bench(_)
         | Command::PrepareData(_)
         | Command::Version => ANSWERING,
@@ -120,6 +124,7 @@ fn run(command: Command, log_format: logging::Format) -> anyhow::Result<ExitCode
         Command::Models(arguments) => models::run(&arguments).map(done),
         Command::Explain(arguments) => runtime.block_on(explain::run(&arguments)).map(done),
         Command::Solve(arguments) => solve::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments).map(done),
         Command::Bench(arguments) => bench::run(&arguments).map(done),
         Command::Controller(arguments) => runtime.block_on(controller::run(arguments)).map(done),
         Command::Apiserver(arguments) => runtime.block_on(apiserver::run(arguments)).map(done),

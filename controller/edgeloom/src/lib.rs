@@ -6,7 +6,7 @@
 //!
 //! controller             manager, against any Kubernetes API
 //! explain, solve, bench,  ask, and print
-//! chat, models
+//! simulate, chat, models
 //! ```
 //!
 //! Nothing is decided here: where layers run is the manager's business, what an agent does with them the node's. What is
@@ -30,6 +30,7 @@ pub mod node_authorizer;
 mod output;
 mod prepare_data;
 mod registry;
+mod simulate;
 mod solve;
 mod steady_port;
 mod stop;

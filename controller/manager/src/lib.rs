@@ -22,6 +22,7 @@ pub mod plan;
 mod pulse;
 pub mod reconcile;
 pub mod rollout;
+pub mod simulate;
 pub mod snapshot;
 pub mod status;
 pub mod watch;

@@ -50,19 +50,40 @@ pub enum Error {
 ///
 /// When a file cannot be read or an object is not what its kind says.
 pub fn world_of(path: &Path) -> Result<World, Error> {
-    let mut world = World::default();
+    world_from(objects_of(path)?)
+}
+
+/// Every object in the `.yaml`, `.yml` and `.json` files of a folder (or in one file), each with its file's name.
+///
+/// # Errors
+///
+/// When a file cannot be read or is not YAML.
+pub fn objects_of(path: &Path) -> Result<Vec<(String, Value)>, Error> {
+    let mut objects = vec![];
     for file in files_of(path)? {
-        let failed = |source| Error::Manifest {
-            path: file.display().to_string(),
-            source,
-        };
+        let name = file.display().to_string();
         let text = std::fs::read_to_string(&file).map_err(|source| Error::Read {
-            path: file.display().to_string(),
+            path: name.clone(),
             source,
         })?;
-        for object in manifest::read(&text).map_err(failed)? {
-            add(&mut world, object).map_err(failed)?;
-        }
+        let read = manifest::read(&text).map_err(|source| Error::Manifest {
+            path: name.clone(),
+            source,
+        })?;
+        objects.extend(read.into_iter().map(|object| (name.clone(), object)));
+    }
+    Ok(objects)
+}
+
+/// A world of objects, each with the name of the file that it is from. Kinds that no decision depends on are skipped.
+///
+/// # Errors
+///
+/// When an object is not what its kind says, or a model's header cannot be read.
+pub fn world_from(objects: Vec<(String, Value)>) -> Result<World, Error> {
+    let mut world = World::default();
+    for (path, object) in objects {
+        add(&mut world, object).map_err(|source| Error::Manifest { path, source })?;
     }
     let mut models = vec![];
     for model in &world.models {

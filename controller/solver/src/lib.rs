@@ -30,6 +30,7 @@
 pub mod caching;
 pub mod check;
 pub mod cost;
+pub mod data;
 pub mod explain;
 pub mod fixtures;
 pub mod links;

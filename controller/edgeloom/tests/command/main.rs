@@ -8,6 +8,7 @@
 mod answers;
 mod controller;
 mod processes;
+mod simulate;
 
 use std::process::{Command, Output};
 

@@ -135,6 +135,12 @@ impl Serving {
         self.routes[service] = pipeline;
     }
 
+    /// Whether a request of a service would find a pipeline that takes requests now.
+    #[must_use]
+    pub fn serves(&self, service: usize) -> bool {
+        self.routes[service].is_some_and(|pipeline| self.pipelines[pipeline.0].admits)
+    }
+
     /// The pipeline takes no more requests; those that have a seat go on, those that wait for one fail.
     pub fn drain(&mut self, pipeline: PipelineId) {
         let open = &mut self.pipelines[pipeline.0];

@@ -19,6 +19,20 @@ pub enum Failure {
     LinkLost,
 }
 
+impl Failure {
+    /// In words, to follow a count.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Unavailable => "with nobody to serve them",
+            Self::Busy => "with all sessions taken",
+            Self::TooLong => "too long for the context",
+            Self::NodeLost => "with a lost node",
+            Self::LinkLost => "with a lost link",
+        }
+    }
+}
+
 /// Where a request is. It is in one place at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
