@@ -33,7 +33,7 @@ as `edgeloom solve` reads them. spec of the Scenario:
   links[]                       link, points or a CSV file: rates and latencies over time
   failures[]                    node or link, atSeconds, untilSeconds
 
-examples/scenarios has one for each of four applications. The same scenario and seed print the same bytes.";
+examples/scenarios has examples. The same scenario and seed print the same bytes.";
 
 /// `edgeloom simulate`
 #[derive(clap::Args, Debug)]
