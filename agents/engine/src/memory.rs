@@ -49,7 +49,7 @@ const CELLS_MULTIPLE: u32 = 256;
 /// Pages of code and constants that computing touches for the first time.
 const CODE_BYTES: u64 = 2_160 << 10;
 /// Graph, scheduler, model and context, whatever their size.
-const BOOKKEEPING_BYTES: u64 = 1_600 << 10;
+const BOOKKEEPING_BYTES: u64 = 1_700 << 10;
 /// Each layer's part of graph and model, beside its weights.
 const LAYER_BYTES: u64 = 36 << 10;
 /// Copies of a batch's hidden states that exist at the same time, in quarters: message in, rows of a step, llama.cpp's
