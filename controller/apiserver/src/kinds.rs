@@ -253,6 +253,9 @@ impl Resource {
     /// Turns a stored object into the wire form of this version: `apiVersion` is this version's, fields that its schema
     /// does not know are pruned, and defaults that were added to the schema since it was written are filled in.
     pub fn from_storage(&self, mut object: Value) -> Value {
+        if self.storage.group.is_empty() && self.storage.plural == "events" {
+            events::fill(&mut object);
+        }
         if self.storage.form == Form::EventsGroup {
             events::from_core(&mut object);
         }

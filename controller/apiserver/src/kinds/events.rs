@@ -1,6 +1,6 @@
 //! `events.k8s.io/v1 Event` over the storage of the core `Event`: the same object under other names of its fields.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// (name in the core group, name in `events.k8s.io`)
 const RENAMED: [(&str, &str); 7] = [
@@ -31,6 +31,29 @@ pub fn from_core(event: &mut Value) {
             .find(|(core, _)| *core == name)
             .map(|(_, events)| *events)
     });
+}
+
+/// Fills in what a core event shows even when it is empty.
+pub fn fill(event: &mut Value) {
+    fill_in(
+        event,
+        [
+            ("involvedObject", json!({})),
+            ("source", json!({})),
+            ("firstTimestamp", Value::Null),
+            ("lastTimestamp", Value::Null),
+            ("eventTime", Value::Null),
+            ("reportingComponent", json!("")),
+            ("reportingInstance", json!("")),
+        ],
+    );
+}
+
+fn fill_in<const COUNT: usize>(event: &mut Value, defaults: [(&str, Value); COUNT]) {
+    let Value::Object(fields) = event else { return };
+    for (name, value) in defaults {
+        fields.entry(name).or_insert(value);
+    }
 }
 
 fn rename(event: &mut Value, new_name: impl Fn(&str) -> Option<&'static str>) {

@@ -193,6 +193,35 @@ async fn an_object_is_described_with_its_events() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_of_the_new_group_has_the_fields_of_the_old() {
+    let (_served, kubectl) = with_widgets().await;
+    let event = |name: &str, seconds: u32| {
+        json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": name, "namespace": "default" },
+            "regarding": { "kind": "Widget", "name": "a", "namespace": "default" },
+            "type": "Normal", "reason": "Painted", "action": "Paint", "note": name,
+            "reportingController": "painter", "reportingInstance": "painter-1",
+            "eventTime": format!("2026-11-23T00:00:{seconds:02}.000000Z"),
+        })
+    };
+    kubectl
+        .ok_with("create -f -", &event("later", 2).to_string())
+        .await;
+    kubectl
+        .ok_with("create -f -", &event("sooner", 1).to_string())
+        .await;
+    let sorted = kubectl.ok("get events --sort-by=.eventTime").await;
+    assert!(sorted.find("sooner") < sorted.find("later"), "{sorted}");
+    let shown = kubectl.json("get event later").await;
+    assert_eq!((&shown["source"], &shown["count"]), (&json!({}), &json!(null)));
+    let fields = shown.as_object().unwrap();
+    assert!(
+        fields.contains_key("firstTimestamp") && !fields.contains_key("count"),
+        "{shown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kinds_are_explained_and_listed() {
     let (_served, kubectl) = with_widgets().await;
     let explained = kubectl.ok("explain widget").await;
