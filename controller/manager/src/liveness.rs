@@ -68,7 +68,9 @@ impl Liveness {
     /// Looks at Leases and reports at `now` (since any fixed moment) and says who is lost.
     ///
     /// A node is lost when its Lease has not been renewed for its duration, or when a peer that is alive reports
-    /// the connection to its present agent as dead and the Lease was not renewed since that report came.
+    /// the connection to its present agent as dead and the Lease was not renewed since that report came. A peer that is
+    /// reported itself, by a third node, proves no more than a dead connection: one that slept, or stood apart, finds
+    /// all its connections dead when it comes back.
     pub fn observe(&mut self, now: Duration, leases: &[Arc<Lease>], nodes: &[Arc<EdgeNode>]) -> Verdict {
         self.see_renewals(now, leases, nodes);
         self.see_reports(now, nodes);
@@ -101,7 +103,10 @@ impl Liveness {
                 .renewals
                 .get(&report.node)
                 .is_some_and(|renewal| renewal.seen > Some(*seen));
-            if !renewed_since {
+            let is_doubtful = self.reports.keys().any(|other| {
+                other.node == report.source && other.source != report.node && !expired.contains(&other.source)
+            });
+            if !renewed_since && !is_doubtful {
                 verdict
                     .lost
                     .entry(report.node.clone())
@@ -289,6 +294,19 @@ mod tests {
             BTreeMap::from([("a".to_owned(), Loss::LeaseExpired)])
         );
         assert!(verdict.cut.is_empty());
+    }
+
+    #[test]
+    fn a_node_that_slept_and_finds_its_connections_dead_takes_nobody_with_it() {
+        let mut liveness = Liveness::default();
+        let leases = [lease("a", 1), lease("b", 1), lease("c", 1)];
+        let asleep = [node("a", &[]), node("b", &["a"]), node("c", &["a"])];
+        let only_a = BTreeMap::from([("a".to_owned(), Loss::PeersReport)]);
+        assert_eq!(liveness.observe(at(1), &leases, &asleep).lost, only_a);
+        let awake = [node("a", &["b", "c"]), node("b", &["a"]), node("c", &["a"])];
+        let verdict = liveness.observe(at(2), &leases, &awake);
+        assert_eq!(verdict.lost, only_a, "b and c answer each other");
+        assert_eq!(verdict.cut.len(), 2);
     }
 
     #[test]
