@@ -1,5 +1,7 @@
 //! YAML in and out. The one module that knows the YAML library, so that it can be replaced.
 
+mod fields;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Why a manifest cannot be read.
@@ -16,7 +18,8 @@ pub struct Error {
 ///
 /// # Errors
 ///
-/// When a document is not YAML, has a duplicate key, or has a key that JSON cannot hold.
+/// When a document is not YAML, has a duplicate key, or has a key that JSON cannot hold; when an object of our group is of
+/// no kind that there is, or its spec has a field that its kind does not know.
 pub fn read(text: &str) -> Result<Vec<serde_json::Value>, Error> {
     use serde::Deserialize as _;
     let mut values = vec![];
@@ -28,6 +31,10 @@ pub fn read(text: &str) -> Result<Vec<serde_json::Value>, Error> {
                 message: error.to_string(),
             })?;
         if !value.is_null() {
+            fields::check(&value).map_err(|message| Error {
+                document: index + 1,
+                message,
+            })?;
             values.push(value);
         }
     }
@@ -38,7 +45,7 @@ pub fn read(text: &str) -> Result<Vec<serde_json::Value>, Error> {
 ///
 /// # Errors
 ///
-/// When a field is missing, unknown to its type, or of another type.
+/// When a field is missing, or of another type.
 pub fn parse<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Error> {
     serde_json::from_value(value).map_err(|error| Error {
         document: 1,

@@ -117,7 +117,7 @@ impl Manifests {
         })?;
         let documents = manifest::read(&text).map_err(|source| Error::Wrong {
             path: path.to_owned(),
-            what: "is not YAML".to_owned(),
+            what: "cannot be used".to_owned(),
             source,
         })?;
         for (ordinal, object) in documents.into_iter().enumerate() {
@@ -273,7 +273,7 @@ mod tests {
             wrong(&[("a.yaml", "kind: Secret\napiVersion: v1\n")])
                 .contains("document 1 has no metadata.name")
         );
-        assert!(wrong(&[("a.yaml", "a: b: c\n")]).contains("a.yaml: is not YAML"));
+        assert!(wrong(&[("a.yaml", "a: b: c\n")]).contains("a.yaml: cannot be used"));
         let bad_node = NODE.replace("spec: {}", "spec: {tier: Moon}");
         assert!(wrong(&[("a.yaml", &bad_node)]).contains("EdgeNode robot"));
     }
