@@ -20,6 +20,8 @@ pub enum ConditionType {
     Schedulable,
     /// The model's header was read.
     Inspected,
+    /// The EdgeNode has timed the models that it heard of (written by the agent).
+    Benchmarked,
 }
 
 impl ConditionType {
@@ -33,6 +35,7 @@ impl ConditionType {
             Self::Reachable => "Reachable",
             Self::Schedulable => "Schedulable",
             Self::Inspected => "Inspected",
+            Self::Benchmarked => "Benchmarked",
         }
     }
 }
@@ -88,6 +91,8 @@ pub enum Reason {
     NodeCordoned,
     /// The node's agent is about to be updated.
     AgentUpdate,
+    /// A model could not be timed on the node.
+    BenchmarkFailed,
 }
 
 impl Reason {
@@ -119,6 +124,7 @@ impl Reason {
             Self::Schedulable => "Schedulable",
             Self::NodeCordoned => "NodeCordoned",
             Self::AgentUpdate => "AgentUpdate",
+            Self::BenchmarkFailed => "BenchmarkFailed",
         }
     }
 }
@@ -174,6 +180,14 @@ pub fn state(conditions: &[Condition], kind: ConditionType) -> State {
         "False" => Some(false),
         _ => None,
     }
+}
+
+/// The message of a condition that is False.
+#[must_use]
+pub fn why_not(conditions: &[Condition], kind: ConditionType) -> Option<&str> {
+    let is_it = |condition: &&Condition| condition.type_ == kind.as_str() && condition.status == "False";
+    let condition = conditions.iter().find(is_it)?;
+    Some(condition.message.as_str())
 }
 
 #[cfg(test)]

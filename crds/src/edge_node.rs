@@ -218,7 +218,7 @@ pub struct EdgeNodeStatus {
     /// The generation that the agent acts on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` by the agent, `Reachable` and `Schedulable` by the controller.
+    /// `Ready` and `Benchmarked` by the agent, `Reachable` and `Schedulable` by the controller.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crds::{
-    ConditionType, EdgeNode, RouteTable, Stage,
+    ConditionType, EdgeNode, Model, RouteTable, Stage,
     condition::{self, Reason},
     route_table::HopPhase,
     stage::StagePhase,
@@ -18,7 +18,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -40,12 +40,16 @@ struct Running {
 
 impl Running {
     fn start(client: Client, data: &Path, listen: SocketAddr) -> Self {
+        Self::start_with(client, data, listen, false)
+    }
+
+    fn start_with(client: Client, data: &Path, listen: SocketAddr, benchmark: bool) -> Self {
         let mut config = node::Config::new(NODE, client, data.to_owned(), edgeloom());
         config.worker_arguments = vec!["engine-worker".to_owned()];
         config.listen_http = listen;
         let limits = json!({ "limits": { "memory": "512Mi", "cores": "1" } });
         config.register = Some(serde_json::from_value(limits).expect("a specification"));
-        config.benchmark = false;
+        config.benchmark = benchmark;
         config.drain_timeout = Duration::from_millis(100);
         let stop = CancellationToken::new();
         let task = tokio::spawn(node::run(config, stop.clone()));
@@ -350,5 +354,55 @@ async fn changed_limits_are_in_force_at_once_and_take_no_stage_away() {
     other_is(StagePhase::Ready).await;
     let (device, message) = device_with(&nodes, 512 << 20).await;
     assert_eq!((device.cores_milli, message.as_str()), (1000, ""));
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_says_why_it_cannot_time_a_model_and_forgets_it_with_the_model() {
+    let plane = ControlPlane::start().await;
+    let models: Api<Model> = Api::namespaced(plane.client.clone(), "default");
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let unreachable = json!({
+        "apiVersion": "edgeloom.dev/v1alpha1", "kind": "Model", "metadata": { "name": "m" },
+        "spec": { "variants": [{ "name": "v", "uri": "http://127.0.0.1:1/m.gguf" }] },
+    });
+    let unreachable = serde_json::from_value(unreachable).expect("a model");
+    models
+        .create(&PostParams::default(), &unreachable)
+        .await
+        .expect("created");
+    let ready = json!({ "status": {
+        "conditions": [{
+            "type": "Ready", "status": "True", "reason": "AsDesired", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }],
+        "variants": [{
+            "name": "v", "digest": digest, "quantisation": "Q4_1", "sizeBytes": 1, "layerBytes": [1],
+            "embeddingBytes": 0, "headBytes": 0, "otherBytes": 0,
+        }],
+    } });
+    models
+        .patch_status("m", &PatchParams::default(), &Patch::Merge(&ready))
+        .await
+        .expect("inspected");
+    let data = TempDir::new().expect("a folder");
+    let agent = Running::start_with(plane.client.clone(), data.path(), a_port(), true);
+    let nodes: Api<EdgeNode> = Api::all(plane.client.clone());
+    let failure = || async {
+        let conditions = nodes.get_opt(NODE).await.ok()??.status?.conditions;
+        Some(condition::why_not(&conditions, ConditionType::Benchmarked).map(str::to_owned))
+    };
+    until("the node says that it cannot fetch the model", || async {
+        failure().await??.contains(&digest).then_some(())
+    })
+    .await;
+    models
+        .delete("m", &DeleteParams::default())
+        .await
+        .expect("deleted");
+    until("nothing is said of a model that is no more", || async {
+        failure().await?.is_none().then_some(())
+    })
+    .await;
     agent.stop().await;
 }

@@ -6,30 +6,22 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
+    sync::{Arc, atomic::AtomicI64},
     time::{Duration, Instant},
 };
 
-use crds::{
-    ConditionType, Model,
-    condition::state,
-    edge_node::{Benchmark, BenchmarkPoint, Device},
-    location::Location,
-};
-use engine::{BenchmarkKey, Worker, WorkerConfig};
+use crds::{ConditionType, Model, condition::state, location::Location};
+use engine::{Worker, WorkerConfig};
 use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::{
     Api, Client,
     runtime::watcher::{self, Event},
 };
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 
 use crate::{
     execute::fetch::{self, Sampled, Source, fetch, file_name, local_path, location_of, sample},
-    keep,
     limits::InForce,
     metrics::Metrics,
     report::{core_limit, engine_limit},
@@ -37,72 +29,20 @@ use crate::{
     watch::{begin, heard},
 };
 
+use kept::{Kept, read, to_kind, write};
+pub(crate) use table::Benchmarks;
+
+mod kept;
+mod table;
+
 /// The longest pause of the watch of Models: new models are rare.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// The pause after a model could not be timed.
+/// The pause after a model could not be timed; it doubles with each failure.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How often that is tried before the model is left until it is heard of again.
-const ATTEMPTS: usize = 3;
+/// The longest pause: a disk that was full may have room again.
+const PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
 /// Variants that may wait to be timed; the newest are then not timed until the next list.
 const QUEUE_LENGTH: usize = 256;
-
-/// The figures of this node's device, shared by who measures and who reports.
-#[derive(Clone, Debug)]
-pub(crate) struct Benchmarks(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    device: watch::Sender<Device>,
-    /// By digest; with the cores that the device had.
-    table: Mutex<BTreeMap<String, (i64, Benchmark)>>,
-}
-
-impl Benchmarks {
-    pub(crate) fn new(device: Device) -> Self {
-        Self(Arc::new(Inner {
-            device: watch::Sender::new(device),
-            table: Mutex::default(),
-        }))
-    }
-
-    /// The device, without figures.
-    pub(crate) fn device(&self) -> Device {
-        self.0.device.borrow().clone()
-    }
-
-    /// The device is another now. Figures stay until there are new ones: without any, nothing would be placed here.
-    pub(crate) fn describe(&self, device: Device) {
-        self.0.device.send_replace(device);
-    }
-
-    /// Figures by model, as EdgeNode status shows them.
-    pub(crate) fn report(&self) -> Vec<Benchmark> {
-        let table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.values().map(|(_, benchmark)| benchmark.clone()).collect()
-    }
-
-    /// Whether there are figures of the device as it is now.
-    fn has(&self, digest: &str) -> bool {
-        let cores_milli = self.0.device.borrow().cores_milli;
-        let table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.get(digest).is_some_and(|(cores, _)| *cores == cores_milli)
-    }
-
-    fn put(&self, cores_milli: i64, benchmark: Benchmark) {
-        let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.insert(benchmark.model.clone(), (cores_milli, benchmark));
-    }
-}
-
-/// A table as it is kept on disk.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Kept {
-    /// What the device was when it was timed; another share makes other figures.
-    cores_milli: i64,
-    measured_at: i64,
-    benchmark: engine::Benchmark,
-}
 
 /// Who times models.
 pub(crate) struct Timekeeper {
@@ -130,46 +70,73 @@ impl Timekeeper {
         tokio::join!(watch_models(self.client.clone(), found), self.time_all(waiting));
     }
 
-    async fn time_all(&self, mut waiting: mpsc::Receiver<Source>) {
-        let mut device = self.benchmarks.0.device.subscribe();
-        let mut known = BTreeMap::new();
+    async fn time_all(&self, mut waiting: mpsc::Receiver<Heard>) {
+        let mut device = self.benchmarks.device_changes();
+        let mut known: BTreeMap<String, Known> = BTreeMap::new();
         loop {
+            let due = known.values().filter_map(|known| known.again_at).min();
             tokio::select! {
-                source = waiting.recv() => {
-                    let Some(source) = source else { return };
-                    self.try_to_time(&source).await;
-                    known.insert(source.digest.clone(), source);
-                }
+                heard = waiting.recv() => match heard {
+                    None => return,
+                    Some(Heard::Found(source)) => {
+                        let first = Known { source, failures: 0, again_at: None };
+                        let known = known.entry(first.source.digest.clone()).or_insert(first);
+                        self.try_to_time(known).await;
+                    }
+                    Some(Heard::Gone(digest)) => {
+                        known.remove(&digest);
+                        self.benchmarks.forget_failure(&digest);
+                        self.news.send_replace(());
+                    }
+                },
                 // Another share of the machine makes other figures.
                 Ok(()) = device.changed() => {
-                    for source in known.values() {
-                        self.try_to_time(source).await;
+                    for known in known.values_mut() {
+                        self.try_to_time(known).await;
+                    }
+                }
+                () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
+                    let is_due = |known: &&mut Known| known.again_at == due;
+                    for known in known.values_mut().filter(is_due) {
+                        self.try_to_time(known).await;
                     }
                 }
             }
         }
     }
 
-    async fn try_to_time(&self, source: &Source) {
-        for _attempt in 0..ATTEMPTS {
-            if self.time(source).await {
-                return;
+    async fn try_to_time(&self, known: &mut Known) {
+        let digest = &known.source.digest;
+        match self.time(&known.source).await {
+            Ok(()) => {
+                known.failures = 0;
+                known.again_at = None;
+                self.benchmarks.forget_failure(digest);
             }
-            tokio::time::sleep(PAUSE).await;
+            Err(failure) => {
+                known.again_at = failure
+                    .may_pass
+                    .then(|| tokio::time::Instant::now() + pause_after(known.failures));
+                known.failures += 1;
+                let Failure { why, may_pass } = failure;
+                tracing::warn!(digest, why, may_pass, "the model cannot be timed");
+                self.benchmarks.note_failure(digest, why);
+            }
         }
+        self.news.send_replace(());
     }
 
-    /// Whether there are figures now, or can be none.
-    async fn time(&self, source: &Source) -> bool {
+    /// Makes sure that there are figures, or that there need be none.
+    async fn time(&self, source: &Source) -> Result<(), Failure> {
         if self.benchmarks.has(&source.digest) {
-            return true;
+            return Ok(());
         }
         let (kept, cores_milli) = (self.kept_at(&source.digest), self.benchmarks.device().cores_milli);
         let fits =
             |kept: &Kept| kept.cores_milli == cores_milli && kept.benchmark.key.engine == ENGINE_VERSION;
         if let Some(kept) = read(&kept).filter(fits) {
             self.publish(source, &kept);
-            return true;
+            return Ok(());
         }
         let weights = match self.weights(source).await {
             Ok(Some(weights)) => weights,
@@ -178,40 +145,32 @@ impl Timekeeper {
                     digest = source.digest,
                     "the model is not on this disk, and is not timed"
                 );
-                return true;
+                return Ok(());
             }
             Err(error) => {
                 self.metrics.fetch_failures.inc();
-                let error = crds::with_causes(&error);
-                tracing::warn!(
-                    digest = source.digest,
-                    error,
-                    "the model cannot be fetched, and is not timed"
-                );
-                return false;
+                return Err(Failure {
+                    why: crds::with_causes(&error),
+                    may_pass: true,
+                });
             }
         };
         let measured = self.measure(source, &weights).await;
         self.discard(weights).await;
-        match measured {
-            Ok(benchmark) => {
-                let fresh = Kept {
-                    cores_milli,
-                    measured_at: Timestamp::now().as_second(),
-                    benchmark,
-                };
-                if let Err(error) = write(&kept, &fresh) {
-                    tracing::warn!(error = crds::with_causes(&error), "figures are not kept on disk");
-                }
-                self.publish(source, &fresh);
-                true
-            }
-            Err(error) => {
-                let hopeless = error.is_refusal();
-                tracing::warn!(digest = source.digest, %error, hopeless, "the model cannot be timed");
-                hopeless
-            }
+        let benchmark = measured.map_err(|error| Failure {
+            why: error.to_string(),
+            may_pass: !error.is_refusal(),
+        })?;
+        let fresh = Kept {
+            cores_milli,
+            measured_at: Timestamp::now().as_second(),
+            benchmark,
+        };
+        if let Err(error) = write(&kept, &fresh) {
+            tracing::warn!(error = crds::with_causes(&error), "figures are not kept on disk");
         }
+        self.publish(source, &fresh);
+        Ok(())
     }
 
     /// Brings what is timed to this disk; nothing when the file should be here and is not. Nobody else fetches it meanwhile:
@@ -296,7 +255,6 @@ impl Timekeeper {
             "the model's figures are known"
         );
         self.benchmarks.put(kept.cores_milli, benchmark);
-        self.news.send_replace(());
     }
 
     fn kept_at(&self, digest: &str) -> PathBuf {
@@ -304,6 +262,36 @@ impl Timekeeper {
             .join("benchmarks")
             .join(format!("{}.json", file_name(digest)))
     }
+}
+
+/// What was heard of a model.
+enum Heard {
+    /// A variant that can be timed.
+    Found(Source),
+    /// The digest of one that is no more.
+    Gone(String),
+}
+
+/// A variant that was heard of.
+struct Known {
+    source: Source,
+    /// How often it could not be timed, since it was.
+    failures: u32,
+    /// When that is tried again.
+    again_at: Option<tokio::time::Instant>,
+}
+
+/// Why a model has no figures.
+struct Failure {
+    why: String,
+    /// Whether another try may end better.
+    may_pass: bool,
+}
+
+fn pause_after(failures: u32) -> Duration {
+    PAUSE
+        .saturating_mul(2_u32.saturating_pow(failures))
+        .min(PAUSE_MAX)
 }
 
 /// Weights that are timed.
@@ -340,14 +328,22 @@ fn bring(source: &Source, data_dir: &Path) -> Result<(Option<Weights>, u64), fet
 }
 
 /// Finds what can be timed. What finds no room in the queue comes again with the next list.
-async fn watch_models(client: Client, found: mpsc::Sender<Source>) {
+async fn watch_models(client: Client, found: mpsc::Sender<Heard>) {
     let mut models = begin(Api::<Model>::all(client), watcher::Config::default(), BACKOFF_MAX);
     while let Some(event) = models.next().await {
-        if let Some(Event::Apply(model) | Event::InitApply(model)) = heard(event, "Model") {
-            for source in sources(&model) {
-                if found.try_send(source).is_err() {
-                    tracing::debug!("too many models wait to be timed");
-                }
+        let heard: Vec<_> = match heard(event, "Model") {
+            Some(Event::Apply(model) | Event::InitApply(model)) => {
+                sources(&model).into_iter().map(Heard::Found).collect()
+            }
+            Some(Event::Delete(model)) => {
+                let gone = sources(&model).into_iter();
+                gone.map(|source| Heard::Gone(source.digest)).collect()
+            }
+            _ => vec![],
+        };
+        for heard in heard {
+            if found.try_send(heard).is_err() {
+                tracing::debug!("too many models wait to be timed");
             }
         }
     }
@@ -374,111 +370,4 @@ fn sources(model: &Model) -> Vec<Source> {
         })
     });
     variants.collect()
-}
-
-fn read(path: &Path) -> Option<Kept> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
-}
-
-fn write(path: &Path, kept: &Kept) -> Result<(), keep::Error> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(|source| keep::Error::File {
-            path: folder.to_owned(),
-            source,
-        })?;
-    }
-    let bytes = serde_json::to_vec(kept).expect("plain values are JSON");
-    keep::replace(path, &bytes)
-}
-
-/// The engine's figures as the kinds write them.
-fn to_kind(digest: &str, kept: &Kept) -> Benchmark {
-    let Kept {
-        benchmark,
-        measured_at,
-        ..
-    } = kept;
-    let BenchmarkKey {
-        engine, quantisation, ..
-    } = &benchmark.key;
-    let nanoseconds = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let points = benchmark.points.iter().map(|point| BenchmarkPoint {
-        rows: i32::try_from(point.rows).unwrap_or(i32::MAX),
-        layer_nanoseconds: nanoseconds(point.layer_ns),
-        head_nanoseconds: point.head_ns.map_or(0, nanoseconds),
-        prompt_end_nanoseconds: Some(nanoseconds(point.prompt_end_ns)),
-        history_nanoseconds: Some(nanoseconds(point.history_ns)),
-    });
-    let largest = benchmark.points.last();
-    Benchmark {
-        model: digest.to_owned(),
-        quantisation: quantisation.clone(),
-        engine_version: engine.clone(),
-        points: points.collect(),
-        embedding_nanoseconds_per_row: largest.map_or(0, |point| {
-            nanoseconds(point.embedding_ns / u64::from(point.rows.max(1)))
-        }),
-        batch_overhead_nanoseconds: nanoseconds(benchmark.batch_overhead_ns),
-        observed_time: Timestamp::from_second(*measured_at).ok().map(Time),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_engines_figures_become_the_kinds_figures() {
-        let kept = Kept {
-            cores_milli: 500,
-            measured_at: 1_000,
-            benchmark: engine::Benchmark {
-                key: BenchmarkKey {
-                    engine: "e".to_owned(),
-                    processor: "p".to_owned(),
-                    quantisation: "Q4_1".to_owned(),
-                    shape: "s".to_owned(),
-                    threads: 1,
-                    share_millicores: 500,
-                },
-                points: vec![
-                    engine::BenchmarkPoint {
-                        rows: 1,
-                        layer_ns: 10,
-                        head_ns: Some(30),
-                        prompt_end_ns: 40,
-                        history_ns: 5,
-                        embedding_ns: 2,
-                    },
-                    engine::BenchmarkPoint {
-                        rows: 4,
-                        layer_ns: 20,
-                        head_ns: None,
-                        prompt_end_ns: 45,
-                        history_ns: 6,
-                        embedding_ns: 8,
-                    },
-                ],
-                batch_overhead_ns: 7,
-                copy_bytes_per_second: 1,
-            },
-        };
-        let figures = to_kind("sha256:1", &kept);
-        assert_eq!(
-            figures.points[0],
-            BenchmarkPoint {
-                rows: 1,
-                layer_nanoseconds: 10,
-                head_nanoseconds: 30,
-                prompt_end_nanoseconds: Some(40),
-                history_nanoseconds: Some(5),
-            }
-        );
-        assert_eq!(
-            figures.points[1].head_nanoseconds, 0,
-            "what was not measured is not scaled from what was"
-        );
-        assert_eq!(figures.embedding_nanoseconds_per_row, 2);
-        assert_eq!(figures.batch_overhead_nanoseconds, 7);
-    }
 }

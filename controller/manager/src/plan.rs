@@ -211,9 +211,7 @@ fn verdict_of(
     if let Some(skipped) = snapshot.skipped.get(name) {
         let reason = match skipped {
             Skipped::ScaledToZero => "spec.replicas is 0".to_owned(),
-            Skipped::ModelNotReady(model) => {
-                format!("Model {model} is not ready: it does not exist, or its header was not read yet")
-            }
+            Skipped::ModelNotReady(model, why) => format!("Model {model} is not ready: {why}"),
         };
         return (Verdict::Skipped(reason), None);
     }

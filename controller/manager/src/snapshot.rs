@@ -2,10 +2,11 @@
 //!
 //! Pure: the same world gives the same snapshot.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crds::{
-    ActivationPrecision, EdgeNode, InferenceMode, LLMService, Model, Placement, PlacementSpec,
+    ActivationPrecision, ConditionType, EdgeNode, InferenceMode, LLMService, Model, Placement, PlacementSpec,
+    condition,
     edge_link::{LinkReport, RateProvenance},
     edge_node::{Benchmark, BenchmarkPoint, PowerSource, Tier},
     llm_service::PrivacyLevel,
@@ -82,6 +83,8 @@ pub struct Snapshot {
     pub skipped: BTreeMap<ServiceName, Skipped>,
     /// Services that may stay on nodes that take no new stages, and why they have room nowhere else.
     pub staying: BTreeMap<ServiceName, String>,
+    /// Why nodes could not time models.
+    pub untimed: BTreeMap<NodeOrd, String>,
 }
 
 /// A model's names.
@@ -100,8 +103,8 @@ pub struct ModelNames {
 pub enum Skipped {
     /// It asks for no replica.
     ScaledToZero,
-    /// A model that it names is not there, or was not inspected yet.
-    ModelNotReady(String),
+    /// A model that it names is not there, or its header was not read: its name, and why.
+    ModelNotReady(String, String),
 }
 
 /// How a snapshot is taken.
@@ -172,6 +175,13 @@ impl Snapshot {
             let domain = node.spec.trust_domain.as_deref().unwrap_or_default();
             let next = TrustDomainOrd::from_index(domains.len());
             let trust_domain = *domains.entry(domain).or_insert(next);
+            let status = node.status.as_ref();
+            let untimed =
+                status.and_then(|status| condition::why_not(&status.conditions, ConditionType::Benchmarked));
+            if let Some(why) = untimed {
+                let ord = NodeOrd::from_index(self.nodes.len());
+                self.untimed.insert(ord, why.to_owned());
+            }
             self.nodes.push(node.name_any());
             self.problem
                 .nodes
@@ -254,7 +264,7 @@ impl Snapshot {
                 self.skipped.insert(name, Skipped::ScaledToZero);
                 continue;
             }
-            match self.candidates_of(service, &name) {
+            match self.candidates_of(world, service, &name) {
                 Ok(candidates) => {
                     let question = self.service_of(world, service, &name, candidates, options);
                     self.problem.services.push(question);
@@ -265,14 +275,22 @@ impl Snapshot {
         }
     }
 
-    fn candidates_of(&self, service: &LLMService, name: &ServiceName) -> Result<Vec<Candidate>, Skipped> {
+    fn candidates_of(
+        &self,
+        world: &World,
+        service: &LLMService,
+        name: &ServiceName,
+    ) -> Result<Vec<Candidate>, Skipped> {
         let mut candidates = vec![];
         for reference in &service.spec.models {
             let found = self
                 .models
                 .iter()
                 .position(|model| model.namespace == name.namespace && model.name == reference.name)
-                .ok_or_else(|| Skipped::ModelNotReady(reference.name.clone()))?;
+                .ok_or_else(|| {
+                    let why = why_not_ready(world, &name.namespace, &reference.name);
+                    Skipped::ModelNotReady(reference.name.clone(), why)
+                })?;
             for (index, variant) in self.models[found].variants.iter().enumerate() {
                 if reference.variants.is_empty() || reference.variants.contains(variant) {
                     candidates.push(Candidate {
@@ -732,4 +750,16 @@ fn nanos(nanoseconds: i64) -> Nanos {
 
 fn milliseconds(number: i32) -> Nanos {
     Nanos::from_millis(unsigned(number))
+}
+
+/// Why a model that a service names is not in the question.
+fn why_not_ready(world: &World, namespace: &str, name: &str) -> String {
+    let is_it =
+        |model: &&Arc<Model>| model.name_any() == name && model.namespace().unwrap_or_default() == namespace;
+    let Some(model) = world.models.iter().find(is_it) else {
+        return format!("it does not exist in namespace {namespace}");
+    };
+    let status = model.status.as_ref();
+    let why = status.and_then(|status| condition::why_not(&status.conditions, ConditionType::Ready));
+    why.unwrap_or("its header was not read yet").to_owned()
 }

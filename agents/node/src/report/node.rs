@@ -14,6 +14,9 @@ use transport::PeerState;
 
 use super::{Reporter, overtaken};
 
+/// The longest message of a condition, in characters.
+const MESSAGE_MAX: usize = 2_000;
+
 impl Reporter {
     pub(super) async fn report_node(&mut self, now: Timestamp) -> kube::Result<()> {
         let long_silence_or_news = self.facts.machine.look();
@@ -53,6 +56,19 @@ impl Reporter {
         })
     }
 
+    /// Whether all models that could be timed were; nothing before the first.
+    fn timing(&self) -> Option<(bool, Reason, String)> {
+        let benchmarks = &self.facts.benchmarks;
+        match benchmarks.failure() {
+            Some(why) => {
+                let shown = why.chars().take(MESSAGE_MAX).collect();
+                Some((false, Reason::BenchmarkFailed, shown))
+            }
+            None if benchmarks.report().is_empty() => None,
+            None => Some((true, Reason::AsDesired, String::new())),
+        }
+    }
+
     fn node_status(&self, node: &EdgeNode, held: &EdgeNodeStatus, now: Timestamp) -> EdgeNodeStatus {
         let mut conditions = held.conditions.clone();
         let (ready, reason, message) = match self.core.worker.epoch() {
@@ -69,6 +85,20 @@ impl Reporter {
             generation,
             now,
         );
+        match self.timing() {
+            Some((timed, reason, message)) => set(
+                &mut conditions,
+                ConditionType::Benchmarked,
+                Some(timed),
+                reason,
+                message,
+                generation,
+                now,
+            ),
+            None => {
+                conditions.retain(|condition| condition.type_ != ConditionType::Benchmarked.as_str());
+            }
+        }
         EdgeNodeStatus {
             observed_generation: generation,
             conditions,

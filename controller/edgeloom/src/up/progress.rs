@@ -206,10 +206,19 @@ fn timing_step(seen: &Observation, wanted: &Wanted, name: &str) -> Step {
         _ => false,
     };
     if step.done && !seen.models.iter().all(is_timed) {
-        step.text = "ready, times the models".to_owned();
-        step.done = false;
+        match why_not_timed(seen, name) {
+            Some(why) => step.text = format!("ready, and cannot time models: {why}"),
+            None => {
+                step.text = "ready, times the models".to_owned();
+                step.done = false;
+            }
+        }
     }
     step
+}
+
+fn why_not_timed<'a>(seen: &'a Observation, name: &str) -> Option<&'a str> {
+    condition::why_not(&seen.node_status(name)?.conditions, ConditionType::Benchmarked)
 }
 
 fn service_step(seen: &Observation, wanted: &Wanted, name: &(String, String)) -> Step {

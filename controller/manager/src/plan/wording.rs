@@ -117,7 +117,11 @@ impl Wording<'_> {
     pub fn infeasible(&self, infeasible: &Infeasible) -> String {
         let mut sentences = vec![cause(infeasible.cause)];
         for report in infeasible.nodes.iter().take(16) {
-            sentences.push(format!("{}: {}", self.node(report.node), reason(report.reason)));
+            let why = match (report.reason, self.0.untimed.get(&report.node)) {
+                (NodeReason::SpeedUnknown, Some(why)) => format!("it could not time the model: {why}"),
+                (other, _) => reason(other),
+            };
+            sentences.push(format!("{}: {why}", self.node(report.node)));
         }
         if infeasible.nodes.len() > 16 {
             sentences.push(format!("and {} more nodes", infeasible.nodes.len() - 16));
