@@ -24,6 +24,7 @@ use crate::status::Status;
 
 pub mod attributes;
 pub mod authority;
+pub mod bootstrap;
 pub mod certificates;
 pub mod gate;
 pub mod kubeconfig;

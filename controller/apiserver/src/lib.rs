@@ -7,9 +7,10 @@
 //! `kinds` (the rules of the object's kind) and `store` (the one place where something changes).
 
 mod admission;
-mod audit;
+pub mod audit;
 pub mod auth;
 pub mod controllers;
+mod deadline;
 mod definitions;
 pub mod discovery;
 mod expiry;

@@ -52,7 +52,7 @@ impl Parameters {
     }
 
     /// All values of a parameter.
-    fn all(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         self.0
             .iter()
             .filter(|(own, _)| own == name)

@@ -2,7 +2,6 @@
 //! was allowed.
 
 use std::convert::Infallible;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -14,14 +13,16 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use crate::ApiServer;
+use crate::audit;
 use crate::auth::{Caller, reviews};
+use crate::deadline;
 use crate::negotiation::{self, Decoded, Shape};
 use crate::objects;
 use crate::parameters::{self, ApplyOptions, ListOptions, Parameters, WriteOptions};
 use crate::present::View;
 use crate::status::{Cause, Status};
 use crate::storage;
-use crate::store::backup::Backup;
+use crate::store::{self, Range, backup::Backup};
 use crate::table::IncludeObject;
 use crate::verbs::delete::{DeleteOptions, Deleted, delete, delete_collection};
 use crate::verbs::patch::Patch;
@@ -29,18 +30,22 @@ use crate::verbs::update::Part;
 use crate::verbs::{Call, Written, apply, create, get, list, metadata, patch, scale, update, watch};
 use crate::{health, metrics::Asked};
 
-/// Time that a request other than a watch may take: upstream's limit.
-const DEADLINE: Duration = Duration::from_secs(60);
-
 /// Answers any request.
 pub async fn answer(State(server): State<ApiServer>, request: Request) -> Response {
     let caller = match Caller::of(request.extensions()) {
         Ok(caller) => caller.clone(),
         Err(status) => return status.into_response(),
     };
-    let asked = Asked::begin(&server, &caller);
+    let asked = Asked::begin(&server, &caller, request.uri().query());
+    let deadline = match deadline::of(request.uri(), server.request_timeout()) {
+        Ok(deadline) => deadline,
+        Err(status) => {
+            asked.end(StatusCode::BAD_REQUEST);
+            return status.into_response();
+        }
+    };
     let response = if caller.attributes.resource_request {
-        match tokio::time::timeout(DEADLINE, resource(&server, caller, request)).await {
+        match tokio::time::timeout(deadline, resource(&server, caller, request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(status)) => status.into_response(),
             Err(_) => {
@@ -60,8 +65,8 @@ async fn document(server: &ApiServer, request: Request) -> Response {
     let (first, rest) = path.split_once('/').unwrap_or((path, ""));
     match first {
         "version" if rest.is_empty() => axum::Json(server.version()).into_response(),
-        "healthz" | "livez" | "readyz" => health::answer(server, first, rest, request.uri()),
-        "metrics" if rest.is_empty() => match server.store().revision().await {
+        "healthz" | "livez" | "readyz" => health::answer(server, first, rest, request.uri()).await,
+        "metrics" if rest.is_empty() => match measure(server).await {
             Ok(revision) => server.metrics().exposition(revision),
             Err(error) => storage::refusal(error).into_response(),
         },
@@ -71,6 +76,22 @@ async fn document(server: &ApiServer, request: Request) -> Response {
         },
         _ => not_found(),
     }
+}
+
+/// Counts what is stored; gives back the newest revision.
+async fn measure(server: &ApiServer) -> store::Result<u64> {
+    let count_only = || Range {
+        limit: Some(0),
+        ..Range::default()
+    };
+    for resource in server.kinds().catalog().stored() {
+        let counted = server
+            .store()
+            .list(&storage::prefix(resource, ""), count_only())
+            .await?;
+        server.metrics().set_objects(resource, counted.remaining);
+    }
+    server.store().revision().await
 }
 
 /// Everything that the store holds, Secrets too: the path is open to masters, and to whom a role names it.
@@ -115,7 +136,12 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
     } else {
         String::new()
     };
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    if let Some(kept) = parts.extensions.get::<audit::KeptBody>() {
+        let bytes = negotiation::read(body).await?;
+        kept.keep(&bytes);
+        body = bytes.into();
+    }
     let parameters = Parameters::of(&parts.uri)?;
     let shape = if matches!(attributes.verb.as_str(), "list" | "deletecollection") {
         Shape::List

@@ -9,10 +9,13 @@
 //! | `objects.redb` | the store, unless it is elsewhere ([`Storage`]) |
 //! | `pki/` | the authority, the certificates it keeps, the key that signs tokens; all of mode 0600 |
 
+mod certificate;
+mod config;
 mod limits;
 mod listener;
 mod lock;
 mod shared_pki;
+mod stopping;
 mod tls;
 
 use std::{
@@ -31,74 +34,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ApiServer, Options,
+    audit::{self, Audit},
     auth::{
-        Authorizer, Gate, MASTERS, UserInfo,
+        Gate, MASTERS, UserInfo,
         authority::{self, Authority, Credential},
+        bootstrap::BootstrapTokens,
         kubeconfig,
         tokens::{self, Tokens},
     },
-    controllers,
-    store::{self, Location, etcd},
+    controllers, store,
 };
+pub use certificate::CertificateFiles;
+use certificate::{Certificates, Sources};
+pub use config::{ServeConfig, Storage};
+pub use limits::Limits;
 use lock::{Lock, Refused};
-
-/// Time that requests in flight get when the server stops. Watches end at once.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// What a server is told at its start.
-pub struct ServeConfig {
-    /// Address to listen on; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// Where everything is kept; made if it is not there.
-    pub data_dir: PathBuf,
-    /// Where objects are kept (certificates are kept in the data directory in any case).
-    pub storage: Storage,
-    /// Where the administrator's kubeconfig is written, if anywhere.
-    pub kubeconfig: Option<PathBuf>,
-    /// Hostnames and addresses under which clients reach the server, besides the local ones and the one it listens on.
-    pub names: Vec<String>,
-    /// Asked in this order about callers that are not masters.
-    pub authorizers: Vec<Arc<dyn Authorizer>>,
-    /// A bearer token of the administrator, if there should be one.
-    pub admin_token: Option<String>,
-}
-
-/// Where a server keeps its objects.
-#[derive(Debug, Clone)]
-pub enum Storage {
-    /// In a file of the data directory.
-    DataDirectory,
-    /// In this process only.
-    Memory,
-    /// In etcd, which other servers may share: they share the authority and the key of tokens through it, too.
-    Etcd(etcd::Config),
-}
-
-impl Storage {
-    /// The location, for a server with this data directory.
-    pub fn location(&self, data_dir: &Path) -> Location {
-        match self {
-            Self::DataDirectory => Location::in_directory(data_dir),
-            Self::Memory => Location::Memory,
-            Self::Etcd(config) => Location::Etcd(config.clone()),
-        }
-    }
-}
-
-impl ServeConfig {
-    /// A durable server over `data_dir` that takes a free port of this machine and writes no kubeconfig.
-    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            data_dir: data_dir.into(),
-            storage: Storage::DataDirectory,
-            kubeconfig: None,
-            names: Vec::new(),
-            authorizers: Vec::new(),
-            admin_token: None,
-        }
-    }
-}
+use stopping::Stopping;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +90,22 @@ pub enum Error {
     /// Tokens cannot be signed.
     #[error(transparent)]
     Tokens(#[from] tokens::Error),
+    /// A file of a certificate cannot be read.
+    #[error("cannot read the certificate or key {path}: {source}")]
+    Certificate {
+        /// Which file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// The audit log cannot be written.
+    #[error("cannot write the audit log {path}: {source}")]
+    Audit {
+        /// Its file.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
     /// The server's certificate cannot be used.
     #[error("TLS: {0}")]
     Tls(#[from] tls::Error),
@@ -238,14 +205,14 @@ impl Running {
     }
 
     /// Waits until the server has stopped, for whatever reason.
-    pub async fn stopped(self) {
+    pub async fn stopped(&mut self) {
         // A panic of the task has been reported by then; the server is stopped either way.
-        let _ = self.task.await;
+        let _ = (&mut self.task).await;
     }
 
     /// Stops the server and waits until it has: watches end, requests in flight are answered. The store closes when the last
     /// router of this process is gone, too.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.stop.cancel();
         self.stopped().await;
     }
@@ -262,8 +229,13 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
         storage,
         kubeconfig,
         names,
+        certificates,
         authorizers,
         admin_token,
+        limits,
+        request_timeout,
+        shutdown_delay,
+        audit,
     } = config;
     let now = Timestamp::now();
 
@@ -286,45 +258,51 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
     };
     let listener = TcpListener::bind(listen).await.map_err(listen_error)?;
     let address = listener.local_addr().map_err(listen_error)?;
-    let credential = authority.server_credential(&all_names(address, names), now)?;
-    let tls = tls::config(&credential, authority.certificate_pem())?;
     let url = format!("https://{}", reachable(address));
-    if let Some(path) = &kubeconfig {
-        let admin = authority.admin_credential(now)?;
-        kubeconfig::write(path, &kubeconfig::text(&url, authority.certificate_pem(), &admin))?;
-    }
+    let sources = Sources {
+        authority: authority.clone(),
+        names: all_names(address, names),
+        files: certificates,
+        kubeconfig: kubeconfig.clone().map(|path| (path, url.clone())),
+    };
+    let certificates = Certificates::open(sources, now)?;
+
+    let options = Options {
+        authorizers,
+        request_timeout,
+        ..Options::default()
+    };
+    let server = ApiServer::new(store, options);
+    let audit = audit.map(|config| open_audit(config, &server)).transpose()?;
+    let (audit, audit_thread) = audit.unzip();
 
     // Last of what can fail: from here on something runs.
     let stop = stop.child_token();
-    let server = ApiServer::new(
-        store,
-        Options {
-            authorizers,
-            ..Options::default()
-        },
-    );
-    let controllers = controllers::start(&server, stop.clone())
+    let controllers_stop = CancellationToken::new();
+    let controllers = controllers::start(&server, controllers_stop.clone())
         .await
         .map_err(Error::Bootstrap)?;
-    let gate = Gate::new(tokens.clone(), server.authorizer().clone());
-    let router = crate::audit::audited(limits::limited(gate.guard(server.router())));
-    let task = tokio::spawn({
-        let (server, stop) = (server.clone(), stop.clone());
-        async move {
-            let draining = async {
-                stop.cancelled().await;
-                server.shut_down();
-            };
-            tokio::join!(
-                draining,
-                listener::serve(listener, tls, router, stop.clone(), DRAIN)
-            );
-            controllers.await;
-            // Last of all: the next server finds a store that nobody writes to.
-            drop(server);
-            drop(lock);
-        }
-    });
+    let gate = Gate::new(tokens.clone(), server.authorizer().clone())
+        .with_bootstrap_tokens(BootstrapTokens::of(&server));
+    let limited = limits::limited(
+        gate.guard(server.router()),
+        limits,
+        server.metrics().dropped_requests(),
+    );
+    let stopping = Stopping {
+        server: server.clone(),
+        delay: shutdown_delay,
+        audit_thread,
+        controllers: Box::pin(controllers),
+        controllers_stop,
+        lock,
+    };
+    let task = tokio::spawn(stopping.serve_until(
+        stop.clone(),
+        listener,
+        certificates,
+        audit::audited(limited, audit),
+    ));
     Ok(Running {
         address,
         url,
@@ -335,6 +313,14 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
         stop,
         task,
     })
+}
+
+fn open_audit(
+    config: audit::Config,
+    server: &ApiServer,
+) -> Result<(Audit, std::thread::JoinHandle<()>), Error> {
+    let path = config.path.clone();
+    Audit::open(config, server.metrics().audited()).map_err(|source| Error::Audit { path, source })
 }
 
 fn take_directory(path: &Path) -> Result<Lock, Error> {

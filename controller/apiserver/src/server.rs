@@ -1,6 +1,7 @@
 //! The server as a value: a store, a registry of kinds, and the router over both.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
@@ -16,7 +17,11 @@ use crate::kinds::Kinds;
 use crate::metrics::Metrics;
 use crate::routes;
 use crate::store::Store;
+use crate::verbs::watch::RecentEvents;
 use crate::{discovery, openapi};
+
+/// Longest time of a request other than a watch, if nothing else is said: upstream's.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a server is told at its start.
 #[derive(Clone)]
@@ -25,6 +30,8 @@ pub struct Options {
     pub git_version: String,
     /// Asked in this order about callers that are not masters, before roles and bindings are.
     pub authorizers: Vec<Arc<dyn Authorizer>>,
+    /// Longest time that a request other than a watch may take; clients may ask for less.
+    pub request_timeout: Duration,
 }
 
 impl Default for Options {
@@ -32,6 +39,7 @@ impl Default for Options {
         Self {
             git_version: "v1.37.0+edge".to_owned(),
             authorizers: Vec::new(),
+            request_timeout: REQUEST_TIMEOUT,
         }
     }
 }
@@ -50,6 +58,10 @@ struct Inner {
     authorizer: Arc<dyn Authorizer>,
     rbac: Rbac,
     policies: Policies,
+    recent_events: RecentEvents,
+    /// Cancelled when readiness is to fail.
+    leaving: CancellationToken,
+    /// Cancelled when watches are to end.
     shutdown: CancellationToken,
 }
 
@@ -68,6 +80,8 @@ impl ApiServer {
             authorizer,
             rbac,
             policies: Policies::default(),
+            recent_events: RecentEvents::default(),
+            leaving: CancellationToken::new(),
             shutdown: CancellationToken::new(),
         };
         Self {
@@ -118,14 +132,35 @@ impl ApiServer {
         &self.inner.policies
     }
 
+    /// What watches share.
+    pub(crate) fn recent_events(&self) -> &RecentEvents {
+        &self.inner.recent_events
+    }
+
     /// What the server counts.
     pub fn metrics(&self) -> &Metrics {
         &self.inner.metrics
     }
 
+    /// Makes `/readyz` fail, so that load balancers send nobody here any more. All else goes on.
+    pub fn announce_shutdown(&self) {
+        self.inner.leaving.cancel();
+    }
+
     /// Ends all watches and makes `/readyz` fail, so that clients go elsewhere. Other requests are still answered.
     pub fn shut_down(&self) {
+        self.announce_shutdown();
         self.inner.shutdown.cancel();
+    }
+
+    /// Whether the server is about to end.
+    pub fn is_leaving(&self) -> bool {
+        self.inner.leaving.is_cancelled()
+    }
+
+    /// Longest time that a request other than a watch may take.
+    pub(crate) fn request_timeout(&self) -> Duration {
+        self.inner.options.request_timeout
     }
 
     /// Cancelled when the server shuts down.

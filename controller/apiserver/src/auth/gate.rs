@@ -16,7 +16,8 @@ use http::{HeaderMap, header, request::Parts};
 use jiff::Timestamp;
 
 use super::{
-    AUTHENTICATED, Authorizer, Caller, Decision, RequestAttributes, UserInfo, refusal, tokens::Tokens,
+    AUTHENTICATED, Authorizer, Caller, Decision, RequestAttributes, UserInfo, bootstrap::BootstrapTokens,
+    refusal, tokens::Tokens,
 };
 use crate::{audit::AskedBy, status::Status};
 
@@ -34,6 +35,7 @@ pub struct Peer(pub Option<UserInfo>);
 pub struct Gate {
     identity: Identity,
     tokens: Arc<Tokens>,
+    bootstrap: Option<BootstrapTokens>,
     authorizer: Arc<dyn Authorizer>,
 }
 
@@ -51,7 +53,16 @@ impl Gate {
         Self {
             identity: Identity::Proven,
             tokens,
+            bootstrap: None,
             authorizer,
+        }
+    }
+
+    /// Lets nodes in that show a bootstrap token, to join.
+    pub fn with_bootstrap_tokens(self, bootstrap: BootstrapTokens) -> Self {
+        Self {
+            bootstrap: Some(bootstrap),
+            ..self
         }
     }
 
@@ -68,14 +79,27 @@ impl Gate {
         router.layer(middleware::from_fn_with_state(self, enter))
     }
 
-    async fn admit_caller(&self, request: &Parts) -> Result<Caller, Status> {
+    /// Who asks, if they may; `asked` is told what is known of them, whatever becomes of the request.
+    async fn admit_caller(&self, request: &Parts, asked: &mut Option<AskedBy>) -> Result<Caller, Status> {
         let user = match &self.identity {
             Identity::Fixed(user) => (**user).clone(),
-            Identity::Proven => self.authenticate(request)?,
+            Identity::Proven => self.authenticate(request).await?,
         };
+        let read = |user| {
+            let uri = &request.uri;
+            RequestAttributes::read(user, &request.method, uri.path(), uri.query())
+        };
+        *asked = Some(AskedBy {
+            attributes: read(user.clone()),
+            impersonator: None,
+        });
+        let proven = user.clone();
         let user = self.impersonate(user, &request.headers).await?;
-        let uri = &request.uri;
-        let attributes = RequestAttributes::read(user, &request.method, uri.path(), uri.query());
+        let attributes = read(user);
+        *asked = Some(AskedBy {
+            impersonator: (proven != attributes.user).then_some(proven),
+            attributes: attributes.clone(),
+        });
         match self.authorizer.authorize(&attributes).await {
             Decision::Allow => {
                 Ok(Caller::new(attributes, self.authorizer.clone()).with_tokens(self.tokens.clone()))
@@ -87,7 +111,7 @@ impl Gate {
     }
 
     /// A certificate counts before a token. A token that is not accepted is refused, not taken for no token.
-    fn authenticate(&self, request: &Parts) -> Result<UserInfo, Status> {
+    async fn authenticate(&self, request: &Parts) -> Result<UserInfo, Status> {
         if let Some(Peer(Some(user))) = request.extensions.get::<Peer>() {
             return Ok(user.clone());
         }
@@ -99,7 +123,15 @@ impl Gate {
             .ok()
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let user = token.and_then(|(_, token)| self.tokens.verify(token.trim(), Timestamp::now()));
+        let (_, token) = token.ok_or_else(Status::unauthorized)?;
+        let (token, now) = (token.trim(), Timestamp::now());
+        if let Some(user) = self.tokens.verify(token, now) {
+            return Ok(user);
+        }
+        let user = match &self.bootstrap {
+            Some(bootstrap) => bootstrap.verify(token, now).await,
+            None => None,
+        };
         user.ok_or_else(Status::unauthorized)
     }
 
@@ -183,17 +215,19 @@ impl Gate {
 
 async fn enter(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let (mut head, body) = request.into_parts();
-    match gate.admit_caller(&head).await {
+    let mut asked = None;
+    let mut response = match gate.admit_caller(&head, &mut asked).await {
         Ok(caller) => {
-            let user = caller.user().clone();
-            head.extensions.insert(user.clone());
+            head.extensions.insert(caller.user().clone());
             head.extensions.insert(caller);
-            let mut response = next.run(Request::from_parts(head, body)).await;
-            response.extensions_mut().insert(AskedBy(user));
-            response
+            next.run(Request::from_parts(head, body)).await
         }
         Err(status) => status.into_response(),
+    };
+    if let Some(asked) = asked {
+        response.extensions_mut().insert(asked);
     }
+    response
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
@@ -20,7 +21,10 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use crate::auth::{Peer, certificates};
+use crate::{
+    audit::PeerAddress,
+    auth::{Peer, certificates},
+};
 
 /// Connections at once; more wait in the kernel's backlog. Each costs some 50 KiB of TLS and HTTP buffers at rest, and an
 /// agent holds a handful.
@@ -38,15 +42,14 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Pause after a failed accept (too many open files, most likely), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` until `stop`, then lets requests in flight finish for at most `drain`.
+/// Serves `router`, with whatever certificate is current, until `stop`, then lets requests in flight finish for at most `drain`.
 pub(super) async fn serve(
     listener: TcpListener,
-    tls: ServerConfig,
+    tls: Arc<ArcSwap<ServerConfig>>,
     router: Router,
     stop: CancellationToken,
     drain: Duration,
 ) {
-    let acceptor = TlsAcceptor::from(Arc::new(tls));
     let connections = Arc::new(Semaphore::new(MOST_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     let abort = CancellationToken::new();
@@ -59,7 +62,8 @@ pub(super) async fn serve(
             continue;
         };
         let (acceptor, router, watcher, abort) = (
-            acceptor.clone(),
+            // The certificate of now: it is renewed while the server runs.
+            TlsAcceptor::from(tls.load_full()),
             router.clone(),
             graceful.watcher(),
             abort.clone(),
@@ -70,7 +74,7 @@ pub(super) async fn serve(
                     return;
                 };
                 let (user, builder) = (user_of(&stream), http(&stream));
-                let service = service_fn(move |request| answer(router.clone(), user.clone(), request));
+                let service = service_fn(move |request| answer(router.clone(), user.clone(), peer, request));
                 let connection = builder
                     .serve_connection(TokioIo::new(stream), service)
                     .into_owned();
@@ -155,8 +159,10 @@ fn http(stream: &TlsStream<TcpStream>) -> auto::Builder<TokioExecutor> {
 async fn answer(
     router: Router,
     user: Peer,
+    address: SocketAddr,
     mut request: Request<Incoming>,
 ) -> Result<Response<axum::body::Body>, Infallible> {
     request.extensions_mut().insert(user);
+    request.extensions_mut().insert(PeerAddress(address));
     router.oneshot(request).await
 }

@@ -4,12 +4,16 @@
 //! slow client therefore holds nobody up; if its connection takes nothing for a while, or the history is compacted under it, the
 //! watch ends, and the client lists again.
 
+mod shared;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use prometheus::{IntCounter, IntGauge};
 use rand::Rng;
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use serde_json::Value;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -21,6 +25,7 @@ use crate::selector::Selector;
 use crate::status::Status;
 use crate::storage;
 use crate::store::{self, Event};
+pub(crate) use shared::RecentEvents;
 
 /// Lines that wait for the connection. With the largest objects that is 24 MiB for a stalled watch, usually a few KiB.
 const QUEUE: usize = 16;
@@ -59,6 +64,8 @@ pub async fn watch(
         ends: now + Duration::from_secs(seconds.min(24 * 3600)),
         next_bookmark: now + FIRST_BOOKMARK,
         lines,
+        sent: call.server.metrics().watch_events(&call.resource),
+        _open: Open::new(call.server.metrics().watches(&call.resource, &call.namespace)),
         first: true,
     };
     let (at, initial_events) = (options.at, options.initial_events);
@@ -104,8 +111,27 @@ struct Watcher {
     ends: Instant,
     next_bookmark: Instant,
     lines: mpsc::Sender<Bytes>,
+    /// Counts what is sent.
+    sent: IntCounter,
+    _open: Open,
     /// Whether no object has been sent yet.
     first: bool,
+}
+
+/// A watch that counts as open until this is dropped.
+struct Open(IntGauge);
+
+impl Open {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Watcher {
@@ -120,8 +146,9 @@ impl Watcher {
                 () = sleep_until(self.next_bookmark), if self.bookmarks => self.send_bookmark(events.progress()).await?,
                 batch = events.next() => {
                     for event in batch? {
-                        if let Some((kind, object)) = self.judge(&event)? {
-                            self.send_object(kind, object).await?;
+                        if let Some(line) = self.judge(&event)? {
+                            self.first = false;
+                            self.send_line(line).await?;
                         }
                     }
                 }
@@ -168,29 +195,25 @@ impl Watcher {
         Ok(revision)
     }
 
-    /// What an event means to this watch: an object that starts to match is added, one that stops is deleted.
-    fn judge(&self, event: &Event) -> Result<Option<(&'static str, Value)>, Status> {
+    /// The line that tells what an event means to this watch: an object that starts to match is added, one that stops is deleted.
+    fn judge(&self, event: &Arc<Event>) -> Result<Option<Bytes>, Status> {
         let resource = &self.call.resource;
-        let decode = |bytes| storage::decode_at(resource, &event.key, bytes, event.revision);
-        let new = event.value.as_ref().map(decode).transpose()?;
-        let new = new.filter(|object| self.selector.matches(resource, object));
-        let matched_before = match &event.previous {
-            // Without a selector an object that was there matched.
-            Some(_) if self.selector.is_empty() && new.is_some() => {
-                return Ok(new.map(|object| ("MODIFIED", object)));
-            }
-            // The last state that matched, with the version of the event that ended it.
-            Some(previous) => {
-                Some(decode(&previous.value)?).filter(|object| self.selector.matches(resource, object))
-            }
-            None => None,
+        let told = self.call.server.recent_events().told(resource, event);
+        let matching = |object: &&Value| self.selector.matches(resource, object);
+        let new = told.new_object()?.filter(matching);
+        // Without a selector an object that was there matched. Else the last state that matched counts, with the version of the
+        // event that ended it.
+        let matched_before = match (&event.previous, new) {
+            (Some(_), Some(_)) if self.selector.is_empty() => new,
+            _ => told.old_object()?.filter(matching),
         };
-        Ok(match (matched_before, new) {
-            (None, None) => None,
-            (None, Some(new)) => Some(("ADDED", new)),
-            (Some(_), Some(new)) => Some(("MODIFIED", new)),
-            (Some(old), None) => Some(("DELETED", old)),
-        })
+        let (kind, object) = match (matched_before, new) {
+            (None, None) => return Ok(None),
+            (None, Some(new)) => ("ADDED", new),
+            (Some(_), Some(new)) => ("MODIFIED", new),
+            (Some(old), None) => ("DELETED", old),
+        };
+        told.line(kind, object, self.view, self.first).map(Some)
     }
 
     async fn send_bookmark(&mut self, progress: u64) -> Result<(), End> {
@@ -216,13 +239,18 @@ impl Watcher {
     }
 
     async fn send(&self, kind: &'static str, object: Value) -> Result<(), End> {
-        let mut line = serde_json::to_vec(&json!({"type": kind, "object": object}))
-            .map_err(|error| End::Refused(Status::internal(error)))?;
-        line.push(b'\n');
-        self.call.server.metrics().watch_event(&self.call.resource);
-        match timeout(STALLED, self.lines.send(line.into())).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(End::Disconnected),
+        self.send_line(shared::line(kind, &object)?).await
+    }
+
+    async fn send_line(&self, line: Bytes) -> Result<(), End> {
+        self.sent.inc();
+        match self.lines.try_send(line) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(End::Disconnected),
+            Err(TrySendError::Full(line)) => match timeout(STALLED, self.lines.send(line)).await {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) | Err(_) => Err(End::Disconnected),
+            },
         }
     }
 }

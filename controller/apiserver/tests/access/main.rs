@@ -11,6 +11,7 @@ mod crashes;
 mod etcd;
 mod helm;
 mod kubectl;
+mod operations;
 mod program;
 mod restart;
 mod roles;

@@ -41,20 +41,31 @@ impl Served {
 
     /// A server that asks these about callers that are not masters.
     pub(crate) async fn with(authorizers: Vec<Arc<dyn Authorizer>>) -> Self {
+        Self::configured(|config| config.authorizers = authorizers).await
+    }
+
+    /// A server over memory that is told something else, too.
+    pub(crate) async fn configured(change: impl FnOnce(&mut ServeConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let stop = CancellationToken::new();
-        let config = ServeConfig {
+        let mut config = ServeConfig {
             kubeconfig: Some(folder.path().join("kubeconfig")),
             storage: Storage::Memory,
-            authorizers,
             ..ServeConfig::new(folder.path().join("data"))
         };
+        change(&mut config);
         let running = start(config, stop.clone()).await.unwrap();
         Self {
             running,
             folder,
             stop,
         }
+    }
+
+    /// Stops the server, and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        self.running.stopped().await;
     }
 
     pub(crate) fn kubeconfig(&self) -> PathBuf {
