@@ -2,6 +2,7 @@
 //! that need a Kubernetes API without a cluster. Below it, what is done with a store as a whole.
 
 mod backup;
+mod operation;
 mod place;
 
 use std::{
@@ -54,6 +55,8 @@ struct Serve {
     storage: String,
     #[command(flatten)]
     etcd: place::Etcd,
+    #[command(flatten)]
+    operation: operation::Operation,
 }
 
 impl Serve {
@@ -91,19 +94,21 @@ async fn serve(arguments: Serve) -> anyhow::Result<()> {
         data,
         kubeconfig,
         names,
+        operation,
         ..
     } = arguments;
     let data = data.context("--data DIR is missing: the directory that everything is kept in")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("failed to listen for Ctrl-C")?;
     let mut terminated = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let kubeconfig = kubeconfig.unwrap_or_else(|| data.join("kubeconfig"));
-    let config = ServeConfig {
+    let mut config = ServeConfig {
         listen,
         kubeconfig: Some(kubeconfig.clone()),
         names,
         storage,
         ..ServeConfig::new(data.clone())
     };
+    operation.configure(&mut config)?;
     let running = start(config, CancellationToken::new())
         .await
         .context("failed to start the API server")?;
