@@ -13,7 +13,7 @@ export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
 
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test test-kubernetes kubernetes-home check bench bench-solver bench-reference generate install clean model programs system-packages
+.PHONY: help demo test test-kubernetes kubernetes-home check bench bench-solver bench-apiserver bench-reference generate install clean model programs system-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -49,6 +49,9 @@ bench: system-packages model ## the benchmarks, with their figures on the termin
 
 bench-solver: ## the solver's published and stated instances with bounds and gaps: a table, and target/bench/solver.jsonl
 	$(CARGO) bench -p solver --bench reproductions
+
+bench-apiserver: system-packages ## the API server against a real kube-apiserver with etcd, in one run; Go, for the real one
+	tests/programs/bench-apiserver.sh
 
 bench-reference: system-packages programs ## tokens/s against llama.cpp itself, which it builds first (20 minutes)
 	$(CARGO) build --workspace --bins
