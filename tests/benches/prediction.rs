@@ -5,6 +5,8 @@
 //! `edgeloom up`, so on a machine that does other things meanwhile it tells mostly of those. The client is a plain
 //! socket; what it sees is compared with the prediction for exactly the prompt that it sent.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::{
     env,
     io::{BufRead as _, BufReader, Write as _},

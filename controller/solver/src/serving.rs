@@ -7,7 +7,7 @@
 //! * **A request** enters at a node, is handed to the head of its service's pipeline, waits there for one of its sessions, sends its
 //!   prompt through in equal chunks (a stage computes the next chunk while the last one is on its way), and then goes round once
 //!   for each further token. Its context is reserved by its session, so keys and values never run out in the middle.
-//! * **A node** runs one batch at a time ([`device`]): tokens before prompts, tokens of one stage together, and a prompt's chunk
+//! * **A node** runs one batch at a time (`device`): tokens before prompts, tokens of one stage together, and a prompt's chunk
 //!   after at most eight batches of tokens, as agents do.
 //! * **A link** sends one message after the other at its rate, and delivers after its latency.
 //!

@@ -1,6 +1,6 @@
 //! Serving, token by token: discrete events over nodes, links and requests.
 //!
-//! Nodes hold layers ([`Layout`](crate::region::Layout)). A request goes from the door through its pipeline, first with all
+//! Nodes hold layers ([`Layout`]). A request goes from the door through its pipeline, first with all
 //! of its prompt, then once per token of its answer, always through the same nodes, since they keep its keys and values.
 //!
 //! * **Nodes** batch continuously: whoever waits when the node becomes free goes along, first come first served, up to the

@@ -52,8 +52,8 @@ prop_compose! {
             demands: demands
                 .into_iter()
                 .map(|(reach, model, value)| Demand {
-                    reach: ReachOrd(reach % u32::try_from(reaches.len()).unwrap()),
-                    model: ModelOrd(model % u32::try_from(models.len()).unwrap()),
+                    reach: ReachOrd(reach % u32::try_from(reaches.len()).expect("few")),
+                    model: ModelOrd(model % u32::try_from(models.len()).expect("few")),
                     value,
                 })
                 .collect(),
@@ -63,7 +63,7 @@ prop_compose! {
 }
 
 fn threads(count: usize) -> NonZeroUsize {
-    NonZeroUsize::new(count).unwrap()
+    NonZeroUsize::new(count).expect("one at least")
 }
 
 fn session(problem: &CachingProblem) -> CachingSession {

@@ -1,6 +1,10 @@
 //! Rules and alerts as `promtool` judges them, and the runbook beside them.
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::Value;
 use tests::{prometheus::promtool, up::repository};
@@ -29,7 +33,7 @@ fn read(file: &PathBuf) -> Value {
     serde_yaml::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-fn name_of(file: &PathBuf) -> String {
+fn name_of(file: &Path) -> String {
     let name = file.file_name().expect("a file has a name");
     name.to_string_lossy().into_owned()
 }
@@ -132,10 +136,13 @@ fn every_alert_fires_in_one_test_and_is_silent_in_another() {
             }
         }
     }
-    let tested: Vec<_> = yaml_files("tests/rules").iter().map(name_of).collect();
+    let tested: Vec<_> = yaml_files("tests/rules")
+        .iter()
+        .map(|file| name_of(file))
+        .collect();
     let there: Vec<_> = yaml_files("charts/edgeloom/files/rules")
         .iter()
-        .map(name_of)
+        .map(|file| name_of(file))
         .collect();
     assert_eq!(tested, there);
 }

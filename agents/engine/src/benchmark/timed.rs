@@ -19,7 +19,8 @@ const HELD: u32 = 384;
 pub fn places(model: &Gguf) -> Result<Vec<Range<u64>>> {
     let facts = ModelFacts::of(model)?;
     let Parts::Layers(layers) = Parts::of(model, &facts)? else {
-        return Ok(Vec::from([model.header_bytes..model.file_bytes]));
+        let all = model.header_bytes..model.file_bytes;
+        return Ok(vec![all]);
     };
     let mut places = Vec::new();
     for layers in layers {

@@ -6,6 +6,8 @@
 //! The client writes and reads bytes on connections of its own, HTTP/1.1 over TLS, and parses nothing: on a small machine, what it
 //! costs is taken from the server.
 
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 mod connection;
 mod figures;
 mod phases;

@@ -1,7 +1,7 @@
 //! The store in an etcd cluster (version 3), which several servers may share.
 //!
 //! Writes are transactions of etcd that compare the key's last revision. Reads and watches come from a state in memory that one watch
-//! keeps up to date ([`follow`]), after asking etcd for its newest revision and waiting for the state to reach it: so they are
+//! keeps up to date (`follow`), after asking etcd for its newest revision and waiting for the state to reach it: so they are
 //! linearizable, however many servers write. Many reads that wait share one question.
 
 mod client;

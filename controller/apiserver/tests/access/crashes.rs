@@ -148,7 +148,8 @@ async fn crash_again_and_again(storage: &str) {
     .await
     .expect("the watch gets there");
     watcher.abort();
-    judge(&maps, &acknowledged.lock().unwrap(), &seen.lock().unwrap()).await;
+    let (acknowledged, seen) = (acknowledged.lock().unwrap().clone(), seen.lock().unwrap().clone());
+    judge(&maps, &acknowledged, &seen).await;
 }
 
 async fn judge(

@@ -132,9 +132,12 @@ fn outcomes(report: &Report, index: usize) -> String {
     text + "</tbody></table>\n"
 }
 
+/// What a plot shows of a service under a policy.
+type Points<'a> = dyn Fn(&PolicyReport, &ServiceReport) -> Vec<(f64, f64)> + 'a;
+
 #[allow(clippy::cast_precision_loss, reason = "points of a plot")]
 fn plots(report: &Report, index: usize) -> String {
-    let each = |points: &dyn Fn(&PolicyReport, &ServiceReport) -> Vec<(f64, f64)>| {
+    let each = |points: &Points<'_>| {
         let policies = report.policies.iter().enumerate();
         let line = |(colour, policy): (usize, &PolicyReport)| Line {
             name: policy.policy.name().to_owned(),

@@ -8,8 +8,8 @@ use super::{brute_force, grid, session, small_problem, unlimited};
 
 /// An event by a few numbers, fitted to whatever the problem is by then.
 fn event(problem: &CachingProblem, kind: u8, (a, b, c, value): (u32, u32, u32, u64)) -> Event {
-    let reach = |number: u32| ReachOrd(number % u32::try_from(problem.reaches.len()).unwrap());
-    let model = ModelOrd(b % u32::try_from(problem.models.len()).unwrap());
+    let reach = |number: u32| ReachOrd(number % u32::try_from(problem.reaches.len()).expect("few"));
+    let model = ModelOrd(b % u32::try_from(problem.models.len()).expect("few"));
     match kind {
         0 => Event::Demand(Demand {
             reach: reach(a),
@@ -32,7 +32,7 @@ fn event(problem: &CachingProblem, kind: u8, (a, b, c, value): (u32, u32, u32, u
                 to: reach(c),
             }
         }
-        2 => Event::ServerLeft(ServerOrd(a % u32::try_from(problem.servers.len()).unwrap())),
+        2 => Event::ServerLeft(ServerOrd(a % u32::try_from(problem.servers.len()).expect("few"))),
         3 => Event::ServerJoined {
             server: Server {
                 capacity: Bytes(u64::from(a % 40)),

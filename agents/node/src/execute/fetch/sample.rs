@@ -222,7 +222,7 @@ mod tests {
         let sampled = fs::read(&path).unwrap();
         assert_eq!(sampled.len(), content.len());
         let model = Gguf::read(&model_path()).unwrap();
-        for place in [0..model.header_bytes].into_iter().chain(places(&model).unwrap()) {
+        for place in std::iter::once(0..model.header_bytes).chain(places(&model).unwrap()) {
             let place = place.start as usize..place.end as usize;
             assert!(sampled[place.clone()] == content[place.clone()], "{place:?}");
         }
