@@ -296,8 +296,9 @@ fn every_example_is_applied_by_a_test() {
     names.sort();
     assert_eq!(
         names,
-        // `kind` is for a cluster: tests/it/chart.rs renders and applies it.
-        ["01-first-thread", "02-unsplit", "kind"],
+        // `kind` is for a cluster: tests/it/chart.rs renders and applies it. `scenarios` are simulated: the command's own tests
+        // run them.
+        ["01-first-thread", "02-unsplit", "kind", "scenarios"],
         "a new example wants a test of its own"
     );
 }
