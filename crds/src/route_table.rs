@@ -53,7 +53,7 @@ pub struct RouteTableSpec {
     /// The agents that this one talks to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["node".into()]))]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 4096))]
     pub peers: Vec<Peer>,
     /// The salt of the keyed hashes.
     #[serde(default, skip_serializing_if = "String::is_empty")]

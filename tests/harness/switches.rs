@@ -25,12 +25,13 @@ const OF_AGENTS: [Switch; 4] = [
 ];
 
 /// The others.
-const OTHERS: [Switch; 10] = [
+const OTHERS: [Switch; 11] = [
     ("crds", &["kept", "dropped", "off"]),
     ("names", &["usual", "other"]),
     ("updates", &["byController", "byHand", "rolling"]),
     ("exposed", &["service", "ingress", "httpRoute", "nodePort"]),
     ("monitors", &["off", "on"]),
+    ("traces", &["off", "on"]),
     ("dashboards", &["on", "off"]),
     ("networkPolicy", &["open", "closed", "off"]),
     ("admissionPolicy", &["on", "off"]),
@@ -149,8 +150,12 @@ impl Setting {
                     "metrics.serviceMonitor",
                     json!({"enabled": true, "labels": {"release": "prometheus"}}),
                 ),
-                ("metrics.prometheusRule.enabled", json!(true)),
+                (
+                    "metrics.prometheusRule",
+                    json!({"enabled": true, "runbookUrl": "https://wiki.example/edgeloom"}),
+                ),
             ]),
+            ("traces", "on") => set(&[("traces.otlpEndpoint", json!("http://collector.example:4318"))]),
             ("dashboards", "off") => set(&[("metrics.dashboards.enabled", json!(false))]),
             ("networkPolicy", "off") => set(&[("networkPolicy.enabled", json!(false))]),
             ("networkPolicy", "closed") => {

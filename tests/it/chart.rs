@@ -1,5 +1,6 @@
 //! The Helm chart, as the real helm renders it: what it refuses, and that what it makes is sound.
 
+mod observability;
 mod policy;
 mod rules;
 
@@ -118,6 +119,14 @@ fn bad_values_are_refused_with_words_that_help() {
         (
             r#"metrics.serviceMonitor.interval="15 sec""#,
             &["metrics.serviceMonitor.interval", "15s"],
+        ),
+        (
+            r#"metrics.prometheusRule.runbookUrl="RUNBOOK.md""#,
+            &["metrics.prometheusRule.runbookUrl", "https://wiki.example.com"],
+        ),
+        (
+            r#"traces.otlpEndpoint="collector:4318""#,
+            &["traces.otlpEndpoint", "http://collector"],
         ),
     ];
     for (value, words) in refused {
@@ -382,7 +391,10 @@ async fn the_example_for_kind_is_taken_by_the_chart_and_the_api_server() {
 
 #[test]
 fn the_program_knows_every_flag_that_it_is_given() {
-    let manifests = rendered(&[r#"agent.quic.hostPort.enabled=true"#]);
+    let manifests = rendered(&[
+        "agent.quic.hostPort.enabled=true",
+        r#"traces.otlpEndpoint="http://collector:4318""#,
+    ]);
     let mut commands = 0;
     for container in manifests.containers() {
         let arguments: Vec<_> = container["args"]

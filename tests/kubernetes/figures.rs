@@ -54,7 +54,7 @@ async fn what_a_release_costs_at_rest_and_with_a_thousand_more_nodes_is_printed(
     );
     cluster.wait_for_service().await;
 
-    fleet.leave().await;
+    drop(fleet);
     let gone = || {
         let tables = cluster.kubectl(&["get", "routetables", "--output", "name"]);
         (tables.lines().count() < SIMULATED).then_some(())

@@ -1,6 +1,7 @@
 //! Nodes that are only objects: EdgeNodes with the status that an agent would report, and Leases that are renewed as often.
 
 use std::{
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,12 +16,12 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::release::NAMESPACE;
+use crate::{cluster, release::NAMESPACE};
 
 /// How often an agent renews its Lease, and how long the Lease holds: as in `agents/node/src/lease.rs`.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -34,7 +35,6 @@ const LABEL: &str = "simulated";
 
 /// Nodes that have joined.
 pub(crate) struct Fleet {
-    client: Client,
     begin: Instant,
     renewals: Arc<AtomicUsize>,
     renewing: AbortOnDropHandle<()>,
@@ -46,7 +46,7 @@ impl Fleet {
         let client = Client::try_default().await.expect("KUBECONFIG names a cluster");
         for_each(nodes, |node| make(client.clone(), node)).await;
         let renewals = Arc::new(AtomicUsize::new(0));
-        let (renewing, count) = (client.clone(), renewals.clone());
+        let (renewing, count) = (client, renewals.clone());
         let renewing = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(RENEW_EVERY);
             loop {
@@ -63,7 +63,6 @@ impl Fleet {
             }
         });
         Self {
-            client,
             begin: Instant::now(),
             renewals,
             renewing: AbortOnDropHandle::new(renewing),
@@ -74,22 +73,20 @@ impl Fleet {
     pub(crate) fn renewals_per_second(&self) -> f64 {
         self.renewals.load(Ordering::Relaxed) as f64 / self.begin.elapsed().as_secs_f64()
     }
+}
 
-    /// Removes all of them.
-    pub(crate) async fn leave(self) {
-        drop(self.renewing);
-        let ours = ListParams::default().labels(LABEL);
-        let parameters = DeleteParams::default();
-        let nodes: Api<EdgeNode> = Api::all(self.client.clone());
-        nodes
-            .delete_collection(&parameters, &ours)
-            .await
-            .expect("nodes are deleted");
-        let leases: Api<Lease> = Api::namespaced(self.client.clone(), NAMESPACE);
-        leases
-            .delete_collection(&parameters, &ours)
-            .await
-            .expect("Leases are deleted");
+impl Drop for Fleet {
+    /// Removes all of them, however the test ends: others follow on the same cluster.
+    fn drop(&mut self) {
+        self.renewing.abort();
+        for kind in ["edgenodes", "leases"] {
+            let removed = Command::new(cluster::kubectl())
+                .args(["delete", kind, "--namespace", NAMESPACE])
+                .args(["--selector", LABEL, "--wait=false"])
+                .stdout(Stdio::null())
+                .status();
+            eprintln!("simulated {kind} are removed: {removed:?}");
+        }
     }
 }
 

@@ -21,6 +21,16 @@
 {{- if not (regexMatch "^([0-9]+(ms|s|m|h))+$" $values.metrics.serviceMonitor.interval) -}}
 {{- fail (printf "metrics.serviceMonitor.interval is %q; it must be a duration, such as 15s or 1m" $values.metrics.serviceMonitor.interval) -}}
 {{- end -}}
+{{- with $values.traces.otlpEndpoint -}}
+{{- if not (regexMatch "^https?://[^/ ]+" .) -}}
+{{- fail (printf "traces.otlpEndpoint is %q; it must be an address such as http://collector.observability.svc:4318, or empty" .) -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.metrics.prometheusRule.runbookUrl -}}
+{{- if not (regexMatch "^https?://[^/ ]+[^# ]*$" .) -}}
+{{- fail (printf "metrics.prometheusRule.runbookUrl is %q; it must be an address without a fragment, such as https://wiki.example.com/edgeloom, or empty" .) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq (include "edgeloom.serviceAccount" (list . "controller")) (include "edgeloom.serviceAccount" (list . "agent")) -}}
 {{- fail "controller.serviceAccount.name and agent.serviceAccount.name must differ: an agent may do less than the controller" -}}
 {{- end -}}

@@ -24,6 +24,7 @@ use crate::{
 
 pub mod decision;
 pub mod forecast;
+pub mod peers;
 pub mod phases;
 pub mod routes;
 pub mod stages;

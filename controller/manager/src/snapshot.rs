@@ -2,15 +2,16 @@
 //!
 //! Pure: the same world gives the same snapshot.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crds::{
-    ActivationPrecision, ConditionType, EdgeNode, InferenceMode, LLMService, Model, Placement, PlacementSpec,
-    condition,
+    ActivationPrecision, ConditionType, EdgeNode, InferenceMode, LLMService, Model, PlacementSpec, condition,
     edge_link::{LinkReport, RateProvenance},
     edge_node::{Benchmark, BenchmarkPoint, PowerSource, Tier},
     llm_service::PrivacyLevel,
-    placement::PlacementPhase,
     stage::StagePhase,
 };
 use kube::ResourceExt;
@@ -40,6 +41,9 @@ const SITE_LATENCY: Nanos = Nanos::from_micros(250);
 
 /// Framing, encryption and waking up at both ends of a hop.
 const MESSAGE_OVERHEAD: Nanos = Nanos::from_micros(150);
+
+/// How much better another place must be, in thousandths, before a service goes there that has moved a moment ago.
+const SETTLING_MARGIN_MILLI: u32 = 500;
 
 /// What a lossy activation format has to save per request before it is chosen over the exact one.
 const FIDELITY_COST: Nanos = Nanos::from_millis(5);
@@ -215,24 +219,52 @@ impl Snapshot {
                 links.insert((from, to), link_of(from, to, rate, &nominal, report(source)));
             }
         }
-        for (one, first) in world.nodes.iter().enumerate() {
-            for (other, second) in world.nodes.iter().enumerate() {
-                if one != other && first.spec.site == second.spec.site {
-                    let (from, to) = (NodeOrd::from_index(one), NodeOrd::from_index(other));
-                    links.entry((from, to)).or_insert(Link {
-                        from,
-                        to,
-                        rate: SITE_RATE,
-                        latency: SITE_LATENCY,
-                        message_overhead: MESSAGE_OVERHEAD,
-                        price_per_mebibyte: Nanos::ZERO,
-                    });
-                }
-            }
-        }
         let names = &self.nodes;
-        links.retain(|(from, to), _| world.is_connected(&names[from.index()], &names[to.index()]));
-        self.problem.links = links.into_values().collect();
+        let is_connected =
+            |from: NodeOrd, to: NodeOrd| world.is_connected(&names[from.index()], &names[to.index()]);
+        let assumed = self
+            .assumed_links(world)
+            .filter(|link| !links.contains_key(&(link.from, link.to)));
+        let mut all: Vec<_> = links.values().copied().chain(assumed).collect();
+        all.retain(|link| is_connected(link.from, link.to));
+        all.sort_unstable_by_key(|link| (link.from, link.to));
+        self.problem.links = all;
+    }
+
+    /// A segment between every two nodes of one site. There are as many as pairs, so those that no token can pass are left out:
+    /// a node takes part that has been timed, or where requests may enter.
+    fn assumed_links(&self, world: &World) -> impl Iterator<Item = Link> {
+        let ways_in: BTreeSet<&str> = ways_in(world).collect();
+        let takes_part = |index: usize| {
+            let node = &self.problem.nodes[index];
+            let computes = node.declared.is_some() || !node.speeds.is_empty();
+            computes || ways_in.contains(self.nodes[index].as_str())
+        };
+        let mut sites: BTreeMap<Option<&str>, Vec<NodeOrd>> = BTreeMap::new();
+        for (index, node) in world
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| takes_part(*index))
+        {
+            let site = sites.entry(node.spec.site.as_deref()).or_default();
+            site.push(NodeOrd::from_index(index));
+        }
+        let pairs = sites.into_values().flat_map(|site| {
+            let others = site.clone();
+            site.into_iter().flat_map(move |from| {
+                let others = others.clone().into_iter().filter(move |to| *to != from);
+                others.map(move |to| (from, to))
+            })
+        });
+        pairs.map(|(from, to)| Link {
+            from,
+            to,
+            rate: SITE_RATE,
+            latency: SITE_LATENCY,
+            message_overhead: MESSAGE_OVERHEAD,
+            price_per_mebibyte: Nanos::ZERO,
+        })
     }
 
     fn add_loaded(&mut self, world: &World, kernels: &Kernels) {
@@ -323,6 +355,7 @@ impl Snapshot {
             domains: spec.privacy.trust_domains.iter().filter_map(domain_of).collect(),
             shallow_layers,
         };
+        let asked = Service::new(candidates);
         Service {
             quality_value: Nanos::from_millis(1),
             context_tokens: small(spec.context_tokens),
@@ -347,8 +380,13 @@ impl Snapshot {
                 .collect(),
             joule_cost: milliseconds(spec.energy_weight_milliseconds_per_joule),
             excluded: self.excluded(world, options),
-            previous: self.previous_of(world, name, &candidates),
-            ..Service::new(candidates)
+            previous: self.previous_of(world, name, &asked.candidates),
+            switching_margin_milli: if world.settling.contains(name) {
+                SETTLING_MARGIN_MILLI
+            } else {
+                asked.switching_margin_milli
+            },
+            ..asked
         }
     }
 
@@ -413,26 +451,14 @@ impl Snapshot {
             .collect()
     }
 
-    /// What runs now: the serving Placement, otherwise the newest that is not draining.
+    /// What runs now.
     fn previous_of(
         &self,
         world: &World,
         name: &ServiceName,
         candidates: &[Candidate],
     ) -> Option<PipelineShape> {
-        let placements = world.placements_of(name);
-        let phase = |placement: &Placement| placement.status.clone().unwrap_or_default().phase;
-        let placement = placements
-            .iter()
-            .rev()
-            .find(|placement| phase(placement) == PlacementPhase::Serving)
-            .or_else(|| {
-                placements
-                    .iter()
-                    .rev()
-                    .find(|placement| phase(placement) != PlacementPhase::Draining)
-            })?;
-        self.shape_of(&placement.spec, candidates)
+        self.shape_of(&world.runs_on(name)?.spec, candidates)
     }
 
     /// A Placement's first pipeline in ordinals; none when it names what the snapshot has not.
@@ -665,6 +691,19 @@ fn speed_of(benchmark: &Benchmark, kernels: &Kernels) -> Option<SpeedTable> {
 pub fn attachment<'a>(world: &World, user: &'a crds::EdgeUser) -> Option<&'a str> {
     let nodes = user.spec.attach_nodes.iter().chain(&user.spec.device_node);
     nodes.map(String::as_str).find(|node| world.is_alive(node))
+}
+
+/// EdgeNodes that somebody names as the place where requests enter.
+fn ways_in(world: &World) -> impl Iterator<Item = &str> {
+    let of_users = world
+        .users
+        .iter()
+        .flat_map(|user| user.spec.attach_nodes.iter().chain(&user.spec.device_node));
+    let of_services = world
+        .services
+        .iter()
+        .flat_map(|service| &service.spec.ingress_nodes);
+    of_users.chain(of_services).map(String::as_str)
 }
 
 /// The strictest level of the service and of those who use it.

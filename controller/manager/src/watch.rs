@@ -5,7 +5,7 @@
 mod keys;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::Hash,
     sync::Arc,
     time::{Duration, Instant},
@@ -13,7 +13,10 @@ use std::{
 
 use crds::{EdgeLink, EdgeNode, EdgeUser, LLMService, Model, Placement, RouteTable, Stage};
 use futures::{Stream, StreamExt as _};
-use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
+use k8s_openapi::{
+    api::{coordination::v1::Lease, core::v1::Secret},
+    jiff::Timestamp,
+};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     core::PartialObjectMeta,
@@ -157,7 +160,7 @@ impl Watches {
             machine.is_some_and(|name| cordoned.contains(name))
         };
         let withheld = nodes.iter().filter(is_cordoned);
-        let world = World {
+        let mut world = World {
             withheld: withheld
                 .map(|node| (node.name_any(), Withheld::NodeCordoned))
                 .collect(),
@@ -173,7 +176,9 @@ impl Watches {
             lost,
             cut,
             identity: identity.clone(),
+            settling: BTreeSet::new(),
         };
+        world.settling = world.settling_at(Timestamp::now());
         (
             world.sorted(),
             next_expiry.map(|expiry| expiry.saturating_sub(now)),

@@ -5,9 +5,15 @@ use std::{
     sync::Arc,
 };
 
-use crds::{EdgeLink, EdgeNode, EdgeUser, LLMService, Model, Placement, RouteTable, Stage};
-use k8s_openapi::jiff::Timestamp;
+use crds::{
+    EdgeLink, EdgeNode, EdgeUser, LLMService, Model, Placement, RouteTable, Stage, placement::PlacementPhase,
+};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
+
+/// For so long a service that has moved counts as settling: figures that are measured waver, and a node that has just come back
+/// may be gone again.
+pub const SETTLING: SignedDuration = SignedDuration::from_mins(5);
 
 /// Objects as the watches show them, with what the manager knows beside them.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +40,8 @@ pub struct World {
     pub cut: BTreeSet<(String, String)>,
     /// EdgeNodes that take no new stages for now, and why. Services leave them where there is room elsewhere.
     pub withheld: BTreeMap<String, Withheld>,
+    /// Services that have moved a moment ago, and stay unless another place is far better.
+    pub settling: BTreeSet<ServiceName>,
     /// Keyed hashes of API keys, by namespace and EdgeUser.
     pub key_hashes: BTreeMap<(String, String), String>,
     /// What this control plane calls itself.
@@ -132,7 +140,7 @@ impl World {
     #[must_use]
     pub fn is_connected(&self, one: &str, other: &str) -> bool {
         let pair = if one < other { (one, other) } else { (other, one) };
-        !self.cut.contains(&(pair.0.to_owned(), pair.1.to_owned()))
+        self.cut.is_empty() || !self.cut.contains(&(pair.0.to_owned(), pair.1.to_owned()))
     }
 
     /// The Stage of that name.
@@ -162,6 +170,44 @@ impl World {
         placements.sort_by_key(|placement| (revision_of(placement), placement.name_any()));
         placements
     }
+
+    /// The Placement that a service runs on: the one that serves, otherwise the newest that is not draining.
+    #[must_use]
+    pub fn runs_on(&self, service: &ServiceName) -> Option<&Arc<Placement>> {
+        let placements = self.placements_of(service);
+        let newest = |is_meant: fn(PlacementPhase) -> bool| {
+            placements
+                .iter()
+                .rfind(|placement| is_meant(phase_of(placement)))
+                .copied()
+        };
+        newest(|phase| phase == PlacementPhase::Serving)
+            .or_else(|| newest(|phase| phase != PlacementPhase::Draining))
+    }
+
+    /// Services whose Placement took the place of another less than [`SETTLING`] before `now`.
+    #[must_use]
+    pub fn settling_at(&self, now: Timestamp) -> BTreeSet<ServiceName> {
+        let services = self.services.iter().map(|service| ServiceName::of(service));
+        let has_moved = |service: &ServiceName| {
+            self.runs_on(service).is_some_and(|placement| {
+                let made = placement.metadata.creation_timestamp.as_ref();
+                let is_young = made.is_some_and(|made| now.duration_since(made.0) < SETTLING);
+                is_young && revision_of(placement) > 1
+            })
+        };
+        services.filter(has_moved).collect()
+    }
+}
+
+/// The phase that a Placement has.
+#[must_use]
+pub fn phase_of(placement: &Placement) -> PlacementPhase {
+    placement
+        .status
+        .as_ref()
+        .map(|status| status.phase)
+        .unwrap_or_default()
 }
 
 /// The revision of a Placement's pipelines.

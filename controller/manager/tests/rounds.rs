@@ -1,6 +1,6 @@
 //! Rounds of snapshot, solve, plan and lint over a world that answers as agents would, without any API server.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crds::{
     EdgeLink, EdgeLinkSpec, EdgeNode, EdgeNodeSpec, EdgeNodeStatus, EdgeUser, EdgeUserSpec, LLMService,
@@ -13,6 +13,7 @@ use crds::{
     route_table::{HopPhase, HopStatus, ObservedQuantile, ObservedService},
     stage::StagePhase,
 };
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::ResourceExt as _;
 use manager::{
     figures::{self, Family},
@@ -448,6 +449,86 @@ fn a_better_node_takes_over_without_a_pause() {
     }
     assert_eq!((seen[0].as_str(), seen[7].as_str()), ("a", "b"));
     assert_eq!(scene.world.placements.len(), 1, "the old one has drained");
+}
+
+#[test]
+fn a_service_that_has_moved_stays_for_a_while_unless_another_place_is_far_better() {
+    let head = |scene: &Scene| {
+        let pipeline = scene.serving().expect("the service has a place");
+        pipeline.chars().next().unwrap_or_default().to_string()
+    };
+    let second = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).expect("a time");
+    let move_to_b = |scene: &mut Scene| {
+        scene.settle();
+        scene.world.lost.insert("a".to_owned(), Loss::LeaseExpired);
+        scene.settle();
+        assert_eq!(head(scene), "b", "the first is lost");
+        for placement in &mut scene.world.placements {
+            Arc::make_mut(placement).metadata.creation_timestamp = Some(Time(second(0)));
+        }
+        scene.world.lost.clear();
+    };
+    // Microseconds of a layer on the node that returns and on the other, and who serves after a moment and after an hour.
+    for (returned, other, at_once, in_the_end) in
+        [(630, 900, "b", "a"), (180, 900, "a", "a"), (870, 900, "b", "b")]
+    {
+        let mut scene = Scene::new([node("a", 400, returned), node("b", 400, other)]);
+        move_to_b(&mut scene);
+        for (seconds, expected) in [(1, at_once), (3_600, in_the_end)] {
+            scene.world.settling = scene.world.settling_at(second(seconds));
+            scene.settle();
+            let after = format!("{returned} against {other} after {seconds} s");
+            assert_eq!(head(&scene), expected, "{after}");
+        }
+    }
+    // The first decision of all was made when few nodes were known: nothing holds it.
+    let mut scene = Scene::new([node("a", 400, 100)]);
+    scene.settle();
+    for placement in &mut scene.world.placements {
+        Arc::make_mut(placement).metadata.creation_timestamp = Some(Time(second(0)));
+    }
+    assert!(scene.world.settling_at(second(1)).is_empty());
+}
+
+#[test]
+fn agents_know_those_they_work_with_and_in_a_large_fleet_few_others() {
+    for (fleet, few) in [(5, 4), (64, 63), (300, 20)] {
+        let name = |index: usize| format!("n{index:03}");
+        let mut scene = Scene::new((0..fleet).map(|index| node(&name(index), 400, 900)));
+        let link: EdgeLinkSpec =
+            spec(json!({ "from": name(1), "to": name(fleet - 2), "rateBitsPerSecond": "1G" }));
+        scene.world.links.push(Arc::new(EdgeLink::new("far", link)));
+        scene.settle();
+        let tables = &scene.world.route_tables;
+        assert_eq!(tables.len(), fleet);
+        let peers: BTreeMap<String, BTreeMap<String, bool>> = tables
+            .iter()
+            .map(|table| {
+                let peers = table.spec.peers.iter();
+                let dials = peers.map(|peer| (peer.node.clone(), peer.dial)).collect();
+                (table.name_any(), dials)
+            })
+            .collect();
+        for (node, known) in &peers {
+            for (other, dials) in known {
+                assert_eq!(
+                    peers[other].get(node),
+                    Some(&!dials),
+                    "{node} and {other}, one of which dials"
+                );
+            }
+            assert!(known.len() >= 4, "{node} has neighbours");
+        }
+        assert!(
+            peers[&name(1)].contains_key(&name(fleet - 2)),
+            "a link of {fleet} nodes joins them"
+        );
+        let head = &tables[0].spec.ingress[0].targets[0].head;
+        assert_eq!(peers[head].len(), fleet - 1, "requests may enter anywhere");
+        let others = peers.iter().filter(|(node, _)| *node != head);
+        let most = others.map(|(_, known)| known.len()).max();
+        assert!(most <= Some(few), "{most:?} of {fleet}");
+    }
 }
 
 #[test]

@@ -26,6 +26,9 @@ use crate::{
 /// Rows of a batch up to those of a prompt's chunk, and how often each is timed in a pass: small batches are noisier and
 /// cheap to repeat.
 const ROUNDS: [(u32, usize); 4] = [(1, 5), (8, 2), (32, 1), (128, 1)];
+/// The machine counts as busy with something else when half of the batches of one kind take longer than the fastest by this
+/// factor: llama.cpp's threads wait for each other, and one that has no core holds all of them up.
+const DISTURBED: f64 = 1.5;
 /// The version of llama.cpp's bindings, which is pinned in the workspace.
 const LLAMA_VERSION: &str = "llama-cpp-sys-2 0.1.161";
 /// Two buffers of this size are copied: beyond most caches, within the smallest memory limits.
@@ -156,10 +159,10 @@ impl Bench<'_> {
         } = times;
         let decodes = !heads.is_empty();
         let [body_ns, three_ns, continued_ns, head_ns, end_ns] =
-            [body, three, continued, heads, ends].map(median_ns);
+            typical_ns([body, three, continued, heads, ends]);
         let layers = self.timed.body_layers();
         let layer_ns = match self.timed.parts {
-            Parts::Layers(_) => three_ns.saturating_sub(body_ns) / 2,
+            Parts::Layers(_) => layer_between(body_ns, three_ns),
             Parts::Whole(_) => body_ns / layers,
         };
         // What the stage with the head takes beside its last layer and the head.
@@ -286,6 +289,31 @@ fn copy_speed() -> u64 {
         .unwrap_or(0)
 }
 
+/// One layer, by a batch of one layer and one of three. The rest of a batch takes some time, so that a layer takes neither all of
+/// the one nor a third of the other, whatever else the machine did meanwhile.
+fn layer_between(one_ns: u64, three_ns: u64) -> u64 {
+    let most = one_ns.min(three_ns / 3);
+    match three_ns.saturating_sub(one_ns) / 2 {
+        0 => most,
+        between => between.min(most),
+    }
+}
+
+/// A time for each of several kinds of batches, whose differences matter: the median of each, or, when the machine was busy with
+/// something else, of each the fastest, which was held up least.
+fn typical_ns<const KINDS: usize>(times: [Vec<Duration>; KINDS]) -> [u64; KINDS] {
+    let fastest = times
+        .each_ref()
+        .map(|times| times.iter().min().map_or(0, |time| time.as_nanos() as u64));
+    let medians = times.map(median_ns);
+    let mut kinds = medians.iter().zip(&fastest);
+    if kinds.any(|(median, fastest)| *median as f64 > *fastest as f64 * DISTURBED) {
+        fastest
+    } else {
+        medians
+    }
+}
+
 /// The median of several times, which are to stand for what a request will see: neither the luckiest nor the one that
 /// was interrupted.
 fn median_ns(mut times: Vec<Duration>) -> u64 {
@@ -327,4 +355,32 @@ fn processor_name() -> String {
         || std::env::consts::ARCH.to_owned(),
         |(_, name)| name.trim().to_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn milliseconds<const TIMES: usize>(times: [u64; TIMES]) -> Vec<Duration> {
+        times.into_iter().map(Duration::from_millis).collect()
+    }
+
+    #[test]
+    fn a_quiet_machine_is_known_by_its_medians_and_a_busy_one_by_its_fastest_batches() {
+        const MILLISECOND: u64 = 1_000_000;
+        let quiet = [milliseconds([10, 11, 12]), milliseconds([30, 33, 60])];
+        assert_eq!(typical_ns(quiet), [11 * MILLISECOND, 33 * MILLISECOND]);
+        let busy = [milliseconds([10, 11, 12]), milliseconds([90, 30, 75])];
+        assert_eq!(typical_ns(busy), [10 * MILLISECOND, 30 * MILLISECOND]);
+        assert_eq!(typical_ns([vec![], milliseconds([4])]), [0, 4 * MILLISECOND]);
+    }
+
+    #[test]
+    fn a_layer_takes_some_time_and_no_more_than_its_batches_allow() {
+        // A batch of its own cost 4, and layers of 10.
+        assert_eq!(layer_between(14, 34), 10);
+        // One of the two was held up.
+        assert_eq!(layer_between(14, 90), 14);
+        assert_eq!(layer_between(60, 33), 11);
+    }
 }

@@ -16,7 +16,7 @@ use crds::{
 use kube::ResourceExt;
 
 use super::{PlannedPlacement, stages};
-use crate::world::{ServiceName, World, revision_of};
+use crate::world::{ServiceName, World, phase_of, revision_of};
 
 /// How far a Placement's stages are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -216,16 +216,6 @@ pub fn orphans(world: &World) -> Advance {
         }
     }
     advance
-}
-
-/// The phase that an existing Placement has.
-#[must_use]
-pub fn phase_of(placement: &Placement) -> PlacementPhase {
-    placement
-        .status
-        .as_ref()
-        .map(|status| status.phase)
-        .unwrap_or_default()
 }
 
 /// Whether two decisions put the same layers of the same weights on the same nodes. Figures and words may differ.

@@ -5,17 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::{
     EdgeNode, LLMService, RouteTableSpec,
     placement::{Pipeline, PlacementPhase},
-    route_table::{ApiKey, Hop, IngressRule, IngressTarget, Peer},
+    route_table::{ApiKey, Hop, IngressRule, IngressTarget},
 };
 use kube::ResourceExt;
 
-use super::{Plan, PlannedPlacement, Verdict};
+use super::{Plan, PlannedPlacement, Verdict, peers};
 use crate::world::{ServiceName, World};
 
 /// Derives every RouteTable.
 #[must_use]
 pub fn derive<State>(world: &World, plan: &Plan<State>) -> BTreeMap<String, RouteTableSpec> {
     let keys = keys_of(world);
+    let mut peers = peers::derive(world, plan);
     let reported = world.nodes.iter().filter(|node| agent_of(node).is_some());
     reported
         .map(|node| {
@@ -28,7 +29,7 @@ pub fn derive<State>(world: &World, plan: &Plan<State>) -> BTreeMap<String, Rout
                     .iter()
                     .flat_map(|placement| hops_on(placement, &name))
                     .collect(),
-                peers: peers_of(world, &name),
+                peers: peers.remove(&name).unwrap_or_default(),
                 key_salt: world.identity.key_salt.clone(),
                 keys: keys.clone(),
                 node_name: name.clone(),
@@ -38,17 +39,23 @@ pub fn derive<State>(world: &World, plan: &Plan<State>) -> BTreeMap<String, Rout
         .collect()
 }
 
-fn agent_of(node: &EdgeNode) -> Option<&crds::edge_node::AgentInfo> {
+/// What an agent has reported of itself.
+pub(super) fn agent_of(node: &EdgeNode) -> Option<&crds::edge_node::AgentInfo> {
     node.status.as_ref()?.agent.as_ref()
 }
 
 fn ingress_of<State>(world: &World, plan: &Plan<State>, node: &str) -> Vec<IngressRule> {
-    let services = world.services.iter().filter(|service| {
-        let nodes = &service.spec.ingress_nodes;
-        service.metadata.deletion_timestamp.is_none()
-            && (nodes.is_empty() || nodes.iter().any(|named| named == node))
-    });
+    let services = world
+        .services
+        .iter()
+        .filter(|service| service.metadata.deletion_timestamp.is_none() && takes_requests(service, node));
     services.map(|service| rule_of(plan, service)).collect()
+}
+
+/// Whether a service's requests may enter at a node.
+pub(super) fn takes_requests(service: &LLMService, node: &str) -> bool {
+    let nodes = &service.spec.ingress_nodes;
+    nodes.is_empty() || nodes.iter().any(|named| named == node)
 }
 
 fn rule_of<State>(plan: &Plan<State>, service: &LLMService) -> IngressRule {
@@ -140,24 +147,6 @@ fn hop_of(placement: &PlannedPlacement, pipeline: &Pipeline, ordinal: usize, adm
         sessions: placement.spec.sessions,
         admits,
     }
-}
-
-/// Every other agent: any of them may pass requests on, and links that are not used yet are measured too. Of two
-/// agents the one with the lesser name dials.
-fn peers_of(world: &World, node: &str) -> Vec<Peer> {
-    let others = world.nodes.iter().filter(|other| other.name_any() != node);
-    others
-        .filter_map(|other| {
-            let agent = agent_of(other)?;
-            Some(Peer {
-                node: other.name_any(),
-                address: agent.peer_address.clone(),
-                public_key: agent.public_key.clone(),
-                dial: node < other.name_any().as_str(),
-            })
-        })
-        .take(256)
-        .collect()
 }
 
 /// Keyed hashes of the users' API keys, with the services that each may call.

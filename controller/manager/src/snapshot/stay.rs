@@ -17,7 +17,7 @@ use solver::{
 use super::{Snapshot, layers};
 use crate::{
     plan::{Plan, Proposed, decision, phases},
-    world::{ServiceName, World},
+    world::{ServiceName, World, phase_of},
 };
 
 /// The question once more, if a service that works has no pipeline in `solution`, the answer to `asked`, only because
@@ -30,7 +30,7 @@ pub fn ask_again(world: &World, asked: &Snapshot, solution: &Solution) -> Option
             continue;
         };
         let works = world.placements_of(name).into_iter().any(|placement| {
-            phases::phase_of(placement) == PlacementPhase::Serving
+            phase_of(placement) == PlacementPhase::Serving
                 && phases::progress(world, &placement.spec).lost.is_empty()
         });
         let question = &mut again.problem.services[ordinal];
@@ -87,7 +87,7 @@ pub fn all_move(asked: &Snapshot, solution: &Solution) -> bool {
 /// The stages of the Placement that serves.
 fn kept(world: &World, asked: &Snapshot, name: &ServiceName) -> Vec<KeptStage> {
     let placements = world.placements_of(name).into_iter();
-    let serving = placements.filter(|placement| phases::phase_of(placement) == PlacementPhase::Serving);
+    let serving = placements.filter(|placement| phase_of(placement) == PlacementPhase::Serving);
     let stages = serving.flat_map(|placement| {
         placement
             .spec
