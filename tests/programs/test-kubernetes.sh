@@ -38,6 +38,7 @@ fi
 
 begin=$SECONDS
 home=$(tests/programs/kubernetes-home.sh)/kubernetes-home
+(cd tests/kubernetes-home && go vet . ./internal/... ./pause ./serve && go test ./internal/...)
 cluster=(--name test)
 build
 images=$(tests/programs/images.sh)

@@ -126,8 +126,10 @@ func (p program) start() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("start %s: %w", p.name, err)
 	}
-	slog.Info("started", "program", p.name, "pid", process.Pid)
-	return process.Pid, process.Release()
+	// Release makes the number -1.
+	pid := process.Pid
+	slog.Info("started", "program", p.name, "pid", pid)
+	return pid, process.Release()
 }
 
 // supervise waits for whatever ends, orphans too, and starts the programs again.

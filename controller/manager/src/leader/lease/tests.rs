@@ -52,7 +52,7 @@ fn transitions_count_new_holders_and_renewals_keep_the_time_of_taking() {
     let spec = renewed.spec.clone().unwrap();
     assert_eq!(
         (spec.lease_transitions, spec.lease_duration_seconds),
-        (Some(0), Some(15))
+        (Some(0), Some(12))
     );
     assert_eq!(
         (spec.acquire_time, spec.renew_time),
