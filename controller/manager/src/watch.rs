@@ -110,14 +110,14 @@ impl Watches {
     pub async fn ready(&self) -> Result<(), reflector::store::WriterDropped> {
         self.models.wait_until_ready().await?;
         self.services.wait_until_ready().await?;
-        self.users.wait_until_ready().await?;
+        // Of two who wait for one store only the last is woken: users are waited for by their keys alone.
+        self.keys.ready().await;
         self.nodes.wait_until_ready().await?;
         self.links.wait_until_ready().await?;
         self.placements.wait_until_ready().await?;
         self.stages.wait_until_ready().await?;
         self.route_tables.wait_until_ready().await?;
         self.leases.wait_until_ready().await?;
-        self.keys.ready().await;
         self.cordons.ready().await;
         if let Some(agents) = &self.agents {
             agents.ready().await;
