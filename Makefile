@@ -13,7 +13,7 @@ export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
 
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test test-kubernetes kubernetes-home check bench bench-solver bench-apiserver bench-reference generate install clean model programs system-packages
+.PHONY: help demo test test-kubernetes bench-kubernetes kubernetes-home check bench bench-solver bench-apiserver bench-reference generate install clean model programs system-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,6 +28,9 @@ test: system-packages programs ## every test, after fetching what they need
 
 test-kubernetes: system-packages model ## the suites on a real cluster of three nodes, or on the one that KUBECONFIG names; needs root and Go
 	tests/programs/test-kubernetes.sh
+
+bench-kubernetes: system-packages model ## what a release costs at rest, with three nodes and with a thousand more; needs root and Go
+	tests/programs/test-kubernetes.sh --ignored figures
 
 kubernetes-home: ## a real Kubernetes cluster of three nodes on this machine, left running; needs root and Go
 	@tests/programs/kubernetes-home.sh up --nodes 3 | sed 's/^/export KUBECONFIG=/'

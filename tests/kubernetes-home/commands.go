@@ -35,7 +35,7 @@ func up() *cobra.Command {
 				seconds := time.Since(begin).Seconds()
 				fmt.Fprintf(os.Stderr, "%5.1f s  %s\n", seconds, fmt.Sprintf(format, arguments...))
 			}
-			plan, err := cluster.ParseNetwork(network)
+			plan, err := planned(network)
 			if err != nil {
 				return err
 			}
@@ -56,10 +56,18 @@ func up() *cobra.Command {
 	}
 	flags := command.Flags()
 	flags.IntVar(&numNodes, "nodes", 3, "how many nodes; 0 for the control plane alone")
-	flags.StringVar(&network, "network", string(cluster.DefaultNetwork), "first two numbers of its private /16; clusters that run at once must differ")
+	flags.StringVar(&network, "network", "", "first two numbers of its private /16, such as 10.123; one that nothing on this machine uses when empty")
 	flags.StringVar(&programs, "programs", beside("kubernetes-programs"), "the binary with the programs of Kubernetes")
 	flags.StringVar(&pause, "pause", beside("pause"), "the program of the pods' sandboxes")
 	return named(command, &name)
+}
+
+// planned is the network that was asked for, or a free one.
+func planned(network string) (cluster.Network, error) {
+	if network == "" {
+		return cluster.FreeNetwork()
+	}
+	return cluster.ParseNetwork(network)
 }
 
 // beside is the path of a file in the folder of this program.

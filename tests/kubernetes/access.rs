@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     asking::Router,
     audit::{self, Audit},
-    cluster::{Cluster, Home},
+    cluster::{Cluster, Home, names},
     release::{NAME, NAMESPACE},
 };
 
@@ -40,29 +40,38 @@ async fn an_agents_token_is_good_for_its_own_node_only() {
     let cluster = Cluster::of_this_test();
     cluster.serving().await;
     let pods = cluster.pods_of("agent");
-    let (first, second) = (&pods[0], &pods[1]);
     let text = |value: &Value| value.as_str().expect("a name").to_owned();
+    // The other one has a Stage.
+    let stages = cluster.list(&["stages"]);
+    let has_stage = |pod: &&Value| {
+        stages
+            .iter()
+            .any(|stage| stage["spec"]["nodeName"] == pod["spec"]["nodeName"])
+    };
+    let second = pods.iter().find(has_stage).expect("stages are somewhere");
+    let first = pods.iter().find(|pod| *pod != second);
+    let first = first.expect("there are two nodes");
     let (own, other) = (
         text(&first["spec"]["nodeName"]),
         text(&second["spec"]["nodeName"]),
     );
     let agent = Agent::of_pod(&cluster, &text(&first["metadata"]["name"]));
 
-    let status = r#"{"status":{"conditions":[]}}"#;
-    let write = |node: &str| {
-        agent.patch(
-            &format!("/apis/edgeloom.dev/v1alpha1/edgenodes/{node}/status"),
-            status,
-        )
-    };
-    let said = write(&own);
-    let answer: serde_json::Value = serde_json::from_str(&said).unwrap_or_default();
-    assert_eq!(answer["kind"], "EdgeNode", "its own EdgeNode: {said}");
-    let said = write(&other);
-    assert!(
-        said.contains("its own node only"),
-        "the EdgeNode of another: {said}"
-    );
+    for (kind, path, patch) in of_node(&cluster, &own) {
+        let said = agent.patch(&path, &patch);
+        let answer: Value = serde_json::from_str(&said).unwrap_or_default();
+        assert_eq!(answer["kind"], kind, "of its own node: {said}");
+    }
+    let of_others = of_node(&cluster, &other);
+    let kinds: Vec<_> = of_others.iter().map(|(kind, ..)| *kind).collect();
+    assert_eq!(kinds, ["EdgeNode", "RouteTable", "Lease", "Stage"]);
+    for (kind, path, patch) in of_others {
+        let said = agent.patch(&path, &patch);
+        assert!(
+            said.contains("its own node only"),
+            "the {kind} of another: {said}"
+        );
+    }
 
     for refused in [
         &["get", "secrets", "--all-namespaces"][..],
@@ -74,6 +83,31 @@ async fn an_agents_token_is_good_for_its_own_node_only() {
         let said = agent.ask(&cluster, refused);
         assert!(said.contains("Forbidden"), "{refused:?}: {said}");
     }
+}
+
+/// What the agent of a node writes: the kind, where, and a patch.
+fn of_node(cluster: &Cluster, node: &str) -> Vec<(&'static str, String, String)> {
+    const OURS: &str = "/apis/edgeloom.dev/v1alpha1";
+    let status = json!({"status": {"conditions": []}}).to_string();
+    let lease = json!({"spec": {"holderIdentity": "somebody"}}).to_string();
+    let leases = format!("/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases");
+    let mut own = vec![
+        (
+            "EdgeNode",
+            format!("{OURS}/edgenodes/{node}/status"),
+            status.clone(),
+        ),
+        (
+            "RouteTable",
+            format!("{OURS}/routetables/{node}/status"),
+            status.clone(),
+        ),
+        ("Lease", format!("{leases}/{node}"), lease),
+    ];
+    let stages = cluster.list(&["stages", "--field-selector", &format!("spec.nodeName={node}")]);
+    let stages = names(&stages).into_iter().take(1);
+    own.extend(stages.map(|stage| ("Stage", format!("{OURS}/stages/{stage}/status"), status.clone())));
+    own
 }
 
 /// Somebody who holds the token of an agent's pod.

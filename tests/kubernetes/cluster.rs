@@ -29,14 +29,38 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster of KUBECONFIG, once no other test is running.
+    /// The cluster of KUBECONFIG, once no other test is running. What a test that failed has left broken is whole again, where
+    /// the cluster is ours.
     pub(crate) fn of_this_test() -> Self {
         let guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        Self {
+        let cluster = Self {
             image: named("EDGELOOM_IMAGE"),
             weights_image: named("EDGELOOM_WEIGHTS_IMAGE"),
             _one_at_a_time: guard,
+        };
+        if let Some(home) = Home::of_environment() {
+            cluster.mend(&home);
         }
+        cluster
+    }
+
+    fn mend(&self, home: &Home) {
+        for program in [
+            "etcd",
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+        ] {
+            home.run("start", program);
+        }
+        for node in self.list(&["nodes"]) {
+            let name = node["metadata"]["name"].as_str().expect("a node has a name");
+            home.run("start", name);
+            if node["spec"]["unschedulable"] == true {
+                self.kubectl(&["uncordon", name]);
+            }
+        }
+        self.lift_refusal();
     }
 
     /// Runs kubectl; gives what it printed.
@@ -152,10 +176,15 @@ pub(crate) struct Home {
 impl Home {
     /// None, with a word about what is left out, on a cluster that somebody else runs.
     pub(crate) fn of_this_test(left_out: &str) -> Option<Self> {
-        let Ok(program) = std::env::var("EDGELOOM_KUBERNETES_HOME") else {
+        let home = Self::of_environment();
+        if home.is_none() {
             eprintln!("skipped on this cluster: {left_out}");
-            return None;
-        };
+        }
+        home
+    }
+
+    fn of_environment() -> Option<Self> {
+        let program = std::env::var("EDGELOOM_KUBERNETES_HOME").ok()?;
         Some(Self {
             program: program.into(),
             name: named("EDGELOOM_KUBERNETES_HOME_NAME"),

@@ -98,11 +98,10 @@ async fn a_pipeline_recovers_on_other_nodes_when_one_is_killed_and_its_return_re
     cluster.until("the return of the node", is_back).await;
     let answer = router.ask(question, 12).await.map(|answer| answer.text);
     assert_eq!(answer, Ok(expected), "after the return of {killed}");
-    assert_eq!(
-        containers_not_on(&cluster, &killed),
-        pods,
-        "containers were restarted"
-    );
+    // Others may have come, in place of those that were lost.
+    let mut now = containers_not_on(&cluster, &killed);
+    now.retain(|pod, _| pods.contains_key(pod));
+    assert_eq!(now, pods, "containers were restarted");
     assert_eq!(
         serving_stages(&cluster),
         stages,

@@ -23,6 +23,7 @@ const COUNTED: Duration = Duration::from_secs(60);
 const SIMULATED: usize = 1000;
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes with a thousand nodes, for figures alone: make bench-kubernetes"]
 async fn what_a_release_costs_at_rest_and_with_a_thousand_more_nodes_is_printed() {
     let Some(home) = Home::of_this_test("the audit log is read, and a thousand nodes are simulated") else {
         return;

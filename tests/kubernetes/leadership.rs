@@ -1,7 +1,10 @@
 //! The controller that leads is lost while services are asked: another leads, finishes what was begun, and changes nothing
 //! that is settled.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
@@ -14,7 +17,10 @@ use crate::{
 };
 
 /// The Lease of controllers lasts 12 s and is looked at every two.
-const LEADS_WITHIN_SECONDS: f64 = 20.0;
+const LEADS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Requests on the way to leadership: a look that was late, the one that finds the Lease expired, the write, and one more.
+const REQUESTS: u32 = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_controller_leads_when_the_pod_that_led_is_deleted_and_no_request_is_lost() {
@@ -32,7 +38,7 @@ async fn another_controller_leads_when_the_pod_that_led_is_deleted_and_no_reques
         NAMESPACE,
         "--wait=false",
     ]);
-    let leads = next_leader(&cluster, &led).await;
+    let (leads, _) = next_leader(&cluster, &led).await;
     let seconds = begin.elapsed().as_secs_f64();
     eprintln!("another controller leads {seconds:.1} s after a clean stop");
 
@@ -67,14 +73,10 @@ async fn a_leader_killed_in_the_middle_of_a_plan_is_followed_by_one_that_finishe
         .await;
     let led = leader(&cluster).expect("somebody leads");
     let led = kill(&cluster, &home, &led);
-    let leads = next_leader(&cluster, &led).await;
-    report("in the middle of a plan", &led, &leads);
+    let (leads, slowest) = next_leader(&cluster, &led).await;
+    report("in the middle of a plan", &led, &leads, slowest);
 
-    cluster.kubectl(&[
-        "delete",
-        "validatingadmissionpolicybinding,validatingadmissionpolicy",
-        REFUSAL,
-    ]);
+    cluster.lift_refusal();
     let finished = || {
         let placements = cluster.list(&["placements", "--namespace", weights::NAMESPACE]);
         let is_served = |placement: &Value| placement["status"]["phase"] == "Serving";
@@ -89,8 +91,8 @@ async fn a_leader_killed_in_the_middle_of_a_plan_is_followed_by_one_that_finishe
 
     let settled = decided(&cluster);
     let leads = kill(&cluster, &home, &leads);
-    let last = next_leader(&cluster, &leads).await;
-    report("at rest", &leads, &last);
+    let (last, slowest) = next_leader(&cluster, &leads).await;
+    report("at rest", &leads, &last, slowest);
     settled_under(&cluster, &last).await;
     assert_eq!(decided(&cluster), settled, "a settled plan was applied again");
     load.end_without_loss().await;
@@ -117,16 +119,26 @@ fn leader(cluster: &Cluster) -> Option<Leader> {
     })
 }
 
-async fn next_leader(cluster: &Cluster, led: &Leader) -> Leader {
-    let other = || leader(cluster).filter(|leader| leader.name != led.name);
-    cluster.until("another leader", other).await
+/// The next leader, and what the slowest look at the Lease took meanwhile.
+async fn next_leader(cluster: &Cluster, led: &Leader) -> (Leader, Duration) {
+    let mut slowest = Duration::ZERO;
+    let other = || {
+        let begin = Instant::now();
+        let leader = leader(cluster);
+        slowest = slowest.max(begin.elapsed());
+        leader.filter(|leader| leader.name != led.name)
+    };
+    let leader = cluster.until("another leader", other).await;
+    (leader, slowest)
 }
 
-/// By the API server's own record: from the last sign of the one to the first of the other.
-fn report(when: &str, led: &Leader, leads: &Leader) {
+/// By the API server's own record: from the last sign of the one to the first of the other. A machine that answers late is
+/// allowed for.
+fn report(when: &str, led: &Leader, leads: &Leader, slowest: Duration) {
     let seconds = leads.acquired.duration_since(led.renewed).as_secs_f64();
     eprintln!("another controller leads {seconds:.1} s after the last sign of one that was killed {when}");
-    assert!(seconds < LEADS_WITHIN_SECONDS, "{led:?} {leads:?}");
+    let allowed = LEADS_WITHIN + slowest * REQUESTS;
+    assert!(seconds < allowed.as_secs_f64(), "{led:?} {leads:?} {slowest:?}");
 }
 
 /// Ends the process at once, and its pod before the kubelet starts another process in it under the same name. Gives the last
@@ -178,34 +190,34 @@ async fn settled_under(cluster: &Cluster, leader: &Leader) {
     cluster.wait_for_service().await;
 }
 
-/// What the controller has decided and agents have carried out, with the versions that any write would change.
+/// What the controller has decided, with the versions that any write of its own would change.
 fn decided(cluster: &Cluster) -> Vec<Value> {
-    let objects = cluster.list(&["placements,stages", "--all-namespaces"]);
-    let tables = cluster.list(&["routetables"]);
-    let written = |object: &Value| {
+    let placements = cluster.list(&["placements", "--all-namespaces"]);
+    // Agents write the statuses of these; their specs are the controller's alone.
+    let derived = cluster.list(&["stages,routetables"]);
+    let fact = |object: &Value, version: &str| {
         let metadata = &object["metadata"];
         json!([
             object["kind"],
             metadata["name"],
             metadata["uid"],
-            metadata["resourceVersion"]
+            metadata[version]
         ])
     };
-    // Agents acknowledge a RouteTable again when they see other peers; its spec is the controller's alone.
-    let specified = |object: &Value| {
-        let metadata = &object["metadata"];
-        json!([
-            object["kind"],
-            metadata["name"],
-            metadata["uid"],
-            metadata["generation"]
-        ])
-    };
-    let tables = tables.iter().map(specified);
-    objects.iter().map(written).chain(tables).collect()
+    let placements = placements.iter().map(|object| fact(object, "resourceVersion"));
+    let derived = derived.iter().map(|object| fact(object, "generation"));
+    placements.chain(derived).collect()
 }
 
 const REFUSAL: &str = "no-stages";
+
+impl Cluster {
+    /// The controller may create Stages again, if it might not.
+    pub(crate) fn lift_refusal(&self) {
+        let kinds = "validatingadmissionpolicybinding,validatingadmissionpolicy";
+        self.kubectl(&["delete", kinds, REFUSAL, "--ignore-not-found"]);
+    }
+}
 
 /// From now on the controller can create no Stage.
 async fn refuse_stages(cluster: &Cluster) {

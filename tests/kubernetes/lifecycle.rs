@@ -8,7 +8,7 @@ use crate::{
     asking::Router,
     cluster::Cluster,
     onlooker::Onlooker,
-    release::{NAME, NAMESPACE, OWN},
+    release::{AGENT_MEMORY_MIB, NAME, NAMESPACE, OWN},
 };
 
 const QUESTION: &str = "What is the capital of France?";
@@ -38,6 +38,8 @@ async fn a_release_answers_from_two_pods_is_upgraded_rolled_back_and_leaves_what
     );
     assert!(answer.text.starts_with(ANSWER), "{answer:?}");
     assert!(nodes_of_stages(&cluster).len() >= 2, "{}", cluster.story());
+    capacities_are_those_of_pods(&cluster);
+    cluster.helm_test();
 
     let load = router.load();
     let begin = Instant::now();
@@ -59,6 +61,19 @@ async fn a_release_answers_from_two_pods_is_upgraded_rolled_back_and_leaves_what
 
     cluster.uninstall();
     nothing_is_left_but_what_is_kept(&cluster);
+}
+
+/// What an agent offers for layers is what its pod may hold, less what the agent needs itself.
+fn capacities_are_those_of_pods(cluster: &Cluster) {
+    for node in cluster.list(&["edgenodes"]) {
+        let devices = node["status"]["devices"].as_array();
+        let devices = devices.unwrap_or_else(|| panic!("a node tells its devices: {node:#}"));
+        let bytes: i64 = devices
+            .iter()
+            .filter_map(|device| device["memoryBytes"].as_i64())
+            .sum();
+        assert!((1..AGENT_MEMORY_MIB << 20).contains(&bytes), "{node:#}");
+    }
 }
 
 fn every_agent_had_its_turn(cluster: &Cluster, onlooker: Onlooker) {

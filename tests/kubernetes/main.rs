@@ -11,6 +11,7 @@ mod fleet;
 mod leadership;
 mod lifecycle;
 mod manifests;
+mod network;
 mod onlooker;
 mod release;
 mod rights;

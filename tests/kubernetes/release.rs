@@ -15,7 +15,7 @@ pub(crate) const NAMESPACE: &str = "edgeloom-system";
 pub(crate) const OWN: &str = "app.kubernetes.io/instance=edgeloom";
 
 /// What an agent's pod may use: enough to time the model, and not enough to hold all of it with the cells of its service.
-const AGENT_MEMORY: &str = "230Mi";
+pub(crate) const AGENT_MEMORY_MIB: i64 = 230;
 
 /// How long Helm waits for the pods.
 const TIMEOUT: &str = "600s";
@@ -56,15 +56,22 @@ impl Cluster {
             .image
             .rsplit_once(':')
             .expect("EDGELOOM_IMAGE is repository:tag");
+        let memory = format!("{AGENT_MEMORY_MIB}Mi");
         json!({
             "image": {"repository": repository, "tag": tag},
             "agent": {
                 "resources": {
-                    "requests": {"cpu": "100m", "memory": AGENT_MEMORY},
-                    "limits": {"memory": AGENT_MEMORY},
+                    "requests": {"cpu": "100m", "memory": memory},
+                    "limits": {"memory": memory},
                 },
             },
         })
+    }
+
+    /// Runs the chart's own test.
+    pub(crate) fn helm_test(&self) {
+        let done = self.helm(&["test", NAME, "--namespace", NAMESPACE, "--timeout", TIMEOUT]);
+        done.unwrap_or_else(|complaint| panic!("{complaint}\n{}", self.story()));
     }
 
     /// Goes back to a revision of the release, and waits until its pods are Ready.

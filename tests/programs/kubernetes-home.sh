@@ -3,13 +3,18 @@
 #
 #   tests/programs/kubernetes-home.sh              builds, and prints the folder of what was built
 #   tests/programs/kubernetes-home.sh --lacks      prints what this machine lacks, one thing a line; builds nothing
+#   tests/programs/kubernetes-home.sh --fetch      installs packages and fetches sources that are missing; builds nothing
+#   tests/programs/kubernetes-home.sh --rehearse   builds, brings a cluster of one node up and takes it down
 #   tests/programs/kubernetes-home.sh COMMAND …    builds, and runs a command, such as `up --nodes 3`
 set -euo pipefail
 cd "$(dirname "$0")/../kubernetes-home"
 
-# The release of Kubernetes is that of go.mod.
+# Both are those of go.mod.
+go_version=$(sed -n 's/^go //p' go.mod)
 release=$(sed -n 's|^\tk8s.io/kubernetes \(v[0-9.]*\)$|\1|p' go.mod)
 built=${CARGO_TARGET_DIR:-$PWD/../../target}/kubernetes-home
+# What a cluster of three nodes with its images and a running release takes, with something to spare.
+readonly memory_needed_mib=3000 disk_needed_mib=6000
 
 lacks() {
     [[ $(uname -s) == Linux ]] || echo "Linux: nodes are made of its namespaces"
@@ -19,7 +24,13 @@ lacks() {
         echo "the right to make namespaces and mounts, which root does not have in most containers"
     fi
     [[ -w /sys/fs/cgroup/cgroup.procs || -w /sys/fs/cgroup/memory/cgroup.procs ]] || echo "control groups that can be written to"
-    command -v go > /dev/null || echo "Go: see the version in tests/kubernetes-home/go.mod"
+    if ! command -v go > /dev/null; then
+        echo "Go $go_version or newer"
+    elif ! go list -m > /dev/null 2>&1; then
+        echo "Go $go_version or newer: this one is $(cd / && go env GOVERSION), and cannot fetch another"
+    fi
+    (($(awk '/^MemAvailable/ {print int($2 / 1024)}' /proc/meminfo) >= memory_needed_mib)) || echo "$memory_needed_mib MiB of free memory"
+    (($(df --output=avail --block-size=1M /var/cache | tail -n 1) >= disk_needed_mib)) || echo "$disk_needed_mib MiB of free disk at /var/cache"
     [[ -n ${packages[*]} ]] && ! command -v apt-get > /dev/null && echo "programs of the packages: ${packages[*]}"
     true
 }
@@ -48,6 +59,10 @@ if [[ ${#packages[@]} -gt 0 ]]; then
     apt-get update -q > /dev/null
     DEBIAN_FRONTEND=noninteractive apt-get install -y -q "${packages[@]}" > /dev/null
 fi
+if [[ ${1:-} == --fetch ]]; then
+    go mod download
+    exit
+fi
 
 mkdir -p "$built"
 [[ -x $built/kubernetes-programs ]] || echo "building Kubernetes $release: some minutes, once" >&2
@@ -57,6 +72,10 @@ go build -trimpath -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$
 
 if [[ $# -eq 0 ]]; then
     echo "$built"
+elif [[ $1 == --rehearse ]]; then
+    trap '"$built/kubernetes-home" down --name rehearse' EXIT
+    "$built/kubernetes-home" down --name rehearse
+    "$built/kubernetes-home" up --name rehearse --nodes 1 > /dev/null
 else
     EDGELOOM_KUBECTL=${EDGELOOM_KUBECTL:-$(../programs/kubectl.sh)} exec "$built/kubernetes-home" "$@"
 fi

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `make test-kubernetes`: the suites that need a real cluster, tests/kubernetes. Arguments go to them, such as the name of a test.
+# `make test-kubernetes`: the suites that need a real cluster, tests/kubernetes. Arguments go to them, such as the name of a test;
+# `--ignored figures` are those of `make bench-kubernetes`.
 #
 # Without KUBECONFIG it brings a cluster up on this machine, and takes it down at the end. With KUBECONFIG the suites run on
 # that cluster, which must have two nodes at least and these images:
@@ -11,9 +12,16 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
+# Each wait has an end of its own; this is for what nobody thought of.
+readonly suites_within=2h
+# Where two runs meet on one machine, the second waits for its turn.
+readonly turn_within=7200
+readonly turn=/var/lock/edgeloom-test-kubernetes
+
 EDGELOOM_HELM=$(tests/programs/helm.sh)
 EDGELOOM_KUBECTL=$(tests/programs/kubectl.sh)
-export EDGELOOM_HELM EDGELOOM_KUBECTL
+# A test that fails tells the story of the release; where it stood in the runtime's code says nothing more.
+export EDGELOOM_HELM EDGELOOM_KUBECTL RUST_BACKTRACE=${RUST_BACKTRACE:-0}
 
 # The whole workspace, as everywhere: for one package alone Cargo would build its dependencies anew, with other features.
 build() {
@@ -22,7 +30,7 @@ build() {
 }
 
 suites() {
-    cargo test --workspace --test kubernetes -- --test-threads=1 --nocapture "$@"
+    timeout --foreground "$suites_within" cargo test --workspace --test kubernetes -- --test-threads=1 --nocapture "$@"
 }
 
 if [[ -n ${KUBECONFIG:-} ]]; then
@@ -43,20 +51,34 @@ cluster=(--name test)
 build
 images=$(tests/programs/images.sh)
 
+exec 9> "$turn"
+if ! flock --nonblock 9; then
+    echo "another make test-kubernetes runs on this machine: waiting for its end" >&2
+    flock --timeout "$turn_within" 9 || { echo "it did not end within $turn_within s" >&2; exit 1; }
+fi
+
 down() {
     "$home" down "${cluster[@]}"
 }
 down
 trap down EXIT
 trap 'exit 1' INT TERM
-KUBECONFIG=$("$home" up "${cluster[@]}" --nodes 3 --network 10.124)
+# What stays running must not keep the turn.
+KUBECONFIG=$("$home" up "${cluster[@]}" --nodes 3 9>&-)
 # shellcheck disable=SC2086 # one word for each archive
 "$home" load "${cluster[@]}" $images
 export KUBECONFIG EDGELOOM_IMAGE=edgeloom.local/edgeloom:test EDGELOOM_WEIGHTS_IMAGE=edgeloom.local/weights:test
 export EDGELOOM_KUBERNETES_HOME=$home EDGELOOM_KUBERNETES_HOME_NAME=test
 EDGELOOM_IMAGE_ARCHIVE=$(head -n 1 <<< "$images")
-EDGELOOM_OTHER_DEFINITIONS=$(tests/programs/other-kinds.sh)
-export EDGELOOM_IMAGE_ARCHIVE EDGELOOM_OTHER_DEFINITIONS
+export EDGELOOM_IMAGE_ARCHIVE
+if EDGELOOM_OTHER_DEFINITIONS=$(tests/programs/other-kinds.sh); then
+    export EDGELOOM_OTHER_DEFINITIONS
+else
+    echo "skipped: kinds of the Prometheus Operator and of the Gateway API, whose definitions cannot be fetched" >&2
+fi
 echo "programs, images and cluster: $((SECONDS - begin)) s"
-suites "$@"
+if ! suites "$@" 9>&-; then
+    echo "make test-kubernetes: FAILED after $((SECONDS - begin)) s; what failed is named above, each with the story of the release" >&2
+    exit 1
+fi
 echo "make test-kubernetes: $((SECONDS - begin)) s"

@@ -23,8 +23,20 @@ func TestANetworkIsTwoNumbersOfAPrivateOne(t *testing.T) {
 	}
 }
 
+func TestANetworkIsFreeWhereOnlyTheDefaultRouteLeads(t *testing.T) {
+	for routes, want := range map[string]bool{
+		"": false, "default via 192.0.2.1 dev eth0 \n": false,
+		"10.123.0.0/24 dev kh-home proto kernel scope link src 10.123.0.254 \n":            true,
+		"default via 192.0.2.1 dev eth0 \n10.0.0.0/8 via 192.0.2.2 dev eth0 metric 100 \n": true,
+	} {
+		if leadsInto(routes) != want {
+			t.Errorf("%q", routes)
+		}
+	}
+}
+
 func TestTheRangesOfANetworkLieInItAndDoNotMeet(t *testing.T) {
-	n := DefaultNetwork
+	n := Network("10.123")
 	whole := netip.MustParsePrefix(string(n) + ".0.0/16")
 	nodes := netip.MustParsePrefix(n.apiServer() + "/24").Masked()
 	pods, services := netip.MustParsePrefix(n.pods()), netip.MustParsePrefix(n.services())
@@ -52,17 +64,17 @@ func TestTheRangesOfANetworkLieInItAndDoNotMeet(t *testing.T) {
 func TestABadNameOrNumberIsRefused(t *testing.T) {
 	self := os.Args[0]
 	for _, name := range []string{"", "Home", "a-b", "1a", "../x", "toolongname"} {
-		if _, err := New(name, DefaultNetwork, 1, self); err == nil {
+		if _, err := New(name, "10.123", 1, self); err == nil {
 			t.Errorf("the name %q is accepted", name)
 		}
 		if err := Down(t.Context(), name); err == nil {
 			t.Errorf("the cluster %q is taken down", name)
 		}
 	}
-	if _, err := New("home", DefaultNetwork, MaxNodes+1, self); err == nil {
+	if _, err := New("home", "10.123", MaxNodes+1, self); err == nil {
 		t.Error("too many nodes are accepted")
 	}
-	if _, err := New("home", DefaultNetwork, 1, filepath.Join(t.TempDir(), "none")); err == nil {
+	if _, err := New("home", "10.123", 1, filepath.Join(t.TempDir(), "none")); err == nil {
 		t.Error("programs that are not there are accepted")
 	}
 }

@@ -22,7 +22,7 @@ const (
 var ControlPlane = []string{etcd, apiServer, controllerManager, kubeScheduler}
 
 // controlPlaneDeadline is how long the API server may take; it needs three seconds on an idle machine.
-const controlPlaneDeadline = 2 * time.Minute
+const controlPlaneDeadline = 4 * time.Minute
 
 // auditPolicy records who asked for what, and nothing of the objects themselves.
 const auditPolicy = `apiVersion: audit.k8s.io/v1

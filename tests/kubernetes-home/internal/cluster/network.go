@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"strings"
 )
 
@@ -15,14 +16,47 @@ import (
 //	N.128.0/20       services
 type Network string
 
-// DefaultNetwork is seldom used by anybody else.
-const DefaultNetwork Network = "10.123"
+// firstChoice and those after it are seldom used by anybody else.
+const (
+	firstChoice = 123
+	choices     = 32
+)
+
+// FreeNetwork is the first of some networks into which this machine has no way yet but its default route.
+func FreeNetwork() (Network, error) {
+	for number := firstChoice; number < firstChoice+choices; number++ {
+		network := Network(fmt.Sprintf("10.%d", number))
+		taken := false
+		for _, selector := range []string{"root", "match"} {
+			routes, err := exec.Command("ip", "-4", "route", "show", selector, string(network)+".0.0/16").Output()
+			if err != nil {
+				return "", fmt.Errorf("ip route show: %w", err)
+			}
+			taken = taken || leadsInto(string(routes))
+		}
+		if !taken {
+			return network, nil
+		}
+	}
+	return "", fmt.Errorf("this machine has routes into each of 10.%d.0.0/16 to 10.%d.0.0/16: name another private network with --network",
+		firstChoice, firstChoice+choices-1)
+}
+
+// leadsInto says whether there is any route but the default one in what `ip route show` prints.
+func leadsInto(routes string) bool {
+	for line := range strings.Lines(routes) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "default") {
+			return true
+		}
+	}
+	return false
+}
 
 // ParseNetwork accepts the first two numbers of a private network.
 func ParseNetwork(text string) (Network, error) {
 	address, err := netip.ParseAddr(text + ".0.0")
 	if err != nil || !address.Is4() || !address.IsPrivate() || strings.Count(text, ".") != 1 {
-		return "", fmt.Errorf("the network %q must be the first two numbers of a private network, such as %q", text, DefaultNetwork)
+		return "", fmt.Errorf("the network %q must be the first two numbers of a private network, such as 10.%d", text, firstChoice)
 	}
 	return Network(text), nil
 }

@@ -16,7 +16,7 @@ import (
 const NodeInit = "node-init"
 
 // nodeDeadline is how long nodes may take to become Ready; they need seconds on an idle machine.
-const nodeDeadline = 3 * time.Minute
+const nodeDeadline = 6 * time.Minute
 
 // Start boots a node, and says whether it did: one that runs already is left alone.
 func (n Node) Start() (bool, error) {

@@ -17,7 +17,7 @@ import (
 const restartPause = time.Second
 
 // containerdDeadline is how long containerd may take until it listens.
-const containerdDeadline = time.Minute
+const containerdDeadline = 2 * time.Minute
 
 // Init is the first process of a node: it arranges the node's files, starts containerd, kube-proxy and the kubelet, starts each
 // again when it ends, and collects orphans. It never returns but with an error, which ends the node.

@@ -17,7 +17,7 @@ import (
 )
 
 // downDeadline is how long the processes of a cluster may take to end.
-const downDeadline = time.Minute
+const downDeadline = 3 * time.Minute
 
 // needed are the programs that a cluster needs from the machine, and Debian's packages that have them.
 var needed = map[string]string{
