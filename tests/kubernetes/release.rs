@@ -14,8 +14,9 @@ pub(crate) const NAMESPACE: &str = "edgeloom-system";
 /// The label of all that is the release's.
 pub(crate) const OWN: &str = "app.kubernetes.io/instance=edgeloom";
 
-/// What an agent's pod may use: enough to time the model, and not enough to hold all of it with the cells of its service.
-pub(crate) const AGENT_MEMORY_MIB: i64 = 230;
+/// What an agent's pod may use: enough to time the model, and not enough to hold all of it with the cells of its service. The
+/// most layers that fit leave half a layer's room: where one node can hold a stage the others can, so that services can move.
+pub(crate) const AGENT_MEMORY_MIB: i64 = 234;
 
 /// How long Helm waits for the pods.
 const TIMEOUT: &str = "600s";
