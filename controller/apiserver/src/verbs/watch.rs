@@ -4,17 +4,17 @@
 //! slow client therefore holds nobody up; if its connection takes nothing for a while, or the history is compacted under it, the
 //! watch ends, and the client lists again.
 
+mod outlet;
 mod shared;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use prometheus::{IntCounter, IntGauge};
+use prometheus::IntGauge;
 use rand::Rng;
 use serde_json::Value;
-use tokio::sync::mpsc::{self, error::TrySendError};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Call, list};
@@ -25,12 +25,9 @@ use crate::selector::Selector;
 use crate::status::Status;
 use crate::storage;
 use crate::store::{self, Event};
+use outlet::{Disconnected, Outlet};
 pub(crate) use shared::RecentEvents;
 
-/// Lines that wait for the connection. With the largest objects that is 24 MiB for a stalled watch, usually a few KiB.
-const QUEUE: usize = 16;
-/// A connection that takes no line for so long is given up.
-const STALLED: Duration = Duration::from_secs(60);
 /// Seconds that a watch lasts when the client does not say: spread, so that clients do not all come back at once.
 const DEFAULT_SECONDS: std::ops::Range<u64> = 1800..3600;
 /// When the first bookmark comes, then how often, and how long before the end the last one.
@@ -55,7 +52,8 @@ pub async fn watch(
     let seconds = options.timeout_seconds.filter(|seconds| *seconds > 0);
     let seconds = seconds.unwrap_or_else(|| rand::rng().random_range(DEFAULT_SECONDS));
     let now = Instant::now();
-    let (lines, stream) = mpsc::channel(QUEUE);
+    let sent = call.server.metrics().watch_events(&call.resource);
+    let (outlet, stream) = Outlet::new(outlet::PATIENCE, sent);
     let mut watcher = Watcher {
         call: call.clone(),
         selector,
@@ -63,8 +61,7 @@ pub async fn watch(
         bookmarks: options.bookmarks,
         ends: now + Duration::from_secs(seconds.min(24 * 3600)),
         next_bookmark: now + FIRST_BOOKMARK,
-        lines,
-        sent: call.server.metrics().watch_events(&call.resource),
+        outlet,
         _open: Open::new(call.server.metrics().watches(&call.resource, &call.namespace)),
         first: true,
     };
@@ -80,7 +77,7 @@ pub async fn watch(
             let _ = watcher.send("ERROR", status.to_value()).await;
         }
     });
-    Ok(ReceiverStream::new(stream))
+    Ok(stream)
 }
 
 /// Why a watch ends before its time.
@@ -97,6 +94,12 @@ impl From<Status> for End {
     }
 }
 
+impl From<Disconnected> for End {
+    fn from(Disconnected: Disconnected) -> Self {
+        Self::Disconnected
+    }
+}
+
 impl From<store::Error> for End {
     fn from(error: store::Error) -> Self {
         Self::Refused(storage::refusal(error))
@@ -110,9 +113,7 @@ struct Watcher {
     bookmarks: bool,
     ends: Instant,
     next_bookmark: Instant,
-    lines: mpsc::Sender<Bytes>,
-    /// Counts what is sent.
-    sent: IntCounter,
+    outlet: Outlet,
     _open: Open,
     /// Whether no object has been sent yet.
     first: bool,
@@ -141,14 +142,14 @@ impl Watcher {
         let mut events = self.call.server.store().watch(&prefix, start).await?;
         loop {
             tokio::select! {
-                () = self.lines.closed() => return Err(End::Disconnected),
+                () = self.outlet.closed() => return Err(End::Disconnected),
                 () = sleep_until(self.ends) => return Ok(()),
                 () = sleep_until(self.next_bookmark), if self.bookmarks => self.send_bookmark(events.progress()).await?,
                 batch = events.next() => {
                     for event in batch? {
                         if let Some(line) = self.judge(&event)? {
                             self.first = false;
-                            self.send_line(line).await?;
+                            self.outlet.send(line).await?;
                         }
                     }
                 }
@@ -239,18 +240,6 @@ impl Watcher {
     }
 
     async fn send(&self, kind: &'static str, object: Value) -> Result<(), End> {
-        self.send_line(shared::line(kind, &object)?).await
-    }
-
-    async fn send_line(&self, line: Bytes) -> Result<(), End> {
-        self.sent.inc();
-        match self.lines.try_send(line) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Closed(_)) => Err(End::Disconnected),
-            Err(TrySendError::Full(line)) => match timeout(STALLED, self.lines.send(line)).await {
-                Ok(Ok(())) => Ok(()),
-                Ok(Err(_)) | Err(_) => Err(End::Disconnected),
-            },
-        }
+        Ok(self.outlet.send(shared::line(kind, &object)?).await?)
     }
 }
