@@ -13,7 +13,7 @@ export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
 
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test test-kubernetes bench-kubernetes kubernetes-home check bench bench-solver bench-apiserver bench-reference generate install clean model programs system-packages
+.PHONY: help demo test test-kubernetes test-conformance test-comparison test-clients bench-kubernetes kubernetes-home check bench bench-solver bench-apiserver bench-reference generate install clean model programs system-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,6 +31,15 @@ test-kubernetes: system-packages model ## the suites on a real cluster of three 
 
 bench-kubernetes: system-packages model ## what a release costs at rest, with three nodes and with a thousand more; needs root and Go
 	tests/programs/test-kubernetes.sh --ignored figures
+
+test-conformance: system-packages ## upstream's own conformance suite on our API server; needs Go, and some minutes to compile it
+	tests/programs/conformance.sh
+
+test-comparison: system-packages ## the same requests to our API server and to a real kube-apiserver, compared field by field; root and Go
+	tests/programs/compare.sh
+
+test-clients: system-packages ## our API server under older kubectls and the official Python client
+	tests/programs/clients.sh
 
 kubernetes-home: ## a real Kubernetes cluster of three nodes on this machine, left running; needs root and Go
 	@tests/programs/kubernetes-home.sh up --nodes 3 | sed 's/^/export KUBECONFIG=/'

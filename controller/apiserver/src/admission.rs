@@ -7,11 +7,13 @@
 //! | `evaluate` | what a policy says of one write: pure |
 //! | `check` | collects what a policy needs to know, and refuses or warns |
 //! | `follow` | keeps the policies up to date |
+//! | `fill` | is no policy: what upstream's own admission fills in |
 //!
 //! The expressions see objects as they are sent, with plain field names. There is no `authorizer` variable.
 
 mod check;
 mod evaluate;
+mod fill;
 mod follow;
 mod matching;
 pub(crate) mod policy;
@@ -21,6 +23,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 pub(crate) use self::check::check;
+pub(crate) use self::fill::fill;
 pub(crate) use self::follow::{load, run};
 use self::policy::Policy;
 

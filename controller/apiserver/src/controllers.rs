@@ -1,5 +1,5 @@
-//! What a server does by itself, once it runs: serve what definitions declare, collect garbage, empty namespaces, forget old
-//! Events, know what roles and policies say, and make what every server has.
+//! What a server does by itself, once it runs: serve what definitions declare, collect garbage, fill and empty namespaces, forget
+//! old Events, know what roles and policies say, and make what every server has.
 //!
 //! Each is a loop over the store's history; none holds state that a restart would lose.
 
@@ -22,6 +22,7 @@ pub async fn start(
 ) -> Result<impl Future<Output = ()> + Send + use<>, Status> {
     definitions::load(server).await?;
     namespace::make_initial(server).await?;
+    namespace::content::make_initial(server).await?;
     rbac::make_defaults(server).await?;
     admission::load(server).await?;
     let loops = [
@@ -42,6 +43,12 @@ pub async fn start(
             "namespaces",
             server.clone(),
             |server| async move { namespace::run(&server).await },
+        )),
+        tokio::spawn(until(
+            stop.clone(),
+            "content",
+            server.clone(),
+            |server| async move { namespace::content::run(&server).await },
         )),
         tokio::spawn(until(
             stop.clone(),

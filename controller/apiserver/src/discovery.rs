@@ -25,8 +25,11 @@ pub fn routes(kinds: Arc<Kinds>) -> Router {
         .route("/apis", get(groups))
         .route("/apis/", get(groups))
         .route("/api/v1", get(core_resources))
+        .route("/api/v1/", get(core_resources))
         .route("/apis/{group}", get(group))
+        .route("/apis/{group}/", get(group))
         .route("/apis/{group}/{version}", get(resources))
+        .route("/apis/{group}/{version}/", get(resources))
         .with_state(kinds)
 }
 
@@ -160,5 +163,8 @@ fn subresources(resource: &Resource) -> Vec<ListedSubresource> {
                 verbs: other.verbs,
             }),
     );
+    if !resource.is_custom() {
+        listed.sort_by_key(|subresource| subresource.name);
+    }
     listed
 }

@@ -5,6 +5,7 @@
 //! how objects are stored.
 
 pub mod admission;
+pub mod autoscalers;
 pub mod builtin;
 pub mod catalog;
 pub mod definition;
@@ -28,6 +29,18 @@ pub const STORED_VERBS: &[&str] = &[
     "get",
     "list",
     "patch",
+    "update",
+    "watch",
+];
+
+/// The same verbs in the order in which discovery lists them for custom resources.
+pub const CUSTOM_VERBS: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
     "update",
     "watch",
 ];
@@ -80,6 +93,8 @@ pub struct Resource {
     pub storage: Storage,
     /// Text of the `Warning` header for requests to a deprecated version.
     pub deprecation_warning: Option<String>,
+    /// Text of the `Warning` header for writes of a kind that is stored and has none of its effects here.
+    pub without_effect: Option<&'static str>,
     /// Who declared it.
     pub origin: Origin,
 }
@@ -128,6 +143,8 @@ pub struct SelectableField {
     pub label: String,
     /// The steps to the value.
     pub path: Vec<String>,
+    /// The field that is compared when the value is absent; empty if none is.
+    pub or_field: &'static str,
     /// What a selector compares with when the value is absent.
     pub absent: &'static str,
 }
@@ -140,6 +157,7 @@ impl SelectableField {
         Self {
             label,
             path,
+            or_field: "",
             absent: "",
         }
     }
@@ -165,6 +183,8 @@ pub enum Form {
     SameShape,
     /// `events.k8s.io/v1 Event` over the storage of the core `Event`: fields are renamed.
     EventsGroup,
+    /// `autoscaling/v1` over the storage of `autoscaling/v2`: fields move.
+    AutoscalerV1,
 }
 
 /// Who declared a resource.
@@ -210,6 +230,11 @@ impl Resource {
         self.verbs.contains(&"get")
     }
 
+    /// Whether a subresource other than status and scale is served.
+    pub fn has_extra(&self, name: &str) -> bool {
+        self.subresources.others.iter().any(|other| other.name == name)
+    }
+
     /// Whether `verb` (`get`, `list`, `deletecollection`, …) is served.
     pub fn has_verb(&self, verb: &str) -> bool {
         self.verbs.contains(&verb)
@@ -231,6 +256,11 @@ impl Resource {
             .path
             .iter()
             .fold(object, |value, step| &value[step.as_str()]);
+        let value = if matches!(value, Value::Null) || *value == "" {
+            object.get(field.or_field).unwrap_or(value)
+        } else {
+            value
+        };
         Some(match value {
             Value::Null => field.absent.to_owned(),
             Value::String(text) => text.clone(),
@@ -240,8 +270,10 @@ impl Resource {
 
     /// Turns an object of the wire form into the form that is stored.
     pub fn to_storage(&self, mut object: Value) -> Value {
-        if self.storage.form == Form::EventsGroup {
-            events::to_core(&mut object);
+        match self.storage.form {
+            Form::SameShape => {}
+            Form::EventsGroup => events::to_core(&mut object),
+            Form::AutoscalerV1 => autoscalers::to_v2(&mut object),
         }
         set_api_version(
             &mut object,
@@ -256,8 +288,10 @@ impl Resource {
         if self.storage.group.is_empty() && self.storage.plural == "events" {
             events::fill(&mut object);
         }
-        if self.storage.form == Form::EventsGroup {
-            events::from_core(&mut object);
+        match self.storage.form {
+            Form::SameShape => {}
+            Form::EventsGroup => events::from_core(&mut object),
+            Form::AutoscalerV1 => autoscalers::from_v2(&mut object),
         }
         set_api_version(&mut object, self.api_version());
         if let (true, Some(schema)) = (self.is_custom(), &self.schema) {

@@ -4,6 +4,8 @@
 //! again until nothing is left (objects may wait for finalizers of their own), and then that finalizer is taken away. What is
 //! still left is told in its conditions.
 
+pub(crate) mod content;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};

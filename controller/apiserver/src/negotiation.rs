@@ -15,6 +15,9 @@ use crate::status::Status;
 /// Bytes that a request body may have: upstream's limit.
 pub const MAX_BODY_BYTES: usize = 3 << 20;
 
+/// Fields that stand in a YAML document twice, and are told by their lines.
+const DUPLICATES_MAX: usize = 16;
+
 /// What bodies may be written in.
 const READABLE: &[&str] = &[
     "application/json",
@@ -22,7 +25,7 @@ const READABLE: &[&str] = &[
     "application/vnd.kubernetes.protobuf",
 ];
 /// What answers are written in.
-const WRITTEN: &[&str] = &["application/json"];
+pub const WRITTEN: &[&str] = &["application/json"];
 
 /// The shape in which the client wants objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,17 +160,35 @@ pub fn json(bytes: &Bytes) -> Result<Decoded, Status> {
         .map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))
 }
 
-/// Decodes YAML, of which JSON is the usual case, and quicker.
+/// Decodes YAML, of which JSON is the usual case, and quicker. Fields that stand in it twice are told by their lines, as upstream's
+/// decoder of YAML does: `line 9: key "foo" already set in map`.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn yaml_or_json(bytes: &Bytes) -> Result<Decoded, String> {
-    if bytes.first() == Some(&b'{')
-        && let Ok(decoded) = json(bytes)
-    {
-        return Ok(decoded);
+    let as_json = (bytes.first() == Some(&b'{')).then(|| json(bytes).ok()).flatten();
+    let mut decoded = match as_json {
+        Some(decoded) => decoded,
+        None => yaml(bytes).map_err(|status| status.message)?,
+    };
+    if !decoded.duplicates.is_empty() {
+        decoded.duplicates = lines_of_duplicates(bytes);
     }
-    yaml(bytes).map_err(|status| status.message)
+    Ok(decoded)
+}
+
+/// Where a YAML document says again what it has said.
+fn lines_of_duplicates(bytes: &Bytes) -> Vec<String> {
+    let read = |passed_over| strict::read_passing(serde_yaml::Deserializer::from_slice(bytes), passed_over);
+    (0..DUPLICATES_MAX)
+        .map_while(|passed_over| read(passed_over).err())
+        .map(|error| {
+            let line = error.location().map_or(1, |location| location.line());
+            let key = error.to_string();
+            let key = key.split('`').nth(1).unwrap_or_default();
+            format!("line {line}: key \"{key}\" already set in map")
+        })
+        .collect()
 }
 
 /// Decodes YAML. The only place that knows the YAML library.
@@ -225,6 +246,21 @@ mod tests {
         assert_eq!(json.value["spec"]["a"], 2);
         let yaml = yaml(&Bytes::from("spec:\n  a: 1\n  a: 2\n")).expect("it is YAML");
         assert_eq!(yaml.duplicates, [r#"duplicate field "spec.a""#]);
+    }
+
+    #[test]
+    fn fields_that_stand_twice_in_an_apply_are_told_by_their_lines() {
+        let body = Bytes::from("spec:\n  a: 1\n  b: 2\n  a: 3\n  c: {d: 1, d: 2}\n");
+        let decoded = yaml_or_json(&body).expect("it is YAML");
+        assert_eq!(
+            decoded.duplicates,
+            [
+                r#"line 4: key "a" already set in map"#,
+                r#"line 5: key "d" already set in map"#
+            ]
+        );
+        let json = yaml_or_json(&Bytes::from(r#"{"a":1,"a":2}"#)).expect("it is JSON");
+        assert_eq!(json.duplicates, [r#"line 1: key "a" already set in map"#]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! OpenAPI v3: the index, and one document for each group and version.
+//! OpenAPI v3: the index, and one document for each group and version. Beside it one document of v2 ([`v2`]).
 //!
 //! kubectl reads them for `apply`, `create -f`, `edit` and `explain`: it looks for PATCH operations of a kind with the
 //! parameters `fieldValidation` and `dryRun`, and for the kind's component. Documents are made once for each state of the
@@ -6,9 +6,10 @@
 
 pub mod components;
 pub mod operations;
+pub mod v2;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
@@ -21,14 +22,16 @@ use serde_json::{Map, Value, json};
 
 use crate::discovery::{fingerprint, page_not_found};
 use crate::kinds::{Catalog, Kinds, api_version};
+use crate::negotiation;
 
-/// The routes `/openapi/v3` and below.
+/// The routes `/openapi/v3` and below, and `/openapi/v2`.
 pub fn routes(kinds: Arc<Kinds>) -> Router {
     let documents = Arc::new(Documents {
         kinds,
         made: ArcSwapOption::empty(),
     });
     Router::new()
+        .route("/openapi/v2", get(everything))
         .route("/openapi/v3", get(index))
         .route("/openapi/v3/{*path}", get(document))
         .with_state(documents)
@@ -43,11 +46,23 @@ struct Documents {
 struct Made {
     revision: u64,
     by_path: BTreeMap<String, Document>,
+    /// The document of v2, made when it is first asked for: few clients do.
+    of_v2: OnceLock<Document>,
 }
 
 struct Document {
     fingerprint: String,
     body: Bytes,
+}
+
+impl Document {
+    fn of(value: &Value) -> Self {
+        let body = Bytes::from(value.to_string());
+        Self {
+            fingerprint: fingerprint(&body),
+            body,
+        }
+    }
 }
 
 impl Documents {
@@ -72,18 +87,13 @@ fn make(catalog: &Catalog) -> Made {
         .iter()
         .flat_map(|(group, versions)| versions.iter().map(move |version| (*group, *version)));
     let documents = group_versions.map(|(group, version)| {
-        let body = Bytes::from(group_version_document(catalog, group, version).to_string());
-        (
-            path_of(group, version),
-            Document {
-                fingerprint: fingerprint(&body),
-                body,
-            },
-        )
+        let document = Document::of(&group_version_document(catalog, group, version));
+        (path_of(group, version), document)
     });
     Made {
         revision: catalog.revision(),
         by_path: documents.collect(),
+        of_v2: OnceLock::new(),
     }
 }
 
@@ -120,6 +130,18 @@ async fn index(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> R
     let body = json!({"paths": paths}).to_string();
     let etag = fingerprint(body.as_bytes());
     cached(&headers, &etag, Bytes::from(body))
+}
+
+/// The document of v2. kubectl asks for it in protobuf alone, and does without when there is none.
+async fn everything(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> Response {
+    if negotiation::representation(&headers, negotiation::Shape::Single).is_err() {
+        return page_not_found();
+    }
+    let made = documents.current();
+    let document = made
+        .of_v2
+        .get_or_init(|| Document::of(&v2::document(&documents.kinds.catalog())));
+    cached(&headers, &document.fingerprint, document.body.clone())
 }
 
 async fn document(

@@ -45,7 +45,7 @@ impl Parameters {
             "" => Ok(None),
             text => text.parse().map(Some).map_err(|_| {
                 Status::bad_request(format!(
-                    "Invalid value: {text:?}: {name} must be a whole number, not negative"
+                    "strconv.ParseInt: parsing {text:?}: invalid syntax: {name} must be a whole number, not negative"
                 ))
             }),
         }
@@ -117,7 +117,8 @@ impl ListOptions {
             (version, matching) => {
                 let revision = version.parse().map_err(|_| {
                     Status::bad_request(format!(
-                        "resourceVersion: Invalid value: {version:?}: must be a decimal number"
+                        "invalid resource version: resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing \
+                         {version:?}: invalid syntax"
                     ))
                 })?;
                 // A page at a version without a match has always meant exactly that version.

@@ -58,7 +58,15 @@ impl View {
             );
         }
         let (api_version, kind) = (resource.api_version(), &resource.list_kind);
-        let list = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": Value::Array(listed.items)});
+        let mut items = listed.items;
+        if !resource.is_custom() && self.representation == Representation::Object {
+            // As upstream: the list's own kind says it for all.
+            for fields in items.iter_mut().filter_map(Value::as_object_mut) {
+                fields.shift_remove("apiVersion");
+                fields.shift_remove("kind");
+            }
+        }
+        let list = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "items": items});
         if self.representation == Representation::Metadata {
             table::partial_metadata_list(&list)
         } else {

@@ -1,13 +1,14 @@
 //! Decoding of `application/vnd.kubernetes.protobuf` request bodies into JSON.
 //!
 //! kubectl and helm send the typed kinds so, with no fall-back; answers may always be JSON, so there is no encoder. The
-//! messages are tables (`messages`), read by one decoder (`wire`): a kind is added by writing its fields down.
+//! messages are a table (`messages`) that is printed from Kubernetes' own types, read by one decoder (`wire`).
 
 pub mod messages;
 pub mod wire;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use self::messages::Messages;
 pub use self::wire::Error;
 
 /// The media type.
@@ -23,22 +24,19 @@ const MAGIC: &[u8] = b"k8s\0";
 /// [`Error::UnknownKind`] when the kind has no decoder: a 415 whose text says so. All other errors are a 400.
 pub fn decode(body: &[u8]) -> Result<Value, Error> {
     let unknown = body.strip_prefix(MAGIC).ok_or(Error::Magic)?;
-    let envelope = wire::decode(&messages::UNKNOWN, unknown)?;
-    let type_meta = &envelope["typeMeta"];
-    let api_version = type_meta["apiVersion"].as_str().unwrap_or_default();
-    let kind = type_meta["kind"].as_str().unwrap_or_default();
-    let message = messages::find(api_version, kind).ok_or_else(|| Error::UnknownKind {
-        api_version: api_version.to_owned(),
-        kind: kind.to_owned(),
-    })?;
-    let raw = wire::raw_field(unknown, messages::UNKNOWN_RAW)?;
-    let Value::Object(fields) = wire::decode(message, raw)? else {
-        return Err(Error::Magic);
-    };
-    let mut object = serde_json::Map::new();
+    // The envelope: apiVersion (1) and kind (2) in a message of their own (1), and the object's bytes (2).
+    let type_meta = wire::raw_field(unknown, 1)?;
+    let (api_version, kind) = (wire::text_field(type_meta, 1)?, wire::text_field(type_meta, 2)?);
+    let message = Messages::get()
+        .of_kind(api_version, kind)
+        .ok_or_else(|| Error::UnknownKind {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+        })?;
+    let mut object = Map::new();
     object.insert("apiVersion".to_owned(), Value::from(api_version));
     object.insert("kind".to_owned(), Value::from(kind));
-    object.extend(fields);
+    object.extend(wire::decode(message, wire::raw_field(unknown, 2)?)?);
     Ok(Value::Object(object))
 }
 
@@ -71,7 +69,7 @@ mod tests {
                 b"k8s\x00\n(\n\x18authentication.k8s.io/v1\x12\x0cTokenRequest\x12\x1a\n\x10\n\x00\x12\x00\x1a\x00\"\x00*\x002\x008\x00B\x00\x12\x00\x1a\x04\n\x00\x12\x00\x1a\x00\"\x00",
                 json!({
                     "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "metadata": {}, "spec": {},
-                    "status": {},
+                    "status": {"token": ""},
                 }),
             ),
             (
@@ -81,14 +79,14 @@ mod tests {
                     "spec": {"resourceAttributes": {
                         "namespace": "default", "verb": "create", "group": "edge.test", "resource": "widgets",
                     }},
-                    "status": {},
+                    "status": {"allowed": false},
                 }),
             ),
             (
                 b"k8s\x00\n1\n\x17authorization.k8s.io/v1\x12\x16SelfSubjectRulesReview\x12#\n\x10\n\x00\x12\x00\x1a\x00\"\x00*\x002\x008\x00B\x00\x12\t\n\x07default\x1a\x04\x18\x00\"\x00\x1a\x00\"\x00",
                 json!({
                     "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "metadata": {},
-                    "spec": {"namespace": "default"}, "status": {},
+                    "spec": {"namespace": "default"}, "status": {"incomplete": false},
                 }),
             ),
         ];
@@ -99,12 +97,12 @@ mod tests {
 
     #[test]
     fn a_kind_without_a_decoder_is_named() {
-        let body = b"k8s\x00\n\x15\n\x07apps/v1\x12\nDeployment\x12\x00\x1a\x00\"\x00";
+        let body = b"k8s\x00\n\x16\n\x0cedge.test/v1\x12\x06Widget\x12\x00\x1a\x00\"\x00";
         let error = decode(body).unwrap_err();
         assert!(matches!(error, Error::UnknownKind { .. }));
         assert_eq!(
             error.to_string(),
-            "no protobuf decoder for apps/v1, Kind=Deployment: send application/json or application/yaml"
+            "no protobuf decoder for edge.test/v1, Kind=Widget: send application/json or application/yaml"
         );
     }
 

@@ -16,7 +16,7 @@ use crate::ApiServer;
 use crate::audit;
 use crate::auth::{Caller, reviews};
 use crate::deadline;
-use crate::negotiation::{self, Decoded, Shape};
+use crate::negotiation::{self, Decoded, Representation, Shape};
 use crate::objects;
 use crate::parameters::{self, ApplyOptions, ListOptions, Parameters, WriteOptions};
 use crate::present::View;
@@ -125,7 +125,15 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
         .kinds()
         .find(&attributes.group, &attributes.version, &attributes.resource);
     let Some(resource) = found else {
-        return Ok(not_found());
+        let catalog = server.kinds().catalog();
+        let known = catalog
+            .in_version(&attributes.group, &attributes.version)
+            .any(|resource| !resource.is_custom());
+        return if known {
+            Err(Status::no_such_resource())
+        } else {
+            Ok(not_found())
+        };
     };
     let of_itself = attributes.group.is_empty() && attributes.resource == "namespaces";
     if !resource.namespaced && !attributes.namespace.is_empty() && !of_itself {
@@ -169,6 +177,8 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
         manager: parameters::manager(&parameters, user_agent(&parts.headers)),
     };
     let deprecation = call.resource.deprecation_warning.clone();
+    let writes = matches!(attributes.verb.as_str(), "create" | "update" | "patch");
+    let without_effect = call.resource.without_effect.filter(|_| writes);
     let asking = Asking {
         call,
         name: attributes.name.clone(),
@@ -184,22 +194,18 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
         ("scale", verb) if asking.call.resource.subresources.scale.is_some() => {
             asking.scale(verb, body).await?
         }
-        ("token", "create")
-            if asking
-                .call
-                .resource
-                .subresources
-                .others
-                .iter()
-                .any(|other| other.name == "token") =>
-        {
-            asking.token(body).await?
+        ("token", "create") if asking.call.resource.has_extra("token") => asking.token(body).await?,
+        ("approval", verb) if asking.call.resource.has_extra("approval") => {
+            asking.part(Part::Approval, verb, body).await?
         }
         ("finalize", verb) if of_itself => asking.part(Part::Finalize, verb, body).await?,
         _ => return Ok(not_found()),
     };
     if let Some(text) = deprecation {
         warn(&mut response, &text);
+    }
+    if let Some(text) = without_effect {
+        warn(&mut response, text);
     }
     Ok(response)
 }
@@ -301,7 +307,8 @@ impl Asking {
         let written = match verb {
             "get" => {
                 let object = get::get(call, name, ListOptions::of(parameters, false)?.at).await?;
-                return Ok(json(StatusCode::OK, &scale::of(&object, scale::paths(call)?)));
+                let scale = scale::read(&object, scale::paths(call)?, call.resource.is_custom())?;
+                return Ok(json(StatusCode::OK, &scale));
             }
             "update" => {
                 let options = WriteOptions::of(parameters, "UpdateOptions")?;
@@ -327,6 +334,9 @@ impl Asking {
 
     /// A question that is answered and not kept.
     async fn review(&self, body: Body) -> Result<Response, Status> {
+        if self.view.representation != Representation::Object {
+            return Err(Status::not_acceptable(negotiation::WRITTEN));
+        }
         let mut question = self.decoded(body).await?.value;
         metadata::check_body(&self.call, &mut question)?;
         let answer = reviews::answer(&self.call.caller, &self.call.resource.plural, question).await?;

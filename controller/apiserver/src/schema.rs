@@ -166,6 +166,18 @@ pub struct Pattern {
     pub regex: regex::Regex,
 }
 
+/// Whether CEL rules are not to be evaluated beside a cause: they count on types, sizes and fields being right.
+fn blocks_rules(cause: &Cause) -> bool {
+    matches!(
+        cause.reason,
+        "FieldValueTypeInvalid"
+            | "FieldValueRequired"
+            | "FieldValueTooLong"
+            | "FieldValueTooMany"
+            | "FieldValueNotSupported"
+    )
+}
+
 impl Schema {
     /// Removes fields that the schema does not know, in place, and returns their paths in order, such as `spec.zz`.
     pub fn prune(&self, object: &mut Value) -> Vec<String> {
@@ -180,11 +192,23 @@ impl Schema {
     /// All causes for which `object` is invalid. With `old`, values that were already stored as they are now are
     /// tolerated (ratcheting), and CEL rules may compare.
     pub fn validate(&self, object: &Value, old: Option<&Value>) -> Vec<Cause> {
-        let causes = validate::validate(self, object, old, &Path::root());
-        if !causes.is_empty() {
-            return causes; // CEL rules may count on the types being right.
+        let mut causes = validate::validate(self, object, old, &Path::root());
+        if !causes.iter().any(blocks_rules) {
+            causes.extend(cel::validate(self, object, old));
+        } else if self.has_rules() {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors to \
+                       complete validation";
+            causes.push(Cause::invalid("<nil>", Value::Null, why));
         }
-        cel::validate(self, object, old)
+        causes
+    }
+
+    /// Whether CEL rules stand at this node or below it.
+    fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+            || self.properties.values().any(|property| property.has_rules())
+            || self.items.as_ref().is_some_and(|items| items.has_rules())
+            || matches!(&self.additional, Additional::Of(values) if values.has_rules())
     }
 
     /// The schema of a field, whether declared or a map's value.

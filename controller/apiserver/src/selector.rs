@@ -45,10 +45,15 @@ impl Selector {
         let fields = parse_fields(fields).map_err(Status::bad_request)?;
         for requirement in &fields {
             if resource.field_value(&Value::Null, &requirement.field).is_none() {
-                return Err(Status::bad_request(format!(
-                    "field label not supported: {}",
-                    requirement.field
-                )));
+                // Kinds without fields of their own say so in other words, as upstream.
+                let plain = !resource.is_custom() && resource.selectable_fields.is_empty();
+                let why = if plain {
+                    let known = r#"only "metadata.name", "metadata.namespace""#;
+                    format!("{:?} is not a known field selector: {known}", requirement.field)
+                } else {
+                    format!("field label not supported: {}", requirement.field)
+                };
+                return Err(Status::bad_request(why));
             }
         }
         Ok(Self { labels, fields })

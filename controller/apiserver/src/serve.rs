@@ -270,6 +270,7 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
     let options = Options {
         authorizers,
         request_timeout,
+        root_certificate: Some(authority.certificate_pem().to_owned()),
         ..Options::default()
     };
     let server = ApiServer::new(store, options);

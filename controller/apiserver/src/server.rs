@@ -32,6 +32,9 @@ pub struct Options {
     pub authorizers: Vec<Arc<dyn Authorizer>>,
     /// Longest time that a request other than a watch may take; clients may ask for less.
     pub request_timeout: Duration,
+    /// Certificate (PEM) that clients know this server by: every namespace gets it in a ConfigMap. None in a server that only this
+    /// process reaches.
+    pub root_certificate: Option<String>,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
             git_version: "v1.37.0+edge".to_owned(),
             authorizers: Vec::new(),
             request_timeout: REQUEST_TIMEOUT,
+            root_certificate: None,
         }
     }
 }
@@ -120,6 +124,11 @@ impl ApiServer {
     /// Who decides what callers may do.
     pub fn authorizer(&self) -> &Arc<dyn Authorizer> {
         &self.inner.authorizer
+    }
+
+    /// The certificate (PEM) that clients know this server by, if it has one.
+    pub(crate) fn root_certificate(&self) -> Option<&str> {
+        self.inner.options.root_certificate.as_deref()
     }
 
     /// What roles and bindings allow.

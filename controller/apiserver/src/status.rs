@@ -19,7 +19,7 @@ pub struct GroupResource {
 }
 
 /// The group and the kind of an object, printed as validation errors print it: `Widget.edge.test`, `ConfigMap`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GroupKind {
     /// API group; empty for the core group.
     pub group: String,
@@ -222,6 +222,7 @@ impl Status {
             "NotFound",
             "the server could not find the requested resource",
         )
+        .with_details(Details::default())
     }
 
     /// 409: an object of that name is there already.
@@ -322,6 +323,7 @@ impl Status {
             "MethodNotAllowed",
             "the server does not allow this method on the requested resource",
         )
+        .with_details(Details::default())
     }
 
     /// 406: the client accepts nothing that can be said.
@@ -330,7 +332,7 @@ impl Status {
             "only the following media types are accepted: {}",
             accepted.join(", ")
         );
-        Self::new(406, "NotAcceptable", message)
+        Self::new(406, "NotAcceptable", message).with_details(Details::default())
     }
 
     /// 415: the body is in a format that is not read here.
@@ -339,7 +341,7 @@ impl Status {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: {accepted}"
         );
-        Self::new(415, "UnsupportedMediaType", message)
+        Self::new(415, "UnsupportedMediaType", message).with_details(Details::default())
     }
 
     /// 410: the resource version lies before what the history keeps.

@@ -126,6 +126,15 @@ impl Call {
     fn rejected(&self, rejection: Rejection, name: &str, method: Method<'_>) -> Status {
         match (rejection, method) {
             (Rejection::Invalid(causes), _) => Status::invalid(&self.group_kind(), name, causes),
+            (Rejection::Undecodable(why), Method::Put | Method::Apply) => Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: {why}",
+                kind = self.resource.kind,
+                version = self.resource.version,
+            )),
+            (Rejection::Undecodable(why), Method::Patch(patch)) => {
+                let cause = Cause::invalid("patch", Value::from(patch), &why);
+                Status::invalid(&GroupKind::default(), "", vec![cause])
+            }
             (Rejection::UnknownFields(fields), Method::Put | Method::Apply) => {
                 Status::bad_request(self.resource.strict_decoding_message(&fields))
             }
@@ -148,9 +157,12 @@ impl Call {
     fn judge_duplicates(&self, body: &Decoded, options: &WriteOptions) -> Result<Vec<String>, Status> {
         use crate::kinds::FieldValidation::{Ignore, Strict, Warn};
         match options.field_validation {
-            Strict if !body.duplicates.is_empty() => Err(Status::bad_request(
-                self.resource.strict_decoding_message(&body.duplicates),
-            )),
+            Strict if !body.duplicates.is_empty() => {
+                let problems = self.resource.strict_problems(&body.value, &body.duplicates);
+                Err(Status::bad_request(
+                    self.resource.strict_decoding_message(&problems),
+                ))
+            }
             Warn => Ok(body.duplicates.clone()),
             Strict | Ignore => Ok(Vec::new()),
         }

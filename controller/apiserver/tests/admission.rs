@@ -53,6 +53,7 @@ fn admit(resource: &Resource, spec: Value, old: Option<Value>) -> Result<Value, 
             .map(|cause| format!("{}: {}", cause.field, cause.message))
             .collect()),
         Err(Rejection::UnknownFields(fields)) => Err(fields),
+        Err(Rejection::Undecodable(why)) => Err(vec![why]),
     }
 }
 
@@ -578,12 +579,12 @@ fn the_definition_of_definitions_takes_any_schema_and_refuses_a_misspelt_field()
 
 #[test]
 fn labels_and_finalizers_follow_their_rules() {
-    let config_maps = builtin("", "v1", "configmaps");
+    let leases = builtin("coordination.k8s.io", "v1", "leases");
     let mut object = json!({
-        "apiVersion": "v1", "kind": "ConfigMap",
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": {"name": "c", "labels": {"a": "not ok!"}, "finalizers": ["bare"]},
     });
-    let refused = config_maps
+    let refused = leases
         .admit(Operation::Create, &mut object, None, FieldValidation::Warn)
         .unwrap_err();
     let Rejection::Invalid(causes) = refused else {
@@ -595,7 +596,7 @@ fn labels_and_finalizers_follow_their_rules() {
             .starts_with("Invalid value: \"not ok!\": a valid label must be an empty string")
     );
     object["metadata"]["labels"]["a"] = json!("ok");
-    let warnings = config_maps
+    let warnings = leases
         .admit(Operation::Create, &mut object, None, FieldValidation::Warn)
         .unwrap();
     assert!(

@@ -219,20 +219,28 @@ async fn discovery_is_aggregated_for_those_who_ask() {
         json!([
             "admissionregistration.k8s.io",
             "apiextensions.k8s.io",
+            "apiregistration.k8s.io",
             "apps",
             "authentication.k8s.io",
             "authorization.k8s.io",
+            "autoscaling",
             "batch",
+            "certificates.k8s.io",
             "coordination.k8s.io",
+            "discovery.k8s.io",
             "edge.test",
             "events.k8s.io",
+            "flowcontrol.apiserver.k8s.io",
             "networking.k8s.io",
+            "node.k8s.io",
             "policy",
             "rbac.authorization.k8s.io",
-            "scheduling.k8s.io"
+            "scheduling.k8s.io",
+            "storage.k8s.io",
+            "storagemigration.k8s.io"
         ])
     );
-    let widgets = &list["items"][7]["versions"][0]["resources"][0];
+    let widgets = &list["items"][11]["versions"][0]["resources"][0];
     assert_eq!(widgets["resource"], "widgets");
     assert_eq!(
         widgets["responseKind"],
@@ -263,7 +271,7 @@ async fn older_clients_find_each_group_and_version() {
     assert_eq!(json_of(get("/api", &[]).await).await["versions"], json!(["v1"]));
     let groups = json_of(get("/apis", &[]).await).await;
     assert_eq!(
-        groups["groups"][7]["preferredVersion"],
+        groups["groups"][11]["preferredVersion"],
         json!({"groupVersion": "edge.test/v1", "version": "v1"})
     );
     assert_eq!(

@@ -4,6 +4,8 @@
 //! `builtin/rules`. Adding a plainly stored kind is one entry in `builtin/plain` and one in `types`.
 
 mod access;
+mod defaults;
+mod machinery;
 mod plain;
 pub mod rules;
 pub mod types;
@@ -22,7 +24,7 @@ const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "
 /// All built-in resources.
 pub fn resources() -> Vec<Resource> {
     static ALL: LazyLock<Vec<Resource>> =
-        LazyLock::new(|| [stored(), plain::resources(), reviews()].concat());
+        LazyLock::new(|| [stored(), plain::resources(), machinery::resources(), reviews()].concat());
     ALL.clone()
 }
 
@@ -145,6 +147,7 @@ fn core_event() -> Resource {
     event.selectable_fields.push(SelectableField {
         label: "source".to_owned(),
         path: source,
+        or_field: "reportingComponent",
         absent: "",
     });
     event.create_on_update = true;
@@ -218,6 +221,7 @@ fn resource(group: &str, version: &str, kind: &str, plural: &str) -> Builder {
             form: Form::SameShape,
         },
         deprecation_warning: None,
+        without_effect: None,
         origin: Origin::BuiltIn,
     })
 }

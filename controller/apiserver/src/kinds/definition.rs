@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 pub use self::checks::validate;
 pub use self::conditions::{accept, establish};
-use super::{Form, Origin, Resource, STORED_VERBS, ScalePaths, SelectableField, Storage, Subresources};
+use super::{CUSTOM_VERBS, Form, Origin, Resource, ScalePaths, SelectableField, Storage, Subresources};
 use crate::schema::Schema;
 use crate::table::{Column, column::Source};
 
@@ -81,7 +81,7 @@ fn resource(definition: &Value, version: &Value, storage_version: &str) -> Resou
         short_names: texts(&names["shortNames"]),
         categories: texts(&names["categories"]),
         namespaced: spec["scope"] == "Namespaced",
-        verbs: STORED_VERBS,
+        verbs: CUSTOM_VERBS,
         subresources: subresources(version),
         selectable_fields: version["selectableFields"]
             .as_array()
@@ -103,6 +103,7 @@ fn resource(definition: &Value, version: &Value, storage_version: &str) -> Resou
             form: Form::SameShape,
         },
         deprecation_warning: deprecation_warning(definition, version),
+        without_effect: None,
         origin: Origin::Definition(text(&definition["metadata"]["name"]).to_owned()),
     }
 }

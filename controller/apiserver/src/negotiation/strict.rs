@@ -1,7 +1,7 @@
 //! Deserializing into a JSON value while noticing fields that stand in an object more than once, which `serde_json::Value` silently
 //! drops. Works for any serde format.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
@@ -11,10 +11,20 @@ use super::Decoded;
 
 /// Reads a document.
 pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decoded, D::Error> {
-    let duplicates = RefCell::new(Vec::new());
+    read_passing(deserializer, usize::MAX)
+}
+
+/// Reads a document, and fails at a field that stands in it again, once so many of them have been passed over. The error names the
+/// field in backticks, and knows its place.
+pub fn read_passing<'de, D: Deserializer<'de>>(
+    deserializer: D,
+    passed_over: usize,
+) -> Result<Decoded, D::Error> {
+    let (duplicates, passes) = (RefCell::new(Vec::new()), Cell::new(passed_over));
     let value = Node {
         path: String::new(),
         duplicates: &duplicates,
+        passes: &passes,
     }
     .deserialize(deserializer)?;
     Ok(Decoded {
@@ -27,6 +37,39 @@ pub fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Decoded, D::Er
 struct Node<'a> {
     path: String,
     duplicates: &'a RefCell<Vec<String>>,
+    /// How many more duplicates are passed over.
+    passes: &'a Cell<usize>,
+}
+
+/// The key of an entry, which may be in the map already.
+struct Key<'a> {
+    map: &'a Map<String, Value>,
+    passes: &'a Cell<usize>,
+}
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = String;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<String, E> {
+        if self.map.contains_key(key) {
+            let left = self.passes.get().checked_sub(1);
+            self.passes
+                .set(left.ok_or_else(|| E::custom(format!("`{key}` again")))?);
+        }
+        Ok(key.to_owned())
+    }
 }
 
 impl Node<'_> {
@@ -34,6 +77,7 @@ impl Node<'_> {
         Self {
             path,
             duplicates: self.duplicates,
+            passes: self.passes,
         }
     }
 }
@@ -103,7 +147,10 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
-        while let Some(key) = entries.next_key::<String>()? {
+        while let Some(key) = entries.next_key_seed(Key {
+            map: &map,
+            passes: self.passes,
+        })? {
             let path = if self.path.is_empty() {
                 key.clone()
             } else {

@@ -91,7 +91,8 @@ fn for_each_reference(value: &Value, visit: &mut dyn FnMut(&str)) {
     }
 }
 
-fn of_custom_resource(resource: &Resource) -> Value {
+/// The component of a custom resource's kind, from its definition.
+pub fn of_custom_resource(resource: &Resource) -> Value {
     let published = resource.published.as_deref();
     let mut schema = match published {
         // Below a root that keeps unknown fields, nothing that is said of fields could be relied upon.
@@ -142,20 +143,18 @@ fn add_object_fields(schema: &mut Value) {
 
 fn object_fields(metadata: &str, description: &str) -> Map<String, Value> {
     let mut properties = Map::new();
-    properties.insert(
-        "apiVersion".to_owned(),
-        described_text("The versioned schema of this object."),
-    );
-    properties.insert("kind".to_owned(), described_text("The kind of this object."));
+    // Described as in every type of Kubernetes: any of them will do.
+    let described = types::component_name("v1", "ConfigMap").and_then(|name| types::components().get(name));
+    for field in ["apiVersion", "kind"] {
+        let description = described.and_then(|one| one["properties"].get(field));
+        let text = description.cloned().unwrap_or_else(|| json!({"type": "string"}));
+        properties.insert(field.to_owned(), text);
+    }
     properties.insert(
         "metadata".to_owned(),
         json!({"description": description, "allOf": [reference(metadata)]}),
     );
     properties
-}
-
-fn described_text(description: &str) -> Value {
-    json!({"description": description, "type": "string"})
 }
 
 fn of_list(resource: &Resource) -> Value {

@@ -11,8 +11,16 @@ const MAX_OPERATIONS: usize = 10_000;
 
 /// Applies the operations in their order; all or none.
 pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
-    let operations: Vec<PatchOperation> = serde::Deserialize::deserialize(patch)
-        .map_err(|error| Error::Malformed(format!("error decoding patch: {error}")))?;
+    let Some(list) = patch.as_array() else {
+        let why = "error decoding patch: a JSON patch must be a list of operations";
+        return Err(Error::Malformed(why.to_owned()));
+    };
+    // Upstream meets an operation that it does not know when it applies it, not when it reads it.
+    let operations: Vec<PatchOperation> = list
+        .iter()
+        .map(serde::Deserialize::deserialize)
+        .collect::<Result<_, _>>()
+        .map_err(|error: serde_json::Error| Error::Unprocessable(error.to_string()))?;
     if operations.len() > MAX_OPERATIONS {
         let message = format!(
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
@@ -70,14 +78,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_of_operations_is_malformed() {
+    fn what_is_no_list_is_malformed_and_an_unknown_operation_unprocessable() {
+        assert!(matches!(apply(&json!({}), &json!({})), Err(Error::Malformed(_))));
         for patch in [
-            json!({}),
             json!([{"op": "jump", "path": "/a"}]),
             json!([{"op": "add", "path": "a", "value": 1}]),
         ] {
             assert!(
-                matches!(apply(&json!({}), &patch), Err(Error::Malformed(_))),
+                matches!(apply(&json!({}), &patch), Err(Error::Unprocessable(_))),
                 "{patch}"
             );
         }

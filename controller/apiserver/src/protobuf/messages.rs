@@ -1,498 +1,197 @@
-//! The messages that clients send, as tables: numbers as in Kubernetes' `generated.proto`, names as in its JSON.
+//! The messages that clients send, read from a table that is printed from Kubernetes' own types (`messages.txt`, Apache-2.0): numbers
+//! on the wire, names in JSON, and what Go's JSON leaves out.
+//!
+//! | line | says |
+//! | --- | --- |
+//! | `kind VERSION KIND MESSAGE` | which message is the body of a kind; `*` stands for any version |
+//! | `message NAME` | that the lines below are its fields, in the order of JSON |
+//! | `  NAME NUMBER SHAPE [kept]` | a field; `-` for a name puts the fields of its message in its place; `kept` means that Go writes it even when it is empty |
 
-use super::wire::{Field, Message, Shape};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 
-/// The envelope of every body.
-pub static UNKNOWN: Message = Message {
-    fields: &[
-        message(
-            1,
-            "typeMeta",
-            &Message {
-                fields: &[text(1, "apiVersion"), text(2, "kind")],
-            },
-        ),
-        field(UNKNOWN_RAW, "raw", Shape::Skipped),
-    ],
-};
+/// The printed table.
+const TABLE: &str = include_str!("messages.txt");
 
-/// The number of the envelope's field with the object's own bytes.
-pub const UNKNOWN_RAW: u32 = 2;
+/// A message: its fields.
+#[derive(Debug, Default)]
+pub struct Message {
+    /// In the order in which JSON shows them.
+    pub fields: Vec<Field>,
+}
 
-/// The message of a kind.
-pub fn find(api_version: &str, kind: &str) -> Option<&'static Message> {
-    // Clients write DeleteOptions under the version of whatever they delete.
-    if kind == "DeleteOptions" {
-        return Some(&DELETE_OPTIONS);
+/// A field of a message.
+#[derive(Debug)]
+pub struct Field {
+    /// Its name in JSON; `None` for a message whose fields stand in its place.
+    pub name: Option<&'static str>,
+    /// Its number on the wire.
+    pub number: u32,
+    /// What it holds.
+    pub shape: Shape,
+    /// Whether it is shown when it is empty, because Go has a pointer or no `omitempty` there.
+    pub kept: bool,
+}
+
+/// What a field holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// A string.
+    Text,
+    /// Bytes, base64 in JSON.
+    Bytes,
+    /// A boolean.
+    Bool,
+    /// A signed integer.
+    Int,
+    /// A floating point number of 64 bits.
+    Number,
+    /// `meta/v1 Time`: seconds in JSON.
+    Time,
+    /// `meta/v1 MicroTime`: microseconds in JSON.
+    MicroTime,
+    /// `Quantity`: a message with one string.
+    Quantity,
+    /// `IntOrString`.
+    IntOrText,
+    /// `FieldsV1`, `RawExtension` and `JSON`: a message whose only field is JSON text.
+    RawJson,
+    /// `ExtraValue`: a message with a list of strings.
+    Texts,
+    /// `JSONSchemaPropsOrArray`.
+    SchemaOrSchemas,
+    /// `JSONSchemaPropsOrBool`.
+    SchemaOrBool,
+    /// `JSONSchemaPropsOrStringArray`.
+    SchemaOrTexts,
+    /// A message inside, by its place in the table.
+    Message(usize),
+    /// A list of these.
+    List(Box<Self>),
+    /// A map from strings to these.
+    Map(Box<Self>),
+}
+
+/// All messages, and those that are bodies of kinds.
+#[derive(Debug, Default)]
+pub struct Messages {
+    messages: Vec<Message>,
+    places: HashMap<&'static str, usize>,
+    kinds: HashMap<(&'static str, &'static str), usize>,
+}
+
+impl Messages {
+    /// The messages of the printed table.
+    pub fn get() -> &'static Self {
+        static ALL: LazyLock<Messages> =
+            LazyLock::new(|| Messages::parse(TABLE).expect("the printed table is well-formed"));
+        &ALL
     }
-    Some(match (api_version, kind) {
-        ("v1", "Namespace") => &NAMESPACE,
-        ("v1", "ConfigMap") => &CONFIG_MAP,
-        ("v1", "Secret") => &SECRET,
-        ("v1", "ServiceAccount") => &SERVICE_ACCOUNT,
-        ("v1", "Event") => &CORE_EVENT,
-        ("events.k8s.io/v1", "Event") => &EVENTS_GROUP_EVENT,
-        ("coordination.k8s.io/v1", "Lease") => &LEASE,
-        ("authentication.k8s.io/v1", "TokenRequest") => &TOKEN_REQUEST,
-        ("authentication.k8s.io/v1", "TokenReview") => &TOKEN_REVIEW,
-        ("authentication.k8s.io/v1", "SelfSubjectReview") => &SELF_SUBJECT_REVIEW,
-        ("authorization.k8s.io/v1", "SelfSubjectAccessReview") => &ACCESS_REVIEW,
-        ("authorization.k8s.io/v1", "SubjectAccessReview" | "LocalSubjectAccessReview") => &ACCESS_REVIEW,
-        ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => &SELF_SUBJECT_RULES_REVIEW,
-        ("rbac.authorization.k8s.io/v1", "Role" | "ClusterRole") => &ROLE,
-        ("rbac.authorization.k8s.io/v1", "RoleBinding" | "ClusterRoleBinding") => &ROLE_BINDING,
-        _ => return None,
-    })
-}
 
-const fn field(number: u32, name: &'static str, shape: Shape) -> Field {
-    Field {
-        number,
-        name,
-        shape,
-        repeated: false,
-        pointer: false,
+    /// The message of a kind.
+    pub fn of_kind(&self, api_version: &str, kind: &str) -> Option<&Message> {
+        let exact = self.kinds.get(&(api_version, kind));
+        let place = exact.or_else(|| self.kinds.get(&("*", kind)))?;
+        Some(self.at(*place))
+    }
+
+    /// The message at a place of the table.
+    pub fn at(&self, place: usize) -> &Message {
+        &self.messages[place]
+    }
+
+    /// The message of `JSONSchemaProps`, which some shapes need without naming it.
+    pub fn schema(&self) -> &Message {
+        self.at(self.places["apiextensions.v1.JSONSchemaProps"])
+    }
+
+    /// Reads a table; `None` if it is not well-formed.
+    fn parse(table: &'static str) -> Option<Self> {
+        let mut all = Self::default();
+        let mut current = None;
+        for line in table.lines().filter(|line| !line.starts_with('#')) {
+            let field = line.strip_prefix("  ");
+            let words: Vec<&'static str> = field.unwrap_or(line).split(' ').collect();
+            match (field.is_some(), words.as_slice()) {
+                (false, ["kind", version, kind, message]) => {
+                    let place = all.place(message);
+                    all.kinds.insert((version, kind), place);
+                }
+                (false, ["message", name]) => current = Some(all.place(name)),
+                (true, [name, number, shape, rest @ ..]) => {
+                    let field = Field {
+                        name: Some(*name).filter(|name| *name != "-"),
+                        number: number.parse().ok()?,
+                        shape: all.shape(shape),
+                        kept: matches!(rest, ["kept"]),
+                    };
+                    all.messages[current?].fields.push(field);
+                }
+                _ => return None,
+            }
+        }
+        Some(all)
+    }
+
+    /// The place of a message, which may be described further down.
+    fn place(&mut self, name: &'static str) -> usize {
+        let next = self.messages.len();
+        let place = *self.places.entry(name).or_insert(next);
+        if place == next {
+            self.messages.push(Message::default());
+        }
+        place
+    }
+
+    fn shape(&mut self, word: &'static str) -> Shape {
+        if let Some(item) = word.strip_prefix("[]") {
+            return Shape::List(Box::new(self.shape(item)));
+        }
+        if let Some(value) = word.strip_prefix("{}") {
+            return Shape::Map(Box::new(self.shape(value)));
+        }
+        match word {
+            "text" => Shape::Text,
+            "bytes" => Shape::Bytes,
+            "bool" => Shape::Bool,
+            "int" => Shape::Int,
+            "number" => Shape::Number,
+            "time" => Shape::Time,
+            "microTime" => Shape::MicroTime,
+            "quantity" => Shape::Quantity,
+            "intOrText" => Shape::IntOrText,
+            "json" => Shape::RawJson,
+            "texts" => Shape::Texts,
+            "schemaOrSchemas" => Shape::SchemaOrSchemas,
+            "schemaOrBool" => Shape::SchemaOrBool,
+            "schemaOrTexts" => Shape::SchemaOrTexts,
+            message => Shape::Message(self.place(message)),
+        }
     }
 }
 
-const fn text(number: u32, name: &'static str) -> Field {
-    field(number, name, Shape::Text)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-const fn texts(number: u32, name: &'static str) -> Field {
-    Field {
-        number,
-        name,
-        shape: Shape::Text,
-        repeated: true,
-        pointer: false,
+    #[test]
+    fn every_message_that_is_named_is_described() {
+        let all = Messages::get();
+        // A few messages of Kubernetes have no fields at all.
+        let empty: Vec<&str> = all
+            .places
+            .iter()
+            .filter(|(_, place)| all.at(**place).fields.is_empty())
+            .map(|(name, _)| *name)
+            .collect();
+        for name in &empty {
+            assert!(
+                TABLE.contains(&format!("message {name}\n")),
+                "{name} is not described"
+            );
+        }
+        assert!(all.of_kind("apps/v1", "Deployment").is_some());
+        assert!(all.of_kind("edge.test/v1", "DeleteOptions").is_some());
+        assert!(all.of_kind("edge.test/v1", "Widget").is_none());
     }
 }
-
-const fn int(number: u32, name: &'static str) -> Field {
-    field(number, name, Shape::Int)
-}
-
-const fn time(number: u32, name: &'static str) -> Field {
-    field(number, name, Shape::Time)
-}
-
-const fn micro_time(number: u32, name: &'static str) -> Field {
-    field(number, name, Shape::MicroTime)
-}
-
-const fn message(number: u32, name: &'static str, message: &'static Message) -> Field {
-    field(number, name, Shape::Message(message))
-}
-
-const fn messages(number: u32, name: &'static str, message: &'static Message) -> Field {
-    Field {
-        number,
-        name,
-        shape: Shape::Message(message),
-        repeated: true,
-        pointer: false,
-    }
-}
-
-/// The same field, as a pointer in Go.
-const fn pointer(field: Field) -> Field {
-    Field {
-        number: field.number,
-        name: field.name,
-        shape: field.shape,
-        repeated: field.repeated,
-        pointer: true,
-    }
-}
-
-const METADATA: Field = message(1, "metadata", &OBJECT_META);
-
-static OBJECT_META: Message = Message {
-    fields: &[
-        text(1, "name"),
-        text(2, "generateName"),
-        text(3, "namespace"),
-        text(4, "selfLink"),
-        text(5, "uid"),
-        text(6, "resourceVersion"),
-        int(7, "generation"),
-        time(8, "creationTimestamp"),
-        time(9, "deletionTimestamp"),
-        pointer(int(10, "deletionGracePeriodSeconds")),
-        field(11, "labels", Shape::TextMap),
-        field(12, "annotations", Shape::TextMap),
-        messages(13, "ownerReferences", &OWNER_REFERENCE),
-        texts(14, "finalizers"),
-        messages(17, "managedFields", &MANAGED_FIELDS_ENTRY),
-    ],
-};
-
-static OWNER_REFERENCE: Message = Message {
-    fields: &[
-        text(5, "apiVersion"),
-        text(1, "kind"),
-        text(3, "name"),
-        text(4, "uid"),
-        pointer(field(6, "controller", Shape::Bool)),
-        pointer(field(7, "blockOwnerDeletion", Shape::Bool)),
-    ],
-};
-
-static MANAGED_FIELDS_ENTRY: Message = Message {
-    fields: &[
-        text(1, "manager"),
-        text(2, "operation"),
-        text(3, "apiVersion"),
-        time(4, "time"),
-        text(6, "fieldsType"),
-        field(7, "fieldsV1", Shape::RawJson),
-        text(8, "subresource"),
-    ],
-};
-
-static CONDITION: Message = Message {
-    fields: &[
-        text(1, "type"),
-        text(2, "status"),
-        time(4, "lastTransitionTime"),
-        text(5, "reason"),
-        text(6, "message"),
-    ],
-};
-
-static NAMESPACE: Message = Message {
-    fields: &[
-        METADATA,
-        message(
-            2,
-            "spec",
-            &Message {
-                fields: &[texts(1, "finalizers")],
-            },
-        ),
-        message(
-            3,
-            "status",
-            &Message {
-                fields: &[text(1, "phase"), messages(2, "conditions", &CONDITION)],
-            },
-        ),
-    ],
-};
-
-static CONFIG_MAP: Message = Message {
-    fields: &[
-        METADATA,
-        field(2, "data", Shape::TextMap),
-        field(3, "binaryData", Shape::BytesMap),
-        pointer(field(4, "immutable", Shape::Bool)),
-    ],
-};
-
-static SECRET: Message = Message {
-    fields: &[
-        METADATA,
-        field(2, "data", Shape::BytesMap),
-        text(3, "type"),
-        field(4, "stringData", Shape::TextMap),
-        pointer(field(5, "immutable", Shape::Bool)),
-    ],
-};
-
-static SERVICE_ACCOUNT: Message = Message {
-    fields: &[
-        METADATA,
-        messages(2, "secrets", &OBJECT_REFERENCE),
-        messages(
-            3,
-            "imagePullSecrets",
-            &Message {
-                fields: &[text(1, "name")],
-            },
-        ),
-        pointer(field(4, "automountServiceAccountToken", Shape::Bool)),
-    ],
-};
-
-static OBJECT_REFERENCE: Message = Message {
-    fields: &[
-        text(1, "kind"),
-        text(2, "namespace"),
-        text(3, "name"),
-        text(4, "uid"),
-        text(5, "apiVersion"),
-        text(6, "resourceVersion"),
-        text(7, "fieldPath"),
-    ],
-};
-
-static EVENT_SERIES: Message = Message {
-    fields: &[int(1, "count"), micro_time(2, "lastObservedTime")],
-};
-
-static EVENT_SOURCE: Message = Message {
-    fields: &[text(1, "component"), text(2, "host")],
-};
-
-static CORE_EVENT: Message = Message {
-    fields: &[
-        METADATA,
-        message(2, "involvedObject", &OBJECT_REFERENCE),
-        text(3, "reason"),
-        text(4, "message"),
-        message(5, "source", &EVENT_SOURCE),
-        time(6, "firstTimestamp"),
-        time(7, "lastTimestamp"),
-        int(8, "count"),
-        text(9, "type"),
-        micro_time(10, "eventTime"),
-        pointer(message(11, "series", &EVENT_SERIES)),
-        text(12, "action"),
-        pointer(message(13, "related", &OBJECT_REFERENCE)),
-        text(14, "reportingComponent"),
-        text(15, "reportingInstance"),
-    ],
-};
-
-static EVENTS_GROUP_EVENT: Message = Message {
-    fields: &[
-        METADATA,
-        micro_time(2, "eventTime"),
-        pointer(message(3, "series", &EVENT_SERIES)),
-        text(4, "reportingController"),
-        text(5, "reportingInstance"),
-        text(6, "action"),
-        text(7, "reason"),
-        message(8, "regarding", &OBJECT_REFERENCE),
-        pointer(message(9, "related", &OBJECT_REFERENCE)),
-        text(10, "note"),
-        text(11, "type"),
-        message(12, "deprecatedSource", &EVENT_SOURCE),
-        time(13, "deprecatedFirstTimestamp"),
-        time(14, "deprecatedLastTimestamp"),
-        int(15, "deprecatedCount"),
-    ],
-};
-
-static LEASE: Message = Message {
-    fields: &[
-        METADATA,
-        message(
-            2,
-            "spec",
-            &Message {
-                fields: &[
-                    pointer(text(1, "holderIdentity")),
-                    pointer(int(2, "leaseDurationSeconds")),
-                    micro_time(3, "acquireTime"),
-                    micro_time(4, "renewTime"),
-                    pointer(int(5, "leaseTransitions")),
-                    pointer(text(6, "strategy")),
-                    pointer(text(7, "preferredHolder")),
-                ],
-            },
-        ),
-    ],
-};
-
-static DELETE_OPTIONS: Message = Message {
-    fields: &[
-        pointer(int(1, "gracePeriodSeconds")),
-        pointer(message(
-            2,
-            "preconditions",
-            &Message {
-                fields: &[pointer(text(1, "uid")), pointer(text(2, "resourceVersion"))],
-            },
-        )),
-        pointer(field(3, "orphanDependents", Shape::Bool)),
-        pointer(text(4, "propagationPolicy")),
-        texts(5, "dryRun"),
-        pointer(field(
-            6,
-            "ignoreStoreReadErrorWithClusterBreakingPotential",
-            Shape::Bool,
-        )),
-    ],
-};
-
-static TOKEN_REQUEST: Message = Message {
-    fields: &[
-        METADATA,
-        message(
-            2,
-            "spec",
-            &Message {
-                fields: &[
-                    texts(1, "audiences"),
-                    pointer(int(4, "expirationSeconds")),
-                    pointer(message(
-                        3,
-                        "boundObjectRef",
-                        &Message {
-                            fields: &[
-                                text(1, "kind"),
-                                text(2, "apiVersion"),
-                                text(3, "name"),
-                                text(4, "uid"),
-                            ],
-                        },
-                    )),
-                ],
-            },
-        ),
-        message(
-            3,
-            "status",
-            &Message {
-                fields: &[text(1, "token"), time(2, "expirationTimestamp")],
-            },
-        ),
-    ],
-};
-
-static TOKEN_REVIEW: Message = Message {
-    fields: &[
-        METADATA,
-        message(
-            2,
-            "spec",
-            &Message {
-                fields: &[text(1, "token"), texts(2, "audiences")],
-            },
-        ),
-    ],
-};
-
-/// It has a status only, which is the answer.
-static SELF_SUBJECT_REVIEW: Message = Message { fields: &[METADATA] };
-
-/// The three access reviews: the subject is absent where it is the caller.
-static ACCESS_REVIEW: Message = Message {
-    fields: &[
-        METADATA,
-        message(
-            2,
-            "spec",
-            &Message {
-                fields: &[
-                    pointer(message(1, "resourceAttributes", &RESOURCE_ATTRIBUTES)),
-                    pointer(message(
-                        2,
-                        "nonResourceAttributes",
-                        &Message {
-                            fields: &[text(1, "path"), text(2, "verb")],
-                        },
-                    )),
-                    text(3, "user"),
-                    texts(4, "groups"),
-                    field(5, "extra", Shape::TextsMap),
-                    text(6, "uid"),
-                ],
-            },
-        ),
-        message(
-            3,
-            "status",
-            &Message {
-                fields: &[
-                    field(1, "allowed", Shape::Bool),
-                    field(4, "denied", Shape::Bool),
-                    text(2, "reason"),
-                    text(3, "evaluationError"),
-                ],
-            },
-        ),
-    ],
-};
-
-static RESOURCE_ATTRIBUTES: Message = Message {
-    fields: &[
-        text(1, "namespace"),
-        text(2, "verb"),
-        text(3, "group"),
-        text(4, "version"),
-        text(5, "resource"),
-        text(6, "subresource"),
-        text(7, "name"),
-    ],
-};
-
-static SELF_SUBJECT_RULES_REVIEW: Message = Message {
-    fields: &[
-        METADATA,
-        message(
-            2,
-            "spec",
-            &Message {
-                fields: &[text(1, "namespace")],
-            },
-        ),
-        message(3, "status", &Message { fields: &[] }),
-    ],
-};
-
-static ROLE: Message = Message {
-    fields: &[
-        METADATA,
-        messages(
-            2,
-            "rules",
-            &Message {
-                fields: &[
-                    texts(1, "verbs"),
-                    texts(2, "apiGroups"),
-                    texts(3, "resources"),
-                    texts(4, "resourceNames"),
-                    texts(5, "nonResourceURLs"),
-                ],
-            },
-        ),
-        pointer(message(
-            3,
-            "aggregationRule",
-            &Message {
-                fields: &[messages(1, "clusterRoleSelectors", &LABEL_SELECTOR)],
-            },
-        )),
-    ],
-};
-
-static LABEL_SELECTOR: Message = Message {
-    fields: &[
-        field(1, "matchLabels", Shape::TextMap),
-        messages(
-            2,
-            "matchExpressions",
-            &Message {
-                fields: &[text(1, "key"), text(2, "operator"), texts(3, "values")],
-            },
-        ),
-    ],
-};
-
-static ROLE_BINDING: Message = Message {
-    fields: &[
-        METADATA,
-        messages(
-            2,
-            "subjects",
-            &Message {
-                fields: &[
-                    text(1, "kind"),
-                    text(2, "apiGroup"),
-                    text(3, "name"),
-                    text(4, "namespace"),
-                ],
-            },
-        ),
-        message(
-            3,
-            "roleRef",
-            &Message {
-                fields: &[text(1, "apiGroup"), text(2, "kind"), text(3, "name")],
-            },
-        ),
-    ],
-};

@@ -1,66 +1,17 @@
 //! One decoder for all messages: the wire format of protobuf, read by a table of fields.
 //!
-//! Go writes every field that is not a pointer, even when it is empty; such values are left out here, as Go's JSON leaves
+//! Go writes every field that is not a pointer, even when it is empty; such values are left out here where Go's JSON leaves
 //! them out (`omitempty`).
 
 use base64::Engine;
 use jiff::Timestamp;
 use prost::encoding::{WireType, decode_key, decode_varint};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
-/// Messages inside messages; Kubernetes' own need fewer than ten.
-const DEPTH_MAX: usize = 32;
+use super::messages::{Field, Message, Messages, Shape};
 
-/// A message: its fields.
-#[derive(Debug)]
-pub struct Message {
-    /// In the order in which JSON shows them.
-    pub fields: &'static [Field],
-}
-
-/// A field of a message.
-#[derive(Debug)]
-pub struct Field {
-    /// Its number on the wire.
-    pub number: u32,
-    /// Its name in JSON.
-    pub name: &'static str,
-    /// What it holds.
-    pub shape: Shape,
-    /// Whether it may be there more than once.
-    pub repeated: bool,
-    /// Whether it is a pointer in Go: then an empty value is a value.
-    pub pointer: bool,
-}
-
-/// What a field holds.
-#[derive(Debug)]
-pub enum Shape {
-    /// A string.
-    Text,
-    /// Bytes, base64 in JSON.
-    Bytes,
-    /// A boolean.
-    Bool,
-    /// A signed integer.
-    Int,
-    /// `meta/v1 Time`: seconds in JSON.
-    Time,
-    /// `meta/v1 MicroTime`: microseconds in JSON.
-    MicroTime,
-    /// A message inside.
-    Message(&'static Message),
-    /// A map from strings to strings.
-    TextMap,
-    /// A map from strings to bytes.
-    BytesMap,
-    /// A map from strings to a message with a list of strings `items` (`ExtraValue`).
-    TextsMap,
-    /// `FieldsV1`: a message whose only field is JSON text.
-    RawJson,
-    /// Not shown: read by [`raw_field`].
-    Skipped,
-}
+/// Messages inside messages: schemas in definitions are nested most deeply.
+const DEPTH_MAX: usize = 64;
 
 /// Why a body cannot be decoded.
 #[derive(Debug, thiserror::Error)]
@@ -85,8 +36,8 @@ fn malformed(what: &str) -> Error {
     Error::Malformed(what.to_owned())
 }
 
-/// Decodes a message into a JSON object. Fields that the table does not have are skipped.
-pub fn decode(message: &Message, bytes: &[u8]) -> Result<Value, Error> {
+/// Decodes a message into the fields of a JSON object. Fields that the table does not have are skipped.
+pub fn decode(message: &Message, bytes: &[u8]) -> Result<Map<String, Value>, Error> {
     decode_message(message, bytes, 0)
 }
 
@@ -102,10 +53,16 @@ pub fn raw_field(bytes: &[u8], number: u32) -> Result<&[u8], Error> {
     Ok(found)
 }
 
+/// A string field, read without a table; empty when it is absent.
+pub fn text_field(bytes: &[u8], number: u32) -> Result<&str, Error> {
+    text(raw_field(bytes, number)?)
+}
+
 /// One field as it stands on the wire.
 #[derive(Clone, Copy)]
 enum Item<'body> {
     Varint(u64),
+    Fixed64(u64),
     Bytes(&'body [u8]),
 }
 
@@ -125,16 +82,14 @@ fn for_each_field<'body>(
             WireType::LengthDelimited => {
                 let length =
                     usize::try_from(varint(&mut rest)?).map_err(|_| malformed("a length is too large"))?;
-                let (item, after) = rest
-                    .split_at_checked(length)
-                    .ok_or_else(|| malformed("it ends too early"))?;
-                rest = after;
-                visit(tag, Item::Bytes(item))?;
+                visit(tag, Item::Bytes(cut(&mut rest, length)?))?;
             }
-            WireType::SixtyFourBit | WireType::ThirtyTwoBit => {
-                let length = if wire_type == WireType::SixtyFourBit { 8 } else { 4 };
-                rest = rest.get(length..).ok_or_else(|| malformed("it ends too early"))?;
+            WireType::SixtyFourBit => {
+                let bytes = cut(&mut rest, 8)?.try_into().expect("eight bytes were cut");
+                visit(tag, Item::Fixed64(u64::from_le_bytes(bytes)))?;
             }
+            // Kubernetes has no field of this type.
+            WireType::ThirtyTwoBit => drop(cut(&mut rest, 4)?),
             WireType::StartGroup | WireType::EndGroup => {
                 return Err(malformed("groups are not used by Kubernetes"));
             }
@@ -143,7 +98,15 @@ fn for_each_field<'body>(
     Ok(())
 }
 
-fn decode_message(message: &Message, bytes: &[u8], depth: usize) -> Result<Value, Error> {
+fn cut<'body>(rest: &mut &'body [u8], length: usize) -> Result<&'body [u8], Error> {
+    let (item, after) = rest
+        .split_at_checked(length)
+        .ok_or_else(|| malformed("it ends too early"))?;
+    *rest = after;
+    Ok(item)
+}
+
+fn decode_message(message: &Message, bytes: &[u8], depth: usize) -> Result<Map<String, Value>, Error> {
     if depth > DEPTH_MAX {
         return Err(malformed("messages are nested too deeply"));
     }
@@ -152,66 +115,79 @@ fn decode_message(message: &Message, bytes: &[u8], depth: usize) -> Result<Value
         let Some(index) = message.fields.iter().position(|field| field.number == tag) else {
             return Ok(());
         };
-        let field = &message.fields[index];
-        add(field, &mut found[index], item, depth)
+        add(&message.fields[index].shape, &mut found[index], item, depth)
     })?;
     let mut object = Map::new();
     for (field, value) in message.fields.iter().zip(found) {
-        if let Some(value) = value.filter(|value| field.pointer || !is_empty(field, value)) {
-            object.insert(field.name.to_owned(), value);
+        match (field.name, value) {
+            (_, None) => {}
+            (Some(name), Some(value)) if field.kept || !is_empty(field, &value) => {
+                object.insert(name.to_owned(), value);
+            }
+            (None, Some(Value::Object(inside))) => object.extend(inside),
+            _ => {}
         }
     }
-    Ok(Value::Object(object))
+    Ok(object)
 }
 
-fn add(field: &Field, slot: &mut Option<Value>, item: Item<'_>, depth: usize) -> Result<(), Error> {
-    let Some(value) = decode_item(&field.shape, item, depth)? else {
-        return Ok(());
-    };
-    match (&field.shape, slot) {
-        (Shape::TextMap | Shape::BytesMap | Shape::TextsMap, Some(Value::Object(entries))) => {
-            if let Value::Object(entry) = value {
-                entries.extend(entry);
+/// Adds what stands on the wire to what has been found of the field so far.
+fn add(shape: &Shape, slot: &mut Option<Value>, item: Item<'_>, depth: usize) -> Result<(), Error> {
+    match shape {
+        Shape::List(of) => {
+            let value = decode_item(of, item, depth)?.unwrap_or(Value::Null);
+            match slot {
+                Some(Value::Array(items)) => items.push(value),
+                slot => *slot = Some(Value::Array(vec![value])),
             }
         }
-        (_, Some(Value::Array(items))) if field.repeated => items.push(value),
-        (_, slot) if field.repeated => *slot = Some(Value::Array(vec![value])),
-        (_, slot) => *slot = Some(value),
+        Shape::Map(of) => {
+            let Item::Bytes(bytes) = item else {
+                return Err(malformed("an entry of a map is no message"));
+            };
+            let (key, value) = map_entry(of, bytes, depth)?;
+            match slot {
+                Some(Value::Object(entries)) => drop(entries.insert(key, value)),
+                slot => *slot = Some(Value::Object(Map::from_iter([(key, value)]))),
+            }
+        }
+        single => {
+            if let Some(value) = decode_item(single, item, depth)? {
+                *slot = Some(value);
+            }
+        }
     }
     Ok(())
 }
 
+/// One value; `None` for the zero time, which is left out.
 fn decode_item(shape: &Shape, item: Item<'_>, depth: usize) -> Result<Option<Value>, Error> {
-    Ok(match (shape, item) {
-        (Shape::Bool, Item::Varint(number)) => Some(Value::from(number != 0)),
+    let value = match (shape, item) {
+        (Shape::Bool, Item::Varint(number)) => Value::from(number != 0),
         // Negative numbers are written as their two's complement.
-        (Shape::Int, Item::Varint(number)) => Some(Value::from(number as i64)),
-        (Shape::Text, Item::Bytes(bytes)) => Some(Value::from(text(bytes)?)),
-        (Shape::Bytes, Item::Bytes(bytes)) => Some(Value::from(base64(bytes))),
+        (Shape::Int, Item::Varint(number)) => Value::from(number as i64),
+        (Shape::Number, Item::Fixed64(bits)) => number(f64::from_bits(bits))?,
+        (Shape::Text, Item::Bytes(bytes)) => Value::from(text(bytes)?),
+        (Shape::Bytes, Item::Bytes(bytes)) => Value::from(base64(bytes)),
         (Shape::Time, Item::Bytes(bytes)) => {
-            time(bytes)?.map(|time| Value::from(time.strftime("%FT%TZ").to_string()))
+            return Ok(time(bytes)?.map(|time| Value::from(time.strftime("%FT%TZ").to_string())));
         }
         (Shape::MicroTime, Item::Bytes(bytes)) => {
-            time(bytes)?.map(|time| Value::from(time.strftime("%FT%T.%6fZ").to_string()))
+            return Ok(time(bytes)?.map(|time| Value::from(time.strftime("%FT%T.%6fZ").to_string())));
         }
-        (Shape::Message(message), Item::Bytes(bytes)) => Some(decode_message(message, bytes, depth + 1)?),
-        (Shape::TextMap, Item::Bytes(bytes)) => {
-            Some(map_entry(bytes, |value| Ok(Value::from(text(value)?)))?)
+        (Shape::Quantity, Item::Bytes(bytes)) => Value::from(text_field(bytes, 1)?),
+        (Shape::IntOrText, Item::Bytes(bytes)) => int_or_text(bytes)?,
+        (Shape::RawJson, Item::Bytes(bytes)) => raw_json(bytes)?,
+        (Shape::Texts, Item::Bytes(bytes)) => texts(bytes, 1)?,
+        (Shape::SchemaOrSchemas | Shape::SchemaOrBool | Shape::SchemaOrTexts, Item::Bytes(bytes)) => {
+            schema_or(shape, bytes, depth + 1)?
         }
-        (Shape::BytesMap, Item::Bytes(bytes)) => {
-            Some(map_entry(bytes, |value| Ok(Value::from(base64(value))))?)
+        (Shape::Message(place), Item::Bytes(bytes)) => {
+            Value::Object(decode_message(Messages::get().at(*place), bytes, depth + 1)?)
         }
-        (Shape::TextsMap, Item::Bytes(bytes)) => Some(map_entry(bytes, texts)?),
-        (Shape::RawJson, Item::Bytes(bytes)) => {
-            let json = raw_field(bytes, 1)?;
-            Some(
-                serde_json::from_slice(json)
-                    .map_err(|error| Error::Malformed(format!("fieldsV1: {error}")))?,
-            )
-        }
-        (Shape::Skipped, _) => None,
         _ => return Err(malformed("a field has another type than it should")),
-    })
+    };
+    Ok(Some(value))
 }
 
 /// What Go's JSON leaves out of fields that are no pointers. Messages inside are kept, as there.
@@ -219,9 +195,9 @@ fn is_empty(field: &Field, value: &Value) -> bool {
     match value {
         Value::String(text) => text.is_empty(),
         Value::Bool(set) => !set,
-        Value::Number(number) => number.as_i64() == Some(0),
+        Value::Number(number) => number.as_f64() == Some(0.0),
         Value::Array(items) => items.is_empty(),
-        Value::Object(entries) => entries.is_empty() && !matches!(field.shape, Shape::Message(_)),
+        Value::Object(entries) => entries.is_empty() && matches!(field.shape, Shape::Map(_)),
         Value::Null => true,
     }
 }
@@ -230,14 +206,29 @@ fn text(bytes: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(bytes).map_err(|_| malformed("a string is not UTF-8"))
 }
 
+fn number(number: f64) -> Result<Value, Error> {
+    // Go's JSON writes whole numbers without a point.
+    let whole = number as i64;
+    if whole as f64 == number && whole.unsigned_abs() < 1 << 53 {
+        return Ok(Value::from(whole));
+    }
+    let number = Number::from_f64(number).ok_or_else(|| malformed("a number is not finite"))?;
+    Ok(Value::Number(number))
+}
+
 fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-fn texts(bytes: &[u8]) -> Result<Value, Error> {
+fn raw_json(bytes: &[u8]) -> Result<Value, Error> {
+    serde_json::from_slice(raw_field(bytes, 1)?)
+        .map_err(|error| Error::Malformed(format!("raw JSON: {error}")))
+}
+
+fn texts(bytes: &[u8], number: u32) -> Result<Value, Error> {
     let mut items = Vec::new();
     for_each_field(bytes, |tag, item| {
-        if let (1, Item::Bytes(bytes)) = (tag, item) {
+        if let (true, Item::Bytes(bytes)) = (tag == number, item) {
             items.push(Value::from(text(bytes)?));
         }
         Ok(())
@@ -245,12 +236,69 @@ fn texts(bytes: &[u8]) -> Result<Value, Error> {
     Ok(Value::Array(items))
 }
 
+/// A type (1), which is 1 for a string, a number (2) and a string (3).
+fn int_or_text(bytes: &[u8]) -> Result<Value, Error> {
+    let (mut is_text, mut number, mut words) = (false, 0_i64, "");
+    for_each_field(bytes, |tag, item| {
+        match (tag, item) {
+            (1, Item::Varint(kind)) => is_text = kind == 1,
+            (2, Item::Varint(value)) => number = value as i64,
+            (3, Item::Bytes(bytes)) => words = text(bytes)?,
+            _ => {}
+        }
+        Ok(())
+    })?;
+    Ok(if is_text { words.into() } else { number.into() })
+}
+
+/// A schema, or what may stand in its place: a list of schemas, a boolean, a list of strings.
+fn schema_or(shape: &Shape, bytes: &[u8], depth: usize) -> Result<Value, Error> {
+    let schema_at = if *shape == Shape::SchemaOrBool { 2 } else { 1 };
+    let (mut schema, mut schemas, mut allows) = (None, Vec::new(), false);
+    for_each_field(bytes, |tag, item| {
+        match item {
+            Item::Bytes(bytes) if tag == schema_at => {
+                schema = Some(decode_message(Messages::get().schema(), bytes, depth)?);
+            }
+            Item::Bytes(bytes) if *shape == Shape::SchemaOrSchemas => {
+                schemas.push(Value::Object(decode_message(
+                    Messages::get().schema(),
+                    bytes,
+                    depth,
+                )?));
+            }
+            Item::Varint(number) => allows = number != 0,
+            Item::Bytes(_) | Item::Fixed64(_) => {}
+        }
+        Ok(())
+    })?;
+    Ok(match (schema, shape) {
+        (Some(schema), _) => Value::Object(schema),
+        (None, Shape::SchemaOrBool) => Value::from(allows),
+        (None, Shape::SchemaOrTexts) => texts(bytes, 2)?,
+        (None, _) => Value::Array(schemas),
+    })
+}
+
 /// A map is a list of messages with a key (1) and a value (2), either of which may be absent when it is empty.
-fn map_entry(bytes: &[u8], value_of: impl Fn(&[u8]) -> Result<Value, Error>) -> Result<Value, Error> {
-    let (key, value) = (raw_field(bytes, 1)?, raw_field(bytes, 2)?);
-    let mut entry = Map::new();
-    entry.insert(text(key)?.to_owned(), value_of(value)?);
-    Ok(Value::Object(entry))
+fn map_entry(of: &Shape, bytes: &[u8], depth: usize) -> Result<(String, Value), Error> {
+    let key = text_field(bytes, 1)?.to_owned();
+    let mut value = None;
+    for_each_field(bytes, |tag, item| {
+        if tag == 2 {
+            value = decode_item(of, item, depth + 1)?;
+        }
+        Ok(())
+    })?;
+    let empty = match of {
+        Shape::Bool | Shape::Int => Item::Varint(0),
+        _ => Item::Bytes(&[]),
+    };
+    let value = match value {
+        Some(value) => value,
+        None => decode_item(of, empty, depth + 1)?.unwrap_or(Value::Null),
+    };
+    Ok((key, value))
 }
 
 /// A time is a message of seconds (1) and nanoseconds (2); without seconds it is the zero time, which is left out.

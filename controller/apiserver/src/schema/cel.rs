@@ -4,6 +4,7 @@
 //! schema at every node: which old item a new one is compared with (lists of type `map` by their keys), ratcheting, and
 //! how values are typed and named (`cel/values`).
 
+pub(super) mod budget;
 pub mod values;
 
 use std::fmt;
@@ -80,6 +81,15 @@ impl Rule {
             .as_ref()
             .as_ref()
             .is_ok_and(|compiled| compiled.compares_with_old)
+    }
+
+    /// The compiled rule, unless it does not compile.
+    fn program(&self) -> Option<&Program> {
+        self.compiled
+            .as_ref()
+            .as_ref()
+            .ok()
+            .map(|compiled| &compiled.rule)
     }
 
     fn default_message(&self) -> String {

@@ -121,20 +121,33 @@ pub fn drop_empty(object: &mut Value) {
 
 /// Warnings about finalizers without a domain, which may collide with those of Kubernetes itself.
 pub fn finalizer_warnings(object: &Value) -> Vec<String> {
-    const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
-    let finalizers = object["metadata"]["finalizers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str);
-    let bare = finalizers.filter(|name| !name.contains('/') && !STANDARD.contains(name));
-    bare.map(|name| {
+    bare_finalizers(object).map(|(_, name)| {
         format!(
             "metadata.finalizers: \"{name}\": prefer a domain-qualified finalizer name including a path (/) to avoid \
              accidental conflicts with other finalizer writers"
         )
     })
     .collect()
+}
+
+/// The same finalizers are refused in Kubernetes' own kinds.
+pub fn finalizer_causes(object: &Value) -> Vec<Cause> {
+    bare_finalizers(object)
+        .map(|(index, name)| {
+            let why = "name is neither a standard finalizer name nor is it fully qualified";
+            Cause::invalid(format!("metadata.finalizers[{index}]"), Value::from(name), why)
+        })
+        .collect()
+}
+
+/// Finalizers without a domain that Kubernetes does not know, with their places.
+fn bare_finalizers(object: &Value) -> impl Iterator<Item = (usize, &str)> {
+    const STANDARD: [&str; 3] = ["orphan", "foregroundDeletion", "kubernetes"];
+    let finalizers = object["metadata"]["finalizers"].as_array().into_iter().flatten();
+    finalizers
+        .enumerate()
+        .filter_map(|(index, name)| Some((index, name.as_str()?)))
+        .filter(|(_, name)| !name.contains('/') && !STANDARD.contains(name))
 }
 
 /// Whether `name` is a DNS subdomain of at most 253 characters, as most objects' names must be.

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use self::branches::{branch_causes, branches};
 use self::extensions::extension_causes;
 use self::rules::rule_causes;
+use super::cel::budget;
 use super::{Schema, ValueType};
 use crate::status::Cause;
 
@@ -53,7 +54,9 @@ pub fn validate(schema: &Value, field: &str) -> Vec<Cause> {
     ));
     node_causes(schema, field, Position::Root, &mut causes);
     if causes.is_empty() {
-        default_causes(&Schema::parse(schema), field, &mut causes);
+        let schema = Schema::parse(schema);
+        default_causes(&schema, field, &mut causes);
+        causes.extend(budget::causes(&schema, field));
     }
     causes
 }

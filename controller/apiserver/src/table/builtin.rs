@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::column::Column;
 use super::{duration, render};
 
-pub(super) fn age() -> Column {
+/// AGE
+pub fn age() -> Column {
     Column::computed("Age", "Time since the object was created.", render::age)
 }
 

@@ -215,8 +215,8 @@ fn check_name(name: &str, object: &Value) -> Result<(), Status> {
 fn judge_duplicates(body: &Decoded, options: ApplyOptions) -> Result<Vec<String>, Status> {
     match options.write.field_validation {
         FieldValidation::Strict if !body.duplicates.is_empty() => Err(Status::bad_request(format!(
-            "error strict decoding patch: {}",
-            body.duplicates.join(", ")
+            "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+            body.duplicates.join("\n  ")
         ))),
         FieldValidation::Warn => Ok(body.duplicates.clone()),
         FieldValidation::Strict | FieldValidation::Ignore => Ok(Vec::new()),

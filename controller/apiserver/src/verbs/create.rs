@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::update::{Method, Part};
 use super::{Call, Written, metadata};
+use crate::admission;
 use crate::kinds::Operation;
 use crate::managed::entries::{self, Managers};
 use crate::managed::{self, track};
@@ -30,7 +31,7 @@ pub async fn create(call: &Call, body: Decoded, options: WriteOptions) -> Result
     if !matches!(objects::resource_version(&object), "" | "0") {
         return Err(Status::new(
             500,
-            "InternalError",
+            "",
             "resourceVersion should not be set on objects to be created",
         ));
     }
@@ -79,6 +80,8 @@ pub(super) async fn create_object(
             .admit(Operation::Create, &mut candidate, None, options.field_validation)
             .map_err(|rejection| call.rejected(rejection, &name, Method::Put))?;
         record_managers(call, &mut candidate, &origin);
+        // Nobody manages what the server adds, as upstream.
+        admission::fill(call, &mut candidate).await?;
         admitted.extend(call.admit(&candidate, None, options.dry_run).await?);
         match store_new(call, &name, &mut candidate, options.dry_run).await {
             Err(status) if status.reason == "AlreadyExists" && generated && attempts < NAME_ATTEMPTS => {}

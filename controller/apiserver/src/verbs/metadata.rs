@@ -33,6 +33,9 @@ pub fn name_error(resource: &Resource, name: &str) -> Option<String> {
         return wrong.then(|| "may not be '.' or '..', nor contain '/' or '%'".to_owned());
     }
     if core && matches!(resource.plural.as_str(), "namespaces" | "services") {
+        if name.contains('.') {
+            return Some("must not contain dots".to_owned());
+        }
         let right = name.len() <= 63 && is_dns_label(name);
         return (!right).then(|| {
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an \
@@ -135,10 +138,28 @@ pub fn begin(resource: &Resource, object: &mut Value, uid: String, now: Timestam
     }
 }
 
-/// Kinds of the core group (ConfigMap, Secret, …) and access rules have no generation upstream, and clients do not expect one.
+/// Built-in kinds that count generations upstream: nearly all with a controller behind them, and hardly any of the core group.
 fn counts_generations(resource: &Resource) -> bool {
-    !matches!(resource.group.as_str(), "" | "rbac.authorization.k8s.io")
-        && resource.storage.group == resource.group
+    if resource.is_custom() {
+        return true;
+    }
+    match resource.group.as_str() {
+        "" => matches!(
+            resource.kind.as_str(),
+            "Pod" | "PodTemplate" | "ReplicationController"
+        ),
+        "apps" => resource.kind != "ControllerRevision",
+        "admissionregistration.k8s.io"
+        | "apiextensions.k8s.io"
+        | "autoscaling"
+        | "batch"
+        | "discovery.k8s.io"
+        | "flowcontrol.apiserver.k8s.io"
+        | "networking.k8s.io"
+        | "policy"
+        | "scheduling.k8s.io" => true,
+        _ => false,
+    }
 }
 
 /// Carries over from the old object what an update cannot change.

@@ -10,7 +10,7 @@ use crate::negotiation;
 use crate::objects;
 use crate::parameters::WriteOptions;
 use crate::patch::{Error, Format};
-use crate::status::Status;
+use crate::status::{Details, Status};
 
 /// Patches of custom resources: their lists have no merge keys, so a strategic merge has no meaning.
 const CUSTOM: &[&str] = &[
@@ -82,6 +82,7 @@ impl Patch {
                         "Invalid",
                         "the server rejected our request due to an error in our request",
                     )
+                    .with_details(Details::default())
                 }
             })
     }

@@ -23,6 +23,20 @@ pub fn paths(call: &Call) -> Result<&ScalePaths, Status> {
         .ok_or_else(Status::no_such_resource)
 }
 
+/// The scale of an object that has to say how many it wants, as those of definitions have to.
+///
+/// # Errors
+/// 500 when it does not.
+pub fn read(object: &Value, paths: &ScalePaths, custom: bool) -> Result<Value, Status> {
+    if custom && at(object, &paths.spec_replicas).is_none() {
+        let path = &paths.spec_replicas;
+        return Err(Status::internal(format!(
+            "the spec replicas field {path:?} does not exist"
+        )));
+    }
+    Ok(of(object, paths))
+}
+
 /// The scale of an object.
 pub fn of(object: &Value, paths: &ScalePaths) -> Value {
     let mut metadata = Map::new();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::{Call, Written, create, metadata};
-use crate::kinds::Operation;
+use crate::kinds::{Operation, Resource};
 use crate::managed::{self, Context, entries};
 use crate::negotiation::Decoded;
 use crate::objects;
@@ -28,6 +28,8 @@ pub enum Part {
     Status,
     /// `spec.finalizers` of a Namespace only.
     Finalize,
+    /// `status.conditions` of a CertificateSigningRequest only.
+    Approval,
     /// The count that `/scale` shows.
     Scale,
 }
@@ -39,6 +41,7 @@ impl Part {
             Self::Main => "",
             Self::Status => "status",
             Self::Finalize => "finalize",
+            Self::Approval => "approval",
             Self::Scale => "scale",
         }
     }
@@ -50,7 +53,9 @@ impl Part {
         let ignored: &[&[&str]] = match self {
             Self::Main if namespace => &[&["status"], &["spec", "finalizers"]],
             Self::Main if resource.subresources.status => &[&["status"]],
-            Self::Status => &[&["metadata"], &["spec"]],
+            Self::Status if resource.is_custom() => &[&["metadata"], &["spec"]],
+            Self::Status if resource.group == "apps" => &[&["metadata", "labels"], &["spec"]],
+            Self::Status | Self::Approval => &[&["spec"]],
             Self::Main | Self::Finalize | Self::Scale => &[],
         };
         Context {
@@ -227,14 +232,19 @@ fn prepare(
             }
             new
         }
-        Part::Status => with_field_of(old, &wanted, &["status"]),
+        Part::Status if resource.is_custom() => with_field_of(old, &wanted, &["status"]),
+        Part::Status => with_metadata_of(with_field_of(old, &wanted, &["status"]), wanted, resource),
+        Part::Approval => {
+            let new = with_field_of(old, &wanted, &["status", "conditions"]);
+            with_metadata_of(new, wanted, resource)
+        }
         Part::Finalize => with_field_of(old, &wanted, &["spec", "finalizers"]),
     };
     metadata::carry_over(&mut new, old);
     if let Some(cause) = metadata::finalizers_error(&new, old) {
         return Err(Status::invalid(&call.group_kind(), name, vec![cause]));
     }
-    let operation = if change.part == Part::Status {
+    let operation = if matches!(change.part, Part::Status | Part::Approval) {
         Operation::UpdateStatus
     } else {
         Operation::Update
@@ -262,6 +272,16 @@ fn record_managers(call: &Call, change: &Change<'_>, new: &mut Value, old: &Valu
         managed::put(new, &managers);
     }
     managed::forget_new_times(new, old);
+}
+
+/// The object with the metadata of another: what is written to the status of a built-in kind may change annotations too, and labels
+/// except for workloads.
+fn with_metadata_of(mut object: Value, mut other: Value, resource: &Resource) -> Value {
+    if resource.group == "apps" {
+        copy_field(&mut other, &object, &["metadata", "labels"]);
+    }
+    copy_field(&mut object, &other, &["metadata"]);
+    object
 }
 
 fn with_field_of(old: &Value, wanted: &Value, path: &[&str]) -> Value {

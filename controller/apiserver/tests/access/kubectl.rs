@@ -122,7 +122,7 @@ async fn objects_are_shown_in_tables_and_in_full() {
 async fn long_lists_come_in_chunks() {
     let (_served, kubectl) = with_widgets().await;
     let many: Vec<String> = (0..7).map(|ord| widget(&format!("w{ord}"), "red")).collect();
-    kubectl.ok_with("create -f -", &many.join("\n---\n")).await;
+    kubectl.ok_with("create -f -", &many.join("\n")).await;
     assert_eq!(
         kubectl.ok("get wd --chunk-size=3 -o name").await.lines().count(),
         7

@@ -70,7 +70,12 @@ impl Harness {
 
     /// A server over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
-        let server = ApiServer::new(store, Options::default());
+        Self::with(store, Options::default()).await
+    }
+
+    /// A server that is told this at its start.
+    pub(crate) async fn with(store: Arc<dyn Store>, options: Options) -> Self {
+        let server = ApiServer::new(store, options);
         let stop = CancellationToken::new();
         let controllers = controllers::start(&server, stop.child_token())
             .await
@@ -141,6 +146,15 @@ impl Harness {
                 .expect("a request"),
         )
         .await
+    }
+
+    /// Sends a JSON body with this `Accept` header.
+    pub(crate) async fn post_accepting(&self, path: &str, body: &Value, accept: &str) -> Answer {
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("accept", accept)
+            .body(Body::from(body.to_string()));
+        self.answer(request.expect("a request")).await
     }
 
     async fn answer(&self, request: Request<Body>) -> Answer {

@@ -10,4 +10,5 @@ mod deletions;
 mod lists;
 mod patches;
 mod policies;
+mod upstream;
 mod watches;

@@ -40,10 +40,7 @@ pub(super) fn validate_role(role: &Value) -> Vec<Cause> {
     for (index, rule) in role["rules"].as_array().into_iter().flatten().enumerate() {
         let field = |name: &str| format!("rules[{index}].{name}");
         if is_empty(rule, "verbs") {
-            causes.push(Cause::required(
-                field("verbs"),
-                "verbs must contain at least one value",
-            ));
+            causes.push(Cause::required(field("verbs"), ""));
         }
         if !is_empty(rule, "nonResourceURLs") {
             let of_resources = ["apiGroups", "resources", "resourceNames"];

@@ -35,11 +35,13 @@ struct Types {
 
 static TYPES: LazyLock<Types> = LazyLock::new(|| {
     use k8s_openapi::api::{
-        admissionregistration, apps, authentication, authorization, batch, coordination, core, events,
-        networking, policy, rbac, scheduling,
+        admissionregistration, apps, authentication, authorization, autoscaling, batch, certificates,
+        coordination, core, discovery, events, flowcontrol, networking, node, policy, rbac, scheduling,
+        storage, storagemigration,
     };
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions;
     use k8s_openapi::apimachinery::pkg::apis::meta;
+    use k8s_openapi::kube_aggregator::pkg::apis::apiregistration;
 
     let mut generator = SchemaGenerator::new(SchemaSettings::openapi3());
     let mut names = BTreeMap::new();
@@ -91,7 +93,28 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| {
         authorization::v1::SelfSubjectRulesReview,
         authorization::v1::SubjectAccessReview,
         authorization::v1::LocalSubjectAccessReview,
-        k8s_openapi::api::autoscaling::v1::Scale,
+        autoscaling::v1::Scale,
+        autoscaling::v1::HorizontalPodAutoscaler,
+        autoscaling::v2::HorizontalPodAutoscaler,
+        certificates::v1::CertificateSigningRequest,
+        certificates::v1::ClusterTrustBundle,
+        certificates::v1::PodCertificateRequest,
+        core::v1::Endpoints,
+        core::v1::PersistentVolume,
+        core::v1::PodTemplate,
+        core::v1::ReplicationController,
+        apps::v1::ControllerRevision,
+        discovery::v1::EndpointSlice,
+        flowcontrol::v1::FlowSchema,
+        flowcontrol::v1::PriorityLevelConfiguration,
+        networking::v1::IngressClass,
+        node::v1::RuntimeClass,
+        storage::v1::CSIDriver,
+        storage::v1::CSINode,
+        storage::v1::StorageClass,
+        storage::v1::VolumeAttachment,
+        storagemigration::v1::StorageVersionMigration,
+        apiregistration::v1::APIService,
     );
     generator.subschema_for::<meta::v1::ObjectMeta>();
     generator.subschema_for::<meta::v1::ListMeta>();

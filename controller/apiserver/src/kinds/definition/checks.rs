@@ -159,7 +159,7 @@ fn versions_causes(spec: &Value, causes: &mut Vec<Cause>) {
         }
         let schema_field = format!("{field}.schema.openAPIV3Schema");
         match version["schema"].get("openAPIV3Schema") {
-            None | Some(Value::Null) => causes.push(Cause::required(&schema_field, "schemas are required")),
+            None | Some(Value::Null) => causes.push(Cause::required(&schema_field, "")),
             Some(schema) => causes.extend(structural::validate(schema, &schema_field)),
         }
         subresource_causes(version, &field, causes);
