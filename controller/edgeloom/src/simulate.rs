@@ -13,27 +13,29 @@ mod table;
 
 /// What `--help` says after the arguments.
 pub(crate) const HELP: &str = "\
-A scenario is a YAML file with one document of kind Scenario, beside EdgeNodes, EdgeLinks, Models, LLMServices and EdgeUsers \
+A scenario is a YAML file with one document of kind Scenario (simulation.edgeloom.dev/v1alpha1), beside EdgeNodes, EdgeLinks, Models, LLMServices and EdgeUsers \
 as `edgeloom solve` reads them. spec of the Scenario:
 
   durationSeconds, seed (1)     how long it lasts, and what chance begins with
   epochSeconds (5)              the controller decides after each event that it hears of, and at least this often
   lossSeconds (1)               time until the controller knows that a node or link is lost
   seatWaitSeconds (0.25)        how long a head lets a request wait for a session
-  policies                      of CloudOnly, NearestNode, NeverMove, Edgeloom
+  loadWithinSeconds             what loading a stage may take; the report says how many did
+  policies                      of CloudOnly, NearestNode, Greedy, NeverMove, AlwaysMove, Edgeloom; all when absent
   manifests                     further files and folders
   weightsFrom                   the EdgeNode that offers all weights; without, every disk has them
   hardware[]                    nodes (NAME or PREFIX*), flopsPerSecond, memoryBytesPerSecond, diskBytesPerSecond,
                                 batchOverheadMicroseconds, activeMilliwatts, idleMilliwatts
   sites[]                       prefix, places (eua, or a CSV file), count, node, link, neighbours: EdgeNodes from data
   crowds[]                      name, count, user, places (eua-users, or a CSV file): EdgeUsers by number
-  arrivals[]                    service, users, one of poisson, trace (azure-conversation, mooncake, or a CSV file) and
-                                atSeconds; promptTokens, outputTokens, fromSeconds, untilSeconds, air
+  arrivals[]                    service, users, one of poisson, trace (azure-conversation, mooncake, or a file of
+                                milliseconds, prompt and output tokens, or as Azure or Mooncake publish it) and atSeconds;
+                                promptTokens, outputTokens, fromSeconds, untilSeconds, air
   mobility[]                    users, one of randomWaypoint and cells
   links[]                       link, points or a CSV file: rates and latencies over time
   failures[]                    node or link, atSeconds, untilSeconds
 
-examples/scenarios has examples. The same scenario and seed print the same bytes.";
+examples/scenarios has one for each of four applications. The same scenario and seed print the same bytes.";
 
 /// `edgeloom simulate`
 #[derive(clap::Args, Debug)]
@@ -66,8 +68,10 @@ enum Output {
 }
 
 fn policy(text: &str) -> Result<Policy, String> {
-    serde_json::from_value(text.into())
-        .map_err(|_| "the policies are CloudOnly, NearestNode, NeverMove and Edgeloom".to_owned())
+    serde_json::from_value(text.into()).map_err(|_| {
+        let names = Policy::ALL.map(|policy| format!("{policy:?}"));
+        format!("the policies are {}", names.join(", "))
+    })
 }
 
 /// Simulates and prints.

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Nothing here decides: each round takes the manager's own steps, with what runs now as their input, and Placements go
-//! through the planner's own phases. A [`Policy`] other than Edgeloom's is the same question with fewer answers allowed.
+//! through the planner's own phases. A [`Policy`] other than Edgeloom's is the same question with fewer answers allowed, or
+//! with another margin for moving.
 //!
 //! What is simulated is what agents do with it: weights are fetched and loaded, hops become ready, sessions drain; and what
 //! becomes of requests. Weights that are fetched share the rate of their link with other weights and take none from

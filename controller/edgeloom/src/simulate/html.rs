@@ -61,7 +61,7 @@ pub(super) fn page(report: &Report) -> String {
     page += &batteries(report);
     page += "</div>\n<h2>Decisions</h2>\n";
     for policy in &report.policies {
-        page += &decisions(policy);
+        page += &decisions(policy, report.load_within_seconds);
     }
     page + "</body></html>\n"
 }
@@ -281,7 +281,7 @@ fn batteries(report: &Report) -> String {
     with_battery.map(plot).collect()
 }
 
-fn decisions(policy: &PolicyReport) -> String {
+fn decisions(policy: &PolicyReport, within: Option<f64>) -> String {
     let mut text = format!(
         "<h3>{}</h3>\n<table class=\"left\">",
         escaped(policy.policy.name())
@@ -311,9 +311,9 @@ fn decisions(policy: &PolicyReport) -> String {
     let fetched: u64 = policy.loads.iter().map(|load| load.fetched_bytes).sum();
     let _ = write!(
         text,
-        "</tbody></table>\n<p class=\"faint\">{} stages loaded, {:.1} MB of weights fetched, {} changes of cells, {} rounds of the \
+        "</tbody></table>\n<p class=\"faint\">{}, {:.1} MB of weights fetched, {} changes of cells, {} rounds of the \
          controller, {:.1} MB between nodes.</p>\n",
-        policy.loads.len(),
+        table::loaded(policy, within),
         table::megabytes(fetched),
         policy.handovers,
         policy.rounds,

@@ -29,7 +29,7 @@ pub(super) fn text(report: &Report) -> String {
             policy.policy.name(),
             decisions(&policy.decisions)
         );
-        text += &loads(policy);
+        text += &loads(policy, report.load_within_seconds);
     }
     text
 }
@@ -131,7 +131,16 @@ fn decisions(decisions: &[Decision]) -> String {
     table.print() + &more
 }
 
-fn loads(policy: &PolicyReport) -> String {
+/// How many stages were loaded, and how many of them in time.
+pub(super) fn loaded(policy: &PolicyReport, within: Option<f64>) -> String {
+    let all = policy.loads.len();
+    match policy.loads_within.zip(within) {
+        Some((in_time, seconds)) => format!("{all} stages loaded, {in_time} of them within {seconds} s"),
+        None => format!("{all} stages loaded"),
+    }
+}
+
+fn loads(policy: &PolicyReport, within: Option<f64>) -> String {
     let fetched: u64 = policy.loads.iter().map(|load| load.fetched_bytes).sum();
     let longest = policy
         .loads
@@ -146,8 +155,8 @@ fn loads(policy: &PolicyReport) -> String {
         }
     };
     format!(
-        "  {} stages loaded, the slowest in {longest:.2} s; {:.1} MB of weights fetched; users changed cells {}; {} rounds\n",
-        policy.loads.len(),
+        "  {}, the slowest in {longest:.2} s; {:.1} MB of weights fetched; users changed cells {}; {} rounds\n",
+        loaded(policy, within),
         megabytes(fetched),
         times(policy.handovers),
         policy.rounds

@@ -9,6 +9,7 @@ mod answers;
 mod controller;
 mod processes;
 mod simulate;
+mod simulate_queue;
 
 use std::process::{Command, Output};
 

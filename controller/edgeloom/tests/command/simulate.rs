@@ -49,13 +49,19 @@ fn the_same_scenario_prints_the_same_bytes_and_another_seed_others() {
     let folder = tempfile::tempdir().unwrap();
     let page = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (one, other) = (page("one.html"), page("other.html"));
-    let first = simulate(&[file, "--output", "json", "--html", &one]);
+    let first = simulate(&[file, "--policy", "Edgeloom", "--output", "json", "--html", &one]);
     assert_eq!(first.0, Some(0), "{}", first.2);
-    assert_eq!(first, simulate(&[file, "--output", "json", "--html", &other]));
+    assert_eq!(
+        first,
+        simulate(&[file, "--policy", "Edgeloom", "--output", "json", "--html", &other])
+    );
     assert_eq!(fs::read(&one).unwrap(), fs::read(&other).unwrap());
     assert_ne!(
         first.1,
-        simulate(&[file, "--output", "json", "--seed", "12345"]).1
+        simulate(&[
+            file, "--policy", "Edgeloom", "--output", "json", "--seed", "12345"
+        ])
+        .1
     );
 
     let text = fs::read_to_string(&one).unwrap();
@@ -125,6 +131,55 @@ fn the_books_of_every_scenario_add_up() {
     }
 }
 
+/// What each application asks for: time to the first token in milliseconds, by service.
+const PROMISES: [(&str, &[(&str, f64)]); 4] = [
+    (
+        "autonomous-driving",
+        &[("drive-0", 10.0), ("drive-1", 10.0), ("drive-2", 10.0)],
+    ),
+    (
+        "humanoid-robots",
+        &[("dialogue", 100.0), ("skill-0", 10.0), ("skill-1", 10.0)],
+    ),
+    ("mobile-health", &[("falls", 400.0), ("readings", 400.0)]),
+    ("virtual-assistants", &[("assistant", 200.0)]),
+];
+
+#[test]
+fn edgeloom_keeps_what_each_application_is_promised() {
+    for ((name, promises), file) in PROMISES.iter().zip(scenarios()) {
+        assert_eq!(file.file_stem().unwrap().to_str().unwrap(), *name);
+        let (_, json, errors) =
+            simulate(&[file.to_str().unwrap(), "--policy", "Edgeloom", "--output", "json"]);
+        let report: serde_json::Value = serde_json::from_str(&json).expect(&errors);
+        let policy = &report["policies"][0];
+        let services = policy["services"].as_array().unwrap();
+        assert_eq!(services.len(), promises.len());
+        for (service, (wanted, milliseconds)) in services.iter().zip(*promises) {
+            assert_eq!(service["service"], format!("default/{wanted}"));
+            assert_eq!(service["sloTtftMilliseconds"].as_f64(), Some(*milliseconds));
+            assert!(
+                service["ttftMilliseconds"]["p95"].as_f64().unwrap() <= *milliseconds,
+                "{service}"
+            );
+            assert!(service["sloAttainment"].as_f64().unwrap() >= 0.95, "{service}");
+        }
+        if *name == "autonomous-driving" {
+            assert_eq!(report["loadWithinSeconds"].as_f64(), Some(1.0));
+            let loads = policy["loads"].as_array().unwrap();
+            let fetched = loads
+                .iter()
+                .filter(|load| load["fetchedBytes"].as_u64() > Some(0));
+            assert!(fetched.count() >= 3, "each car fetches its model: {loads:?}");
+            assert_eq!(
+                policy["loadsWithin"].as_u64(),
+                Some(loads.len() as u64),
+                "{loads:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_bad_scenario_is_answered_with_the_field_that_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
@@ -149,6 +204,42 @@ fn a_bad_scenario_is_answered_with_the_field_that_is_wrong() {
             "unknown field `duration`",
         ),
         (
+            "seed: 1",
+            "seed: 1\n  policies: [Edgeloom, Fastest]",
+            "spec.policies[1]: unknown variant `Fastest`, expected one of `CloudOnly`",
+        ),
+        (
+            "seed: 1",
+            "seed: 1\n  loadWithinSeconds: 0",
+            "spec.loadWithinSeconds: 0 is not allowed",
+        ),
+        (
+            "flopsPerSecond: 20T",
+            "flopsPerSecond: 0",
+            "spec.hardware[0].flopsPerSecond: it is above 0",
+        ),
+        ("count: 60", "count: 0", "spec.crowds[0].count: it is from 1 to"),
+        (
+            "promptTokens: [40, 400]",
+            "promptTokens: [400, 40]",
+            "spec.arrivals[0].promptTokens: it is a number above 0",
+        ),
+        (
+            "promptTokens: [40, 400]",
+            "atSeconds: [1]",
+            "spec.arrivals[0]: it has exactly one of poisson",
+        ),
+        (
+            "link: bs-0-data-centre",
+            "link: bs-0-moon",
+            "spec.links[0].link: there is no EdgeLink \"bs-0-moon\"; there are",
+        ),
+        (
+            "untilSeconds: 150",
+            "untilSeconds: 50",
+            "spec.failures[0].untilSeconds: it is after atSeconds",
+        ),
+        (
             "requestsPerSecond: 2",
             "requestsPerSecond: many",
             "spec.arrivals[0].trace.requestsPerSecond: invalid type",
@@ -164,8 +255,8 @@ fn a_bad_scenario_is_answered_with_the_field_that_is_wrong() {
             "spec.arrivals[0].service: there is no LLMService",
         ),
         (
-            "weightsFrom: data-centre",
-            "weightsFrom: moon",
+            "seed: 1",
+            "seed: 1\n  weightsFrom: moon",
             "spec.weightsFrom: there is no EdgeNode \"moon\"",
         ),
         (
@@ -206,6 +297,7 @@ fn the_help_names_every_field_of_a_scenario() {
         "epochSeconds",
         "lossSeconds",
         "seatWaitSeconds",
+        "loadWithinSeconds",
         "policies",
         "manifests",
         "weightsFrom",

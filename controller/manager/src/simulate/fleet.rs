@@ -203,7 +203,7 @@ fn add_sites(world: &mut World, scenario: &Scenario, sites: &Sites, field: &str)
     let name = |index: usize| format!("{}{index}", sites.prefix);
     for (index, (latitude, longitude)) in chosen.iter().enumerate() {
         let mut node = EdgeNode::new(&name(index), template.clone());
-        // Nodes of one site are taken to be wired with each other.
+        // Each is a site of its own: nodes of one site may be taken to be wired with each other.
         node.spec.site.get_or_insert_with(|| name(index));
         node.spec.position = Some(Position {
             latitude_microdegrees: microdegrees(*latitude),

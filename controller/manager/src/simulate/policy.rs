@@ -1,12 +1,11 @@
-//! Whose decisions: Edgeloom's, or the same question with fewer answers allowed.
+//! Whose decisions: Edgeloom's, or the same question with fewer answers allowed or another margin for moving.
 
 use serde::{Deserialize, Serialize};
 use solver::{
     Solution,
     links::LinkIndex,
     problem::{ExcludedNode, Exclusion, InvalidProblem, Mode, Problem, Tier},
-    solution::Outcome,
-    units::NodeOrd,
+    units::{Bytes, NodeOrd},
 };
 
 /// Who decides.
@@ -16,8 +15,13 @@ pub enum Policy {
     CloudOnly,
     /// Every service runs whole on the node nearest to where most of its requests enter that holds it, and follows them at once.
     NearestNode,
+    /// Every service runs whole on the node with the most memory left, and stays there for as long as it works: as schedulers
+    /// do that place one instance after the other.
+    Greedy,
     /// The first answer stays for as long as it works.
     NeverMove,
+    /// The best answer is followed at once, however little it is better.
+    AlwaysMove,
     /// As the controller decides.
     Edgeloom,
 }
@@ -26,13 +30,25 @@ pub enum Policy {
 const STAY: u32 = 999;
 
 impl Policy {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::CloudOnly,
+        Self::NearestNode,
+        Self::Greedy,
+        Self::NeverMove,
+        Self::AlwaysMove,
+        Self::Edgeloom,
+    ];
+
     /// Its name in tables.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::CloudOnly => "cloud only",
             Self::NearestNode => "nearest node",
+            Self::Greedy => "greedy",
             Self::NeverMove => "never move",
+            Self::AlwaysMove => "always move",
             Self::Edgeloom => "Edgeloom",
         }
     }
@@ -45,11 +61,8 @@ impl Policy {
     pub(super) fn solve(self, problem: &mut Problem) -> Result<Solution, InvalidProblem> {
         match self {
             Self::Edgeloom => {}
-            Self::NeverMove => {
-                for service in &mut problem.services {
-                    service.switching_margin_milli = STAY;
-                }
-            }
+            Self::NeverMove => set_margins(problem, STAY),
+            Self::AlwaysMove => set_margins(problem, 0),
             Self::CloudOnly => {
                 let elsewhere = |node: &NodeOrd| problem.nodes[node.index()].tier != Tier::Cloud;
                 let others: Vec<NodeOrd> = ordinals(problem).filter(elsewhere).collect();
@@ -58,7 +71,14 @@ impl Policy {
                     only_whole(problem, service);
                 }
             }
-            Self::NearestNode => nearest(problem)?,
+            Self::NearestNode => {
+                set_margins(problem, 0);
+                one_node_each(problem, |problem, service, _| by_distance(problem, service))?;
+            }
+            Self::Greedy => {
+                set_margins(problem, STAY);
+                one_node_each(problem, by_memory_left)?;
+            }
         }
         crate::solve(problem)
     }
@@ -86,27 +106,53 @@ fn exclude(problem: &mut Problem, service: usize, nodes: &[NodeOrd]) {
     excluded.sort_by_key(|known| known.node);
 }
 
-/// Leaves each service the nearest node that holds it, one service after the other; none where no node does.
-fn nearest(problem: &mut Problem) -> Result<(), InvalidProblem> {
+fn set_margins(problem: &mut Problem, thousandths: u32) {
+    for service in &mut problem.services {
+        service.switching_margin_milli = thousandths;
+    }
+}
+
+/// Leaves each service the first node of an order that holds it, one service after the other; none where no node does. The
+/// order is told what earlier services take of each node.
+fn one_node_each(
+    problem: &mut Problem,
+    order: impl Fn(&Problem, usize, &[Bytes]) -> Vec<NodeOrd>,
+) -> Result<(), InvalidProblem> {
+    let mut taken = vec![Bytes::ZERO; problem.nodes.len()];
     for service in 0..problem.services.len() {
         only_whole(problem, service);
-        problem.services[service].switching_margin_milli = 0;
-        let order = by_distance(problem, service);
-        let mut left = None;
-        for node in &order {
+        for node in order(problem, service, &taken) {
             let mut tried = problem.clone();
-            let others: Vec<NodeOrd> = ordinals(problem).filter(|other| other != node).collect();
+            let others: Vec<NodeOrd> = ordinals(problem).filter(|other| *other != node).collect();
             exclude(&mut tried, service, &others);
-            if matches!(crate::solve(&tried)?.services[service], Outcome::Placed(_)) {
-                left = Some(tried);
+            if let Some(placed) = crate::solve(&tried)?.services[service].placed() {
+                for stage in &placed.pipeline.stages {
+                    taken[stage.node.index()] += stage.memory.total();
+                }
+                *problem = tried;
                 break;
             }
         }
-        if let Some(tried) = left {
-            *problem = tried;
-        }
     }
     Ok(())
+}
+
+/// The node that a service runs on, then the others by the memory that is left on them, the most first.
+fn by_memory_left(problem: &Problem, service: usize, taken: &[Bytes]) -> Vec<NodeOrd> {
+    let previous = problem.services[service].previous.as_ref();
+    let runs = previous
+        .and_then(|shape| shape.stages.first())
+        .map(|stage| stage.node);
+    let left = |node: NodeOrd| {
+        let known = &problem.nodes[node.index()];
+        known
+            .memory
+            .0
+            .saturating_sub(known.reserved.0 + taken[node.index()].0)
+    };
+    let mut order: Vec<NodeOrd> = ordinals(problem).collect();
+    order.sort_by_key(|node| (Some(*node) != runs, std::cmp::Reverse(left(*node)), *node));
+    order
 }
 
 /// Nodes by the latency from the node where most requests of a service enter.

@@ -41,12 +41,22 @@ impl Power {
         (idle, u128::from(machine.active_milliwatts) * u128::from(busy))
     }
 
-    /// Milliwatt hours left in a node's battery; none on mains.
-    pub(super) fn left(&self, node: usize, machine: &Machine, serving: &Serving) -> Option<u64> {
-        let charged = self.charged[node]?;
+    /// Picojoules left in a node's battery; none on mains.
+    fn picojoules_left(&self, node: usize, machine: &Machine, serving: &Serving) -> Option<u128> {
+        let charged = u128::from(self.charged[node]?) * PICOJOULES_PER_MILLIWATT_HOUR;
         let (idle, active) = self.drawn(node, machine, serving.busy(NodeOrd::from_index(node)));
-        let spent = (idle + active).div_ceil(PICOJOULES_PER_MILLIWATT_HOUR);
-        Some(charged.saturating_sub(u64::try_from(spent).unwrap_or(u64::MAX)))
+        Some(charged.saturating_sub(idle + active))
+    }
+
+    /// Whole milliwatt hours left in a node's battery; none on mains.
+    pub(super) fn left(&self, node: usize, machine: &Machine, serving: &Serving) -> Option<u64> {
+        let left = self.picojoules_left(node, machine, serving)? / PICOJOULES_PER_MILLIWATT_HOUR;
+        Some(u64::try_from(left).unwrap_or(u64::MAX))
+    }
+
+    /// Whether a node has a battery with nothing in it.
+    pub(super) fn is_empty(&self, node: usize, machine: &Machine, serving: &Serving) -> bool {
+        self.picojoules_left(node, machine, serving) == Some(0)
     }
 
     /// What agents report of their batteries.

@@ -29,6 +29,8 @@ pub struct Report {
     pub duration_seconds: f64,
     /// What chance began with.
     pub seed: u64,
+    /// What loading a stage may take.
+    pub load_within_seconds: Option<f64>,
     /// Each policy on the same requests, ways and losses.
     pub policies: Vec<PolicyReport>,
 }
@@ -47,6 +49,8 @@ pub struct PolicyReport {
     pub decisions: Vec<Decision>,
     /// What was loaded into memory.
     pub loads: Vec<Load>,
+    /// How many of these took no longer than the scenario allows, if it says so.
+    pub loads_within: Option<usize>,
     /// Rounds of the controller.
     pub rounds: u64,
     /// Times that a user came into another cell.
@@ -217,6 +221,10 @@ pub(super) fn of(ended: Ended<'_>) -> PolicyReport {
         nodes: nodes.map(|node| node_of(&ended, node)).collect(),
         decisions: ended.decisions.to_vec(),
         loads: ended.loads.to_vec(),
+        loads_within: ended.scenario.spec.load_within_seconds.map(|most| {
+            let within = ended.loads.iter().filter(|load| load.took_seconds <= most);
+            within.count()
+        }),
         rounds: ended.rounds,
         handovers: ended.handovers,
         message_bytes: books.message_bytes,

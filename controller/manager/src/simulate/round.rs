@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crds::{Placement, PlacementStatus, RouteTable, Stage, StageStatus, placement::PlacementPhase};
+use k8s_openapi::{apimachinery::pkg::apis::meta, jiff::Timestamp};
 use solver::{
     problem::Problem,
     serving::{Pipeline, Time},
@@ -34,6 +35,7 @@ impl Run<'_> {
         self.power
             .report(&mut self.world, &self.fleet.machines, &self.serving);
         self.agents.acknowledge(&mut self.world, &self.serving);
+        self.world.settling = self.world.settling_at(timestamp(self.now));
         let (snapshot, plan) = self.planned()?;
         let findings = lint::lint(&self.world, &plan);
         if !findings.is_empty() {
@@ -71,7 +73,7 @@ impl Run<'_> {
     }
 
     fn carry_out(&mut self, snapshot: &Snapshot, plan: &Plan<Proposed>) {
-        let changed = apply(&mut self.world, plan);
+        let changed = apply(&mut self.world, plan, self.now);
         self.open_and_route(snapshot, plan);
         self.load();
         let drains = plan
@@ -190,9 +192,10 @@ fn decision_of(
 }
 
 /// Writes a plan into a world, as apply writes it into an API server; whether anything is new.
-fn apply(world: &mut World, plan: &Plan<Proposed>) -> bool {
+fn apply(world: &mut World, plan: &Plan<Proposed>, now: Time) -> bool {
     let before = (world.placements.clone(), world.stages.clone());
-    world.placements = plan.placements.iter().map(placement_of).collect();
+    let placements = plan.placements.iter();
+    world.placements = placements.map(|planned| placement_of(planned, now)).collect();
     let mut stages = vec![];
     for (name, spec) in &plan.stages {
         stages.push(world.stage(name).cloned().unwrap_or_else(|| {
@@ -218,12 +221,18 @@ fn apply(world: &mut World, plan: &Plan<Proposed>) -> bool {
     rewired || before != (world.placements.clone(), world.stages.clone())
 }
 
-fn placement_of(planned: &PlannedPlacement) -> Arc<Placement> {
+/// Simulations begin with 1970.
+fn timestamp(time: Time) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(time)).unwrap_or(Timestamp::MAX)
+}
+
+fn placement_of(planned: &PlannedPlacement, now: Time) -> Arc<Placement> {
     let mut placement = match &planned.existing {
         Some(existing) => Placement::clone(existing),
         None => {
             let mut placement = Placement::new(&planned.name, planned.spec.clone());
             placement.metadata.namespace = Some(planned.service.namespace.clone());
+            placement.metadata.creation_timestamp = Some(meta::v1::Time(timestamp(now)));
             placement
         }
     };

@@ -59,6 +59,7 @@ pub fn run(scenario: &Scenario) -> Result<Report, Error> {
         description: scenario.spec.description.clone(),
         duration_seconds: scenario.spec.duration_seconds,
         seed: scenario.spec.seed,
+        load_within_seconds: scenario.spec.load_within_seconds,
         policies,
     })
 }
@@ -347,8 +348,7 @@ impl<'s> Run<'s> {
     }
 
     fn recover(&mut self, node: usize) {
-        let left = self.power.left(node, &self.fleet.machines[node], &self.serving);
-        if left == Some(0) {
+        if self.is_empty(node) {
             return;
         }
         self.agents.alive[node] = true;
@@ -358,10 +358,14 @@ impl<'s> Run<'s> {
         self.wake(self.now + COALESCE);
     }
 
+    fn is_empty(&self, node: usize) -> bool {
+        self.power
+            .is_empty(node, &self.fleet.machines[node], &self.serving)
+    }
+
     fn tick(&mut self) {
         for node in 0..self.world.nodes.len() {
-            let left = self.power.left(node, &self.fleet.machines[node], &self.serving);
-            if left == Some(0) {
+            if self.is_empty(node) {
                 self.lose(node);
             }
         }

@@ -43,6 +43,10 @@ pub struct ScenarioSpec {
     /// How long a head lets a request wait for a session.
     #[serde(default = "seat_wait")]
     pub seat_wait_seconds: f64,
+    /// What loading a stage may take, from the decision until its layers are in memory, weights that are fetched included; the
+    /// report says how many did.
+    #[serde(default)]
+    pub load_within_seconds: Option<f64>,
     /// Further files and folders of manifests.
     #[serde(default)]
     pub manifests: Vec<String>,
@@ -104,7 +108,7 @@ pub struct Hardware {
 pub struct Sites {
     /// What their names begin with: `bs-` gives `bs-0`, `bs-1` and so on.
     pub prefix: String,
-    /// `eua`, or a CSV file of site, latitude and longitude with a header.
+    /// `eua`, or a CSV file whose header names latitude and longitude.
     pub places: String,
     /// How many, spread evenly over the data.
     pub count: usize,
@@ -156,7 +160,7 @@ pub struct Crowd {
     /// The spec of each.
     #[serde(default)]
     pub user: Value,
-    /// Where they are: `eua-users`, or a CSV file of name, latitude and longitude. Each attaches to the nearest nodes of tier
+    /// Where they are: `eua-users`, or a CSV file whose header names latitude and longitude. Each attaches to the nearest nodes of tier
     /// Server.
     #[serde(default)]
     pub places: Option<String>,
@@ -209,7 +213,8 @@ pub struct Poisson {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Trace {
-    /// `azure-conversation`, `mooncake`, or a CSV file of milliseconds, prompt and output tokens with a header.
+    /// `azure-conversation`, `mooncake`, or a file: CSV of milliseconds, prompt and output tokens with a header, or a trace as
+    /// Azure (CSV) or Mooncake (JSON lines) publish it.
     pub data: String,
     /// The rate that it is stretched to; bursts stay bursts.
     pub requests_per_second: f64,
@@ -336,8 +341,9 @@ struct Metadata {
     name: String,
 }
 
-/// The kind of a scenario's own document.
+/// The kind of a scenario's own document. It is in a group of its own, since no API server knows it.
 const KIND: &str = "Scenario";
+const API_VERSION: &str = "simulation.edgeloom.dev/v1alpha1";
 
 impl Scenario {
     /// Reads a scenario and the manifests that it names.
@@ -347,12 +353,17 @@ impl Scenario {
     /// Names the file or the field that is wrong.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        let is_scenario = |object: &Value| object["kind"].as_str() == Some(KIND);
+        let is_scenario = |object: &Value| {
+            object["kind"].as_str() == Some(KIND) && object["apiVersion"].as_str() == Some(API_VERSION)
+        };
         let (own, mut manifests): (Vec<_>, Vec<_>) = offline::objects_of(path)?
             .into_iter()
             .partition(|(_, object)| is_scenario(object));
         let [(file, object)]: [_; 1] = own.try_into().map_err(|found: Vec<_>| {
-            let problem = format!("{} documents of kind {KIND}; there must be one", found.len());
+            let problem = format!(
+                "{} documents of kind {KIND} and apiVersion {API_VERSION}; there must be one",
+                found.len()
+            );
             Error::field(path.display().to_string(), problem)
         })?;
         let document: Document = serde_path_to_error::deserialize(object).map_err(|error| {
@@ -394,5 +405,5 @@ fn disk() -> Quantity {
     Quantity::bytes(1_000_000_000)
 }
 fn policies() -> Vec<Policy> {
-    vec![Policy::CloudOnly, Policy::NearestNode, Policy::Edgeloom]
+    Policy::ALL.to_vec()
 }

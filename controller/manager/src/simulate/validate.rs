@@ -17,6 +17,9 @@ pub(super) fn validate(spec: &ScenarioSpec) -> Result<(), Error> {
     between("spec.epochSeconds", spec.epoch_seconds, 0.1, DURATION_MAX)?;
     between("spec.lossSeconds", spec.loss_seconds, 0.0, 3_600.0)?;
     between("spec.seatWaitSeconds", spec.seat_wait_seconds, 0.0, 86_400.0)?;
+    if let Some(seconds) = spec.load_within_seconds {
+        between("spec.loadWithinSeconds", seconds, 0.001, DURATION_MAX)?;
+    }
     require(
         !spec.policies.is_empty(),
         "spec.policies",

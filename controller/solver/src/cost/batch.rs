@@ -51,7 +51,7 @@ pub fn batch_time(
             (rows, layer, last_layer, u32::from(ends))
         }
         Batch::Tokens { sessions, history } => {
-            let layer = at(source.layer(sessions)? + source.history(sessions, history)?);
+            let layer = at(source.layer(sessions)? + source.histories(sessions, history)?);
             (sessions, layer, layer, sessions)
         }
     };

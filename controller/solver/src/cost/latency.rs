@@ -91,7 +91,7 @@ pub(crate) fn node_speed(
         decode_layer: stretched(source.layer(1)? + source.history(1, token_history)?),
         decode_embedding: stretched(source.embedding(1)?),
         head: stretched(source.head(1)?),
-        crowd_layer: stretched(source.layer(concurrency)? + source.history(concurrency, token_history)?),
+        crowd_layer: stretched(source.layer(concurrency)? + source.histories(concurrency, token_history)?),
         crowd_embedding: stretched(source.embedding(concurrency)?),
         crowd_head: stretched(source.head(concurrency)?),
         overhead: node.message_overhead.min(LONGEST),
@@ -170,6 +170,14 @@ impl<'p> Source<'p> {
         let measured = u128::from(interpolate(&table.history, rows).0);
         let time = measured * u128::from(positions) / u128::from(HISTORY_POSITIONS);
         Some(Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST))
+    }
+
+    /// The same for one token of each of some sessions, whose positions are their own and are all read.
+    pub(super) fn histories(&self, sessions: u32, positions: u64) -> Option<Nanos> {
+        match self.table {
+            Some(_) => self.history(sessions, positions),
+            None => self.history(1, positions.saturating_mul(u64::from(sessions))),
+        }
     }
 
     pub(super) fn embedding(&self, rows: u32) -> Option<Nanos> {

@@ -6,6 +6,7 @@
 
 use super::{Row, Run};
 use crate::{
+    data,
     mobility::{
         Moves, Outcome, Policy, Service, Trace,
         fleet::{Budget, Fleet, Kind},
@@ -18,7 +19,6 @@ use crate::{
     units::{Bytes, BytesPerSecond, Nanos},
 };
 
-const SITES: &str = include_str!("../../data/eua/sites.csv");
 /// Metres of a degree of latitude, and what of it a degree of longitude has in Melbourne (cos 37.81°).
 const METRES_PER_DEGREE: f64 = 111_320.0;
 const LONGITUDE_SHARE: f64 = 0.790;
@@ -47,7 +47,7 @@ pub(super) fn policies(run: &Run<'_>) -> Vec<Row> {
 }
 
 fn policies_for(run: &Run<'_>, context: u64) -> Vec<Row> {
-    let district = District::of(SITES, context);
+    let district = District::of(context);
     let (outlook, learning) = run.timed(|| district.outlook());
     let ways = district.ways(JUDGED_USERS, JUDGED_EPOCHS, SEED_JUDGED);
     let (best, knowing) = run.timed(|| district.total(&ways, |trace| offline::optimum(trace).1));
@@ -111,7 +111,7 @@ pub(super) fn fleets(run: &Run<'_>) -> Vec<Row> {
 
 fn fleet(run: &Run<'_>, users: usize) -> Vec<Row> {
     const EPOCHS: usize = 60;
-    let district = District::of(SITES, SHORT);
+    let district = District::of(SHORT);
     let outlook = district.outlook();
     let kind = Kind {
         service: &district.service,
@@ -167,8 +167,8 @@ struct District {
 
 impl District {
     /// With sessions of so many tokens.
-    fn of(text: &str, context: u64) -> Self {
-        let sites = places(text);
+    fn of(context: u64) -> Self {
+        let sites = sites();
         let hops = |one: usize, other: usize| sites[one].distance(sites[other]).div_ceil(HOP_LENGTH);
         let service = Service::of(sites.len(), sites.len(), |cell, site| {
             HOP.times(hops(cell, site) * TOKENS)
@@ -236,16 +236,9 @@ impl District {
     }
 }
 
-/// The sites of a table with the columns `site,latitude,longitude`, around the first of them.
-fn places(text: &str) -> Vec<Place> {
-    let degrees = |line: &str| {
-        let mut columns = line.split(',').skip(1).map(str::parse::<f64>);
-        match (columns.next(), columns.next()) {
-            (Some(Ok(latitude)), Some(Ok(longitude))) => (latitude, longitude),
-            _ => panic!("built-in data has latitude and longitude, not `{line}`"),
-        }
-    };
-    let degrees: Vec<(f64, f64)> = text.lines().skip(1).map(degrees).collect();
+/// The sites in decimetres, around the first of them.
+fn sites() -> Vec<Place> {
+    let degrees = data::eua_sites();
     let (south, west) = degrees[0];
     let decimetres = |degrees: f64| (degrees * METRES_PER_DEGREE * 10.0).round() as i64;
     let place = |(latitude, longitude): &(f64, f64)| Place {
@@ -266,7 +259,7 @@ mod tests {
 
     #[test]
     fn the_sites_are_a_district_of_some_kilometres() {
-        let sites = places(SITES);
+        let sites = sites();
         assert_eq!(sites.len(), 125);
         let widest = sites.iter().map(|site| site.distance(sites[0])).max();
         assert!((5_000..50_000).contains(&widest.unwrap_or(0)), "{widest:?} dm");

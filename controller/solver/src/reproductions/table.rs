@@ -6,7 +6,7 @@ use super::Row;
 #[must_use]
 pub fn header() -> String {
     format!(
-        "{:<52} {:>12} {:>12} {:>7} {:>8} {:>8} {:>12}  objective; source of the reference; note",
+        "{:<64} {:>12} {:>12} {:>7} {:>8} {:>8} {:>12}  objective; source of the reference; note",
         "instance and method", "ours", "bound", "gap", "seconds", "peak MB", "reference"
     )
 }
@@ -31,7 +31,7 @@ pub fn line(row: &Row) -> String {
         .filter(|word| !word.is_empty())
         .collect();
     format!(
-        "{:<52} {:>12} {:>12} {:>7} {:>8.2} {:>8} {:>12}  {}",
+        "{:<64} {:>12} {:>12} {:>7} {:>8.2} {:>8} {:>12}  {}",
         row.name,
         figure(row.ours),
         bound,
