@@ -16,8 +16,9 @@ use crate::{
     weights,
 };
 
-/// The Lease of controllers lasts 12 s and is looked at every two.
-const LEADS_WITHIN: Duration = Duration::from_secs(20);
+/// The Lease of controllers lasts 12 s and is looked at every two, so that another leads within 20 s of the last renewal. A container
+/// that was killed may begin again and renew for some seconds more, until its pod is gone.
+const LEADS_WITHIN: Duration = Duration::from_secs(20 + 20);
 
 /// Requests on the way to leadership: a look that was late, the one that finds the Lease expired, the write, and one more.
 const REQUESTS: u32 = 4;
