@@ -75,7 +75,7 @@ pub async fn start(
 }
 
 /// Runs a loop until `stop`, and again when it fails.
-async fn until<F>(
+pub(crate) async fn until<F>(
     stop: CancellationToken,
     name: &'static str,
     server: ApiServer,

@@ -1,4 +1,5 @@
-//! Events are news, not records: one that was not seen again for an hour is forgotten, as upstream does.
+//! What is over is forgotten, as upstream does: Events that were not seen again for an hour, certificate requests of yesterday, and
+//! bootstrap tokens that let nobody in any more.
 
 use std::time::Duration;
 
@@ -6,8 +7,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    ApiServer, Status, objects,
+    ApiServer, Status,
+    auth::bootstrap,
+    objects,
     parameters::ListOptions,
+    signing,
     verbs::{
         Call,
         delete::{self, DeleteOptions},
@@ -16,50 +20,62 @@ use crate::{
 };
 
 /// Age at which an Event is forgotten.
-const LIFETIME: Duration = Duration::from_secs(60 * 60);
-/// Pause between two rounds: Events live at most so much longer.
+const EVENT_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// Age at which a certificate request is forgotten, whatever became of it.
+const REQUEST_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+/// Pause between two rounds: what is over stays at most so much longer.
 const ROUND: Duration = Duration::from_secs(60);
 
-/// Forgets old Events, round after round.
+/// Forgets what is over, round after round.
 ///
 /// # Errors
 /// When the store fails.
 pub(crate) async fn run(server: &ApiServer) -> Result<(), Status> {
     loop {
-        forget_old(server, Timestamp::now()).await?;
+        let now = Timestamp::now();
+        let is_old_event = |event: &Value| last_seen(event).is_some_and(|seen| seen + EVENT_LIFETIME <= now);
+        forget(server, ("", "events"), "", is_old_event).await?;
+        let is_old_request =
+            |request: &Value| made(request).is_some_and(|made| made + REQUEST_LIFETIME <= now);
+        let requests = (signing::GROUP, "certificatesigningrequests");
+        forget(server, requests, "", is_old_request).await?;
+        let is_over = |secret: &Value| bootstrap::is_over(secret, now);
+        forget(server, ("", "secrets"), bootstrap::NAMESPACE, is_over).await?;
         tokio::time::sleep(ROUND).await;
     }
 }
 
-async fn forget_old(server: &ApiServer, now: Timestamp) -> Result<(), Status> {
-    let Some(resource) = server.kinds().find("", "v1", "events") else {
+/// Deletes what is over of a resource (its group and plural), in a namespace or in all.
+async fn forget(
+    server: &ApiServer,
+    (group, plural): (&str, &str),
+    namespace: &str,
+    is_over: impl Fn(&Value) -> bool + Send,
+) -> Result<(), Status> {
+    let Some(resource) = server.kinds().find(group, "v1", plural) else {
         return Ok(());
     };
-    let listed = list::list(
-        &Call::internal(server, resource.clone(), ""),
-        &ListOptions::default(),
-        None,
-    )
-    .await?;
-    for event in listed
-        .items
-        .iter()
-        .filter(|event| last_seen(event).is_some_and(|seen| seen + LIFETIME <= now))
-    {
-        let call = Call::internal(server, resource.clone(), objects::namespace(event));
+    let call = Call::internal(server, resource.clone(), namespace);
+    let listed = list::list(&call, &ListOptions::default(), None).await?;
+    for object in listed.items.iter().filter(|object| is_over(object)) {
+        let call = Call::internal(server, resource.clone(), objects::namespace(object));
         let options = DeleteOptions {
-            uid: Some(objects::uid(event).to_owned()),
-            resource_version: Some(objects::resource_version(event).to_owned()),
+            uid: Some(objects::uid(object).to_owned()),
+            resource_version: Some(objects::resource_version(object).to_owned()),
             ..DeleteOptions::default()
         };
-        match delete::delete(&call, objects::name(event), &options).await {
+        match delete::delete(&call, objects::name(object), &options).await {
             Ok(_) => {}
-            // Gone already, or seen again meanwhile.
+            // Gone already, or changed meanwhile.
             Err(status) if status.reason == "NotFound" || status.reason == "Conflict" => {}
             Err(status) => return Err(status),
         }
     }
     Ok(())
+}
+
+fn made(object: &Value) -> Option<Timestamp> {
+    objects::metadata_text(object, "creationTimestamp").parse().ok()
 }
 
 /// The latest of the times that an Event (in its core form) tells.

@@ -32,6 +32,7 @@ pub mod schema;
 pub mod selector;
 pub mod serve;
 mod server;
+pub mod signing;
 pub mod status;
 pub mod storage;
 pub mod store;

@@ -42,7 +42,9 @@ use crate::{
         kubeconfig,
         tokens::{self, Tokens},
     },
-    controllers, store,
+    controllers,
+    signing::signer,
+    store,
 };
 pub use certificate::CertificateFiles;
 use certificate::{Certificates, Sources};
@@ -283,6 +285,7 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
     let controllers = controllers::start(&server, controllers_stop.clone())
         .await
         .map_err(Error::Bootstrap)?;
+    let signer = sign_requests(&server, authority.clone(), controllers_stop.clone());
     let gate = Gate::new(tokens.clone(), server.authorizer().clone())
         .with_bootstrap_tokens(BootstrapTokens::of(&server));
     let limited = limits::limited(
@@ -294,7 +297,9 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
         server: server.clone(),
         delay: shutdown_delay,
         audit_thread,
-        controllers: Box::pin(controllers),
+        controllers: Box::pin(async {
+            tokio::join!(controllers, signer);
+        }),
         controllers_stop,
         lock,
     };
@@ -314,6 +319,21 @@ pub async fn start(config: ServeConfig, stop: CancellationToken) -> Result<Runni
         stop,
         task,
     })
+}
+
+/// Signs approved requests until `stop`.
+fn sign_requests(
+    server: &ApiServer,
+    authority: Arc<Authority>,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
+    let run = move |server: ApiServer| {
+        let authority = authority.clone();
+        async move { signer::run(&server, &authority).await }
+    };
+    let task = tokio::spawn(controllers::until(stop, "signer", server.clone(), run));
+    // A panic of the task has been reported by then.
+    async { drop(task.await) }
 }
 
 fn open_audit(

@@ -25,6 +25,7 @@ use crate::auth::{Caller, Chain, RequestAttributes, UserInfo, rbac};
 use crate::kinds::{Rejection, Resource};
 use crate::negotiation::Decoded;
 use crate::parameters::WriteOptions;
+use crate::signing;
 use crate::status::{Cause, GroupKind, GroupResource, Status};
 use crate::storage;
 use crate::store::Entry;
@@ -119,6 +120,7 @@ impl Call {
     async fn admit(&self, new: &Value, old: Option<&Value>, dry_run: bool) -> Result<Vec<String>, Status> {
         self.caller.admit(Some(new), old).await?;
         rbac::check(self, new, old).await?;
+        signing::check(self, new, old).await?;
         admission::check(self, Some(new), old, dry_run).await
     }
 

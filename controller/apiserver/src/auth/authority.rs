@@ -17,6 +17,7 @@ use rcgen::{
 };
 
 use super::{certificates, private_file};
+use crate::signing;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// The authority outlives what it signs by far: renewing it means new credentials for every agent.
@@ -137,6 +138,32 @@ impl Authority {
             .push(DnType::OrganizationName, organization);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, common_name)
+    }
+
+    /// The certificate, PEM, that a request asks for: for a client of its name and group, from now on for `lifetime`.
+    ///
+    /// # Errors
+    /// When a name is not valid in a certificate.
+    pub(crate) fn sign_client(
+        &self,
+        request: &signing::Request,
+        lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<String, Error> {
+        let name = &request.common_name;
+        // What else the request says does not count.
+        let mut params = params(name, lifetime, now);
+        if !request.organization.is_empty() {
+            let group = request.organization.as_str();
+            params.distinguished_name.push(DnType::OrganizationName, group);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let signed = params.signed_by(&request.parsed.public_key, &self.issuer);
+        let issue = |source| Error::Issue {
+            subject: name.clone(),
+            source,
+        };
+        Ok(signed.map_err(issue)?.pem())
     }
 
     /// The certificate with which the server is known under `names` (hostnames and addresses). It is kept, and made

@@ -1,6 +1,7 @@
 //! Bootstrap tokens: what a machine shows that has no credential yet, to ask for one. They are Secrets of type
 //! `bootstrap.kubernetes.io/token` in `kube-system`, as upstream and kubeadm have them; whoever deletes one ends it.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
@@ -10,7 +11,8 @@ use crate::{ApiServer, objects, storage};
 
 /// The group of all who show a bootstrap token.
 pub const GROUP: &str = "system:bootstrappers";
-const NAMESPACE: &str = "kube-system";
+/// Where bootstrap tokens are.
+pub const NAMESPACE: &str = "kube-system";
 const TYPE: &str = "bootstrap.kubernetes.io/token";
 const USER_PREFIX: &str = "system:bootstrap:";
 
@@ -57,23 +59,29 @@ fn parts(token: &str) -> Option<(&str, &str)> {
     (plain(id, 6) && plain(secret, 16)).then_some((id, secret))
 }
 
+fn field(kept: &Value, name: &str) -> Option<String> {
+    let bytes = STANDARD.decode(kept["data"][name].as_str()?).ok()?;
+    String::from_utf8(bytes).ok()
+}
+
+/// Whether a Secret is a bootstrap token whose end has come. One that cannot be read never was good.
+pub(crate) fn is_over(kept: &Value, now: Timestamp) -> bool {
+    let end = field(kept, "expiration");
+    kept["type"] == TYPE && end.is_some_and(|text| !text.parse::<Timestamp>().is_ok_and(|end| now < end))
+}
+
 /// The user of a stored token, if it is this one and good for authentication now.
 fn user(kept: &Value, id: &str, secret: &str, now: Timestamp) -> Option<UserInfo> {
-    let field = |name: &str| {
-        use base64::{Engine, engine::general_purpose::STANDARD};
-        let bytes = STANDARD.decode(kept["data"][name].as_str()?).ok()?;
-        String::from_utf8(bytes).ok()
-    };
+    let field = |name: &str| field(kept, name);
     // Digests, so that comparing takes the same time whatever the secret.
     let same = digest(&SHA256, field("token-secret")?.as_bytes()).as_ref()
         == digest(&SHA256, secret.as_bytes()).as_ref();
-    let expired =
-        field("expiration").is_some_and(|text| !text.parse::<Timestamp>().is_ok_and(|end| now < end));
     let good = kept["type"] == TYPE
+        && !is_over(kept, now)
         && !objects::is_terminating(kept)
         && field("token-id")? == id
         && field("usage-bootstrap-authentication").as_deref() == Some("true");
-    if !same || expired || !good {
+    if !same || !good {
         return None;
     }
     let extra = field("auth-extra-groups").unwrap_or_default();
@@ -89,7 +97,6 @@ fn user(kept: &Value, id: &str, secret: &str, now: Timestamp) -> Option<UserInfo
 
 #[cfg(test)]
 mod tests {
-    use base64::{Engine, engine::general_purpose::STANDARD};
     use serde_json::json;
 
     use super::*;

@@ -39,23 +39,29 @@ pub enum Error {
     },
 }
 
-/// The text of a kubeconfig for the server at `url` (`https://host:port`).
+/// The text of a kubeconfig for the server at `url` (`https://host:port`), whose user has a certificate.
 pub fn text(url: &str, authority_pem: &str, credential: &Credential) -> String {
-    let encoded = |pem: &str| STANDARD.encode(pem);
+    let user = json!({
+        "client-certificate-data": STANDARD.encode(&credential.certificate_pem),
+        "client-key-data": STANDARD.encode(&credential.key_pem),
+    });
+    text_with(url, authority_pem, &user)
+}
+
+/// The text of a kubeconfig for the server at `url` (`https://host:port`), whose user has a token.
+pub fn text_with_token(url: &str, authority_pem: &str, token: &str) -> String {
+    text_with(url, authority_pem, &json!({ "token": token }))
+}
+
+fn text_with(url: &str, authority_pem: &str, user: &Value) -> String {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{
             "name": CONTEXT,
-            "cluster": { "server": url, "certificate-authority-data": encoded(authority_pem) },
+            "cluster": { "server": url, "certificate-authority-data": STANDARD.encode(authority_pem) },
         }],
-        "users": [{
-            "name": CONTEXT,
-            "user": {
-                "client-certificate-data": encoded(&credential.certificate_pem),
-                "client-key-data": encoded(&credential.key_pem),
-            },
-        }],
+        "users": [{ "name": CONTEXT, "user": user }],
         "contexts": [{ "name": CONTEXT, "context": { "cluster": CONTEXT, "user": CONTEXT } }],
         "current-context": CONTEXT,
     });

@@ -12,6 +12,7 @@ use crate::managed::{self, Context, entries};
 use crate::negotiation::Decoded;
 use crate::objects;
 use crate::parameters::WriteOptions;
+use crate::signing;
 use crate::status::{Cause, GroupKind, Status};
 use crate::storage;
 use crate::store::{self, Entry, Write};
@@ -229,6 +230,10 @@ fn prepare(
             if resource.group.is_empty() && resource.kind == "Namespace" {
                 // Only `finalize` takes a namespace's own finalizers away.
                 copy_field(&mut new, old, &["spec", "finalizers"]);
+            }
+            if signing::is_request(resource) {
+                // What was approved is what is signed.
+                copy_field(&mut new, old, &["spec"]);
             }
             new
         }

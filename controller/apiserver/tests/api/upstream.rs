@@ -109,13 +109,21 @@ async fn a_pod_gets_the_token_of_its_account_unless_one_of_them_opts_out() {
     assert_eq!(nobody.body["message"], format!("pods \"x\" is forbidden: {why}"));
 }
 
+/// A PKCS #10 request for the common name `r`: PEM, in base64.
+const REQUEST: &str = "\
+    LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlIR01HNENBUUF3RERFS01BZ0dBMVVFQXd3QmNqQlpNQk1HQnlx\
+    R1NNNDlBZ0VHQ0NxR1NNNDlBd0VIQTBJQQpCRWEyNU4xeFFad1NBeWViajZHejZWTW14MUxZUFlYelZGQ3R0T3h3dDNDNUdhY2ZO\
+    Mm5DRVdMdDV6ZmRnY3pzCldRMHRScUUrRitlN2N0T25JSlFGVkNDZ0FEQUtCZ2dxaGtqT1BRUURBZ05JQURCRkFpRUFoVjVGMGIy\
+    ZDYxcFUKWk1BRWdHRFhGa0h2YkxMaFRRaTBFK1BrMGw4c3lOb0NJQzJvdEZUWnZvbjluQnJzNGsya2VFWDlodDIrUjBlMwoxeStt\
+    MGdXUU1MV1IKLS0tLS1FTkQgQ0VSVElGSUNBVEUgUkVRVUVTVC0tLS0tCg==";
+
 #[tokio::test]
 async fn a_certificate_request_names_who_asks_and_is_approved_apart() {
     let harness = Harness::new().await;
     let requests = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
     let body = json!({
         "metadata": {"name": "r"},
-        "spec": {"request": "QQ==", "signerName": "edge.test/signer", "usages": ["client auth"], "username": "mallory"},
+        "spec": {"request": REQUEST, "signerName": "edge.test/signer", "usages": ["client auth"], "username": "mallory"},
     });
     let made = harness.send("POST", requests, &body).await;
     assert_eq!(made.code, 201, "{}", made.body);

@@ -156,6 +156,15 @@ fn roles() -> Vec<Value> {
         ),
         role("system:public-info-viewer", &[], urls(&public)),
         role(
+            "system:node-bootstrapper",
+            &[],
+            vec![rule(
+                "certificates.k8s.io",
+                &["certificatesigningrequests"],
+                &["create", "get", "list", "watch"],
+            )],
+        ),
+        role(
             "system:aggregate-to-view",
             &["aggregate-to-view"],
             rules_for_view(),

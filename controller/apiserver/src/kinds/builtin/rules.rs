@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{access, defaults};
 use crate::kinds::{Operation, Resource};
 use crate::selector::LabelSelector;
+use crate::signing;
 use crate::status::Cause;
 
 /// A ConfigMap's or Secret's data may have this many bytes together, as in Kubernetes: 1 MiB.
@@ -53,6 +54,7 @@ pub(in crate::kinds) fn validate(
         ("", "ConfigMap") => validate_config_map(object, old),
         ("", "Secret") => validate_secret(object, old),
         ("coordination.k8s.io", "Lease") => validate_lease(object),
+        (signing::GROUP, signing::KIND) if operation == Operation::Create => signing::validate(object),
         ("rbac.authorization.k8s.io", "Role" | "ClusterRole") => access::validate_role(object),
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
             crate::admission::policy::validate(object)
