@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use node::{Conditions, Emulation};
 
 use crate::{
-    connect, registry,
+    connect, join, registry,
     steady_port::{self, Protocol},
     stop, traces,
 };
@@ -28,6 +28,10 @@ pub(crate) struct Arguments {
     node: String,
     #[command(flatten)]
     connect: connect::Arguments,
+    /// A kubeconfig with a bootstrap token, as `edgeloom token` makes it. The agent asks with it for a certificate of its own, once, and
+    /// keeps that in DIR/kubeconfig of --data.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    bootstrap_kubeconfig: Option<PathBuf>,
     /// Where keys, weights and last orders are kept.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
@@ -82,7 +86,16 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = stop::token(arguments.lifeline)?;
     let _sent_until_the_end = traces::begin(&arguments.traces, &arguments.node)?;
-    let client = arguments.connect.client().await?;
+    let client = match &arguments.bootstrap_kubeconfig {
+        Some(bootstrap) => {
+            let joining = join::kubeconfig(&arguments.node, &arguments.data, bootstrap);
+            let Some(own) = stop.run_until_cancelled(joining).await else {
+                return Ok(());
+            };
+            connect::client_of(&own?, None).await?
+        }
+        None => arguments.connect.client().await?,
+    };
     let executable = std::env::current_exe().context("failed to find the edgeloom executable")?;
     let mut config = node::Config::new(&arguments.node, client, arguments.data.clone(), executable);
     config.worker_arguments = vec!["engine-worker".to_owned()];

@@ -6,7 +6,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::{
     agent, apiserver, bench, chat, control_plane, controller, explain, logging, models, output, prepare_data,
-    simulate, solve, up, version,
+    simulate, solve, token, up, version,
 };
 
 /// Serves large language models on the edge: a Kubernetes-style control plane that splits models over nodes and links,
@@ -50,6 +50,8 @@ enum Command {
     Apiserver(apiserver::Args),
     /// Runs the agent of one node.
     Agent(agent::Arguments),
+    /// Makes a bootstrap token, and the kubeconfig with which an agent on another machine joins by it.
+    Token(token::Arguments),
     /// Prints the version.
     Version,
     /// What `up` runs as its control plane.
@@ -84,6 +86,7 @@ pub fn main() -> ExitCode {
         | Command::Simulate(_)
         | Command::Bench(_)
         | Command::PrepareData(_)
+        | Command::Token(_)
         | Command::Version => ANSWERING,
         _ => SERVING,
     };
@@ -128,6 +131,7 @@ fn run(command: Command, log_format: logging::Format) -> anyhow::Result<ExitCode
         Command::Bench(arguments) => bench::run(&arguments).map(done),
         Command::Controller(arguments) => runtime.block_on(controller::run(arguments)).map(done),
         Command::Apiserver(arguments) => runtime.block_on(apiserver::run(arguments)).map(done),
+        Command::Token(arguments) => runtime.block_on(token::run(arguments)).map(done),
         Command::Agent(arguments) => runtime.block_on(agent::run(arguments)).map(done),
         Command::ControlPlane(arguments) => runtime.block_on(control_plane::run(arguments)).map(done),
         Command::PrepareData(arguments) => prepare_data::run(&arguments).map(done),

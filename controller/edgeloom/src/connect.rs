@@ -31,6 +31,16 @@ impl Arguments {
     ///
     /// When there is no kubeconfig, or it cannot be used.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+        let config = self.config().await?;
+        Client::try_from(config).context("the kubeconfig cannot be used")
+    }
+
+    /// What is known of the server.
+    ///
+    /// # Errors
+    ///
+    /// When there is no kubeconfig, or it cannot be read.
+    pub(crate) async fn config(&self) -> anyhow::Result<Config> {
         let chosen = match &self.kubeconfig {
             Some(file) => Some(file.as_path()),
             None if std::env::var_os("KUBECONFIG").is_none() && Path::new(OF_UP).exists() => {
@@ -39,7 +49,7 @@ impl Arguments {
             None => None,
         };
         match (chosen, &self.context) {
-            (Some(file), context) => client_of(file, context.as_deref()).await,
+            (Some(file), context) => config_of(file, context.as_deref()).await,
             (None, Some(context)) => {
                 let kubeconfig =
                     Kubeconfig::read().context("--context needs a kubeconfig, and none can be read")?;
@@ -47,12 +57,9 @@ impl Arguments {
                     .await
                     .with_context(|| format!("the context {context} cannot be used"))
             }
-            (None, None) => {
-                let config = Config::infer().await.context(
-                    "found no API server: start one with `edgeloom up`, or name one with --kubeconfig FILE",
-                )?;
-                Client::try_from(config).context("the kubeconfig cannot be used")
-            }
+            (None, None) => Config::infer().await.context(
+                "found no API server: start one with `edgeloom up`, or name one with --kubeconfig FILE",
+            ),
         }
     }
 }
@@ -68,16 +75,25 @@ pub(crate) fn is_in_pod() -> bool {
 ///
 /// When the file cannot be read, or what it says cannot be used.
 pub(crate) async fn client_of(file: &Path, context: Option<&str>) -> anyhow::Result<Client> {
+    let config = config_of(file, context).await?;
+    Client::try_from(config).with_context(|| format!("the kubeconfig {} cannot be used", file.display()))
+}
+
+/// What a context of a kubeconfig says, the current one when none is named.
+///
+/// # Errors
+///
+/// When the file cannot be read.
+pub(crate) async fn config_of(file: &Path, context: Option<&str>) -> anyhow::Result<Config> {
     let failed = || format!("the kubeconfig {} cannot be used", file.display());
     let kubeconfig = Kubeconfig::read_from(file).with_context(failed)?;
     of_context(kubeconfig, context).await.with_context(failed)
 }
 
-async fn of_context(kubeconfig: Kubeconfig, context: Option<&str>) -> anyhow::Result<Client> {
+async fn of_context(kubeconfig: Kubeconfig, context: Option<&str>) -> anyhow::Result<Config> {
     let options = KubeConfigOptions {
         context: context.map(str::to_owned),
         ..KubeConfigOptions::default()
     };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-    Ok(Client::try_from(config)?)
+    Ok(Config::from_custom_kubeconfig(kubeconfig, &options).await?)
 }

@@ -4,20 +4,27 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use apiserver::serve::{self, Running, ServeConfig};
+use apiserver::{
+    auth::bootstrap,
+    serve::{self, Running, ServeConfig},
+};
+use k8s_openapi::{
+    api::rbac::v1::{ClusterRoleBinding, RoleRef, Subject},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::Client;
 use manager::Metrics;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    definitions,
+    approver, definitions,
     health::Health,
     node_authorizer::{self, NodeAuthorizer},
     registry,
     steady_port::{self, Protocol},
     stop,
-    up::Announcement,
+    up::{Announcement, apply},
 };
 
 /// How long an agent's certificate is good for. `edgeloom up` issues a new one at each start.
@@ -92,6 +99,10 @@ async fn serve_manager(
 ) -> anyhow::Result<()> {
     let client = Client::new(running.admin_router(), "default");
     definitions::install(&client).await?;
+    apply::typed(&client, &may_join())
+        .await
+        .context("bootstrap tokens cannot be let in")?;
+    let approver = tokio::spawn(approver::run(client.clone(), stop.clone()));
     for (node, kubeconfig) in &arguments.agent {
         let failed = || {
             format!(
@@ -123,5 +134,30 @@ async fn serve_manager(
         .publish(path)
         .with_context(|| format!("cannot write {}", path.display()))?;
     health.ready();
-    manager::run(config, stop).await.context("the manager has ended")
+    let ended = manager::run(config, stop).await.context("the manager has ended");
+    // It ends by the same token; a panic has been reported by then.
+    let _ = approver.await;
+    ended
+}
+
+/// Whoever shows a bootstrap token may ask for a certificate.
+fn may_join() -> ClusterRoleBinding {
+    let group = "rbac.authorization.k8s.io".to_owned();
+    ClusterRoleBinding {
+        metadata: ObjectMeta {
+            name: Some("edgeloom:node-bootstrapper".to_owned()),
+            ..ObjectMeta::default()
+        },
+        role_ref: RoleRef {
+            api_group: Some(group.clone()),
+            kind: "ClusterRole".to_owned(),
+            name: "system:node-bootstrapper".to_owned(),
+        },
+        subjects: Some(vec![Subject {
+            api_group: Some(group),
+            kind: "Group".to_owned(),
+            name: bootstrap::GROUP.to_owned(),
+            namespace: None,
+        }]),
+    }
 }

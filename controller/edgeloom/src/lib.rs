@@ -15,6 +15,7 @@
 
 mod agent;
 mod apiserver;
+mod approver;
 mod bench;
 mod chat;
 mod cli;
@@ -24,6 +25,7 @@ mod controller;
 mod definitions;
 mod explain;
 mod health;
+mod join;
 mod logging;
 mod models;
 pub mod node_authorizer;
@@ -34,6 +36,7 @@ mod simulate;
 mod solve;
 mod steady_port;
 mod stop;
+mod token;
 mod traces;
 pub mod up;
 mod version;

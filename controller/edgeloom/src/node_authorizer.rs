@@ -9,11 +9,15 @@
 //! | Model | read all: URIs and sizes of the weights |
 //! | Lease | hold its own in `edgeloom-system` |
 //! | Event | create; repeat its own |
+//! | CertificateSigningRequest | create, to renew its certificate; read one by its name |
 //!
 //! Everything else is refused, Secrets above all: API keys reach an agent as keyed hashes in its RouteTable. Lists and
 //! watches must select the node by field, since a collection is not filtered object by object.
 
-use apiserver::auth::{Authorizer, Decision, RequestAttributes, UserInfo};
+use apiserver::{
+    auth::{Authorizer, Decision, RequestAttributes, UserInfo},
+    signing,
+};
 use async_trait::async_trait;
 use manager::SYSTEM_NAMESPACE;
 use serde_json::Value;
@@ -22,7 +26,7 @@ use serde_json::Value;
 pub const GROUP: &str = "edgeloom:nodes";
 
 /// What an agent's name begins with.
-const PREFIX: &str = "edgeloom:node:";
+pub(crate) const PREFIX: &str = "edgeloom:node:";
 
 /// The field by which Stages and RouteTables belong to a node.
 const NODE_FIELD: &str = "spec.nodeName";
@@ -91,6 +95,9 @@ fn may_ask(node: &str, asked: &RequestAttributes) -> Decision {
                 "an agent may hold its own Lease only, {SYSTEM_NAMESPACE}/{node}"
             )),
         },
+        (signing::GROUP, "certificatesigningrequests") if itself && matches!(verb, "create" | "get") => {
+            Decision::Allow
+        }
         ("" | "events.k8s.io", "events") if itself && matches!(verb, "create" | "update" | "patch") => {
             Decision::Allow
         }

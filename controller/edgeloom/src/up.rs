@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{connect, logging, output, stop, traces};
 
 mod announcement;
-mod apply;
+pub(crate) mod apply;
 mod board;
 mod console;
 pub mod fleet;

@@ -19,13 +19,13 @@ use crate::{edgeloom, said};
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A program that ends with this value, and the lines of its log.
-struct Program {
+pub(crate) struct Program {
     child: Child,
     log: mpsc::Receiver<String>,
 }
 
 impl Program {
-    fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -44,7 +44,7 @@ impl Program {
     }
 
     /// The first line from here on that has this text in it.
-    fn until_says(&self, text: &str) -> String {
+    pub(crate) fn until_says(&self, text: &str) -> String {
         let began = Instant::now();
         let mut said = vec![];
         while let Ok(line) = self.log.recv_timeout(DEADLINE.saturating_sub(began.elapsed())) {

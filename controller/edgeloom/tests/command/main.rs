@@ -7,6 +7,7 @@
 
 mod answers;
 mod controller;
+mod joining;
 mod processes;
 mod simulate;
 mod simulate_queue;
