@@ -33,6 +33,7 @@ pub mod cost;
 pub mod data;
 pub mod explain;
 pub mod fixtures;
+pub mod joint;
 pub mod links;
 pub mod mobility;
 pub mod multicast;
@@ -49,5 +50,5 @@ pub mod units;
 
 pub use check::check;
 pub use problem::Problem;
-pub use search::{Budget, forecast, solve};
+pub use search::{Budget, forecast, solve, why_not};
 pub use solution::Solution;

@@ -1,7 +1,7 @@
 //! Finds the path between two nodes. Built once per solve; knows nothing of costs.
 
 use crate::problem::{Access, Link, Problem, Segment};
-use crate::units::{NodeOrd, RegionOrd};
+use crate::units::{BytesPerSecond, NodeOrd, RegionOrd};
 
 /// A way from one node to another: a link of their own, or access, backbone and access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +98,41 @@ impl LinkIndex {
             to,
             segments: [Some(out.up), Some(*between), Some(into.down)],
         })
+    }
+
+    /// Ordinals of the segments that [`get`](Self::get) finds, in order: links first, then ways out of and into regions, then
+    /// the backbone, as [`segment_rates`](Self::segment_rates) counts them.
+    pub(crate) fn segments(
+        &self,
+        problem: &Problem,
+        from: NodeOrd,
+        to: NodeOrd,
+    ) -> Option<[Option<usize>; 3]> {
+        let entries = self.entries_from(from);
+        if let Ok(found) = entries.binary_search_by_key(&to, |entry| entry.0) {
+            return Some([Some(entries[found].1), None, None]);
+        }
+        let (out, into) = (self.access[from.index()]?, self.access[to.index()]?);
+        let (access, links) = (&problem.regions.access, problem.links.len());
+        let regions = (access[out].region, access[into].region);
+        let found = self
+            .backbone
+            .binary_search_by_key(&regions, |entry| entry.0)
+            .ok()?;
+        let backbone = links + 2 * access.len() + self.backbone[found].1;
+        Some([Some(links + 2 * out), Some(backbone), Some(links + 2 * into + 1)])
+    }
+
+    /// Rates of all segments.
+    pub(crate) fn segment_rates<'p>(
+        &self,
+        problem: &'p Problem,
+    ) -> impl Iterator<Item = BytesPerSecond> + 'p {
+        let access = problem.regions.access.iter();
+        let links = problem.links.iter().map(|link| link.rate);
+        links
+            .chain(access.flat_map(|access| [access.up.rate, access.down.rate]))
+            .chain(problem.regions.backbone.iter().map(|entry| entry.segment.rate))
     }
 
     /// A node's access link.

@@ -12,10 +12,63 @@ use crate::units::{Bytes, LayerRange, MicroJoules, Nanos, NodeOrd};
 pub struct Solution {
     /// One outcome for each service, in the problem's order.
     pub services: Vec<Outcome>,
+    /// How good the choice for all services of one priority together is known to be; the highest priority first.
+    #[serde(default)]
+    pub levels: Vec<LevelCertificate>,
     /// Steps of work that were used.
     pub steps: u64,
     /// Whether the search was cut short by its caller; an answer that was is legal, but may not be the same twice.
     pub cancelled: bool,
+}
+
+/// How good the choice for all services of one priority is known to be, given what higher priorities have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelCertificate {
+    /// The priority.
+    pub priority: i32,
+    /// Services of it.
+    pub services: u32,
+    /// Those that have a pipeline in the best choice that was found.
+    pub placed: u32,
+    /// No choice places more.
+    pub placeable: u32,
+    /// What the best choice costs that was found, all its services together (what runs costs more if some were kept).
+    pub best: Nanos,
+    /// No choice that places [`placeable`](Self::placeable) services costs less.
+    pub lower_bound: Nanos,
+    /// What memory is worth at the margin, the dearest first: the duals of the bound. Nodes that are not named have enough.
+    pub prices: Vec<MemoryPrice>,
+    /// Steps of work that were used.
+    pub steps: u64,
+}
+
+/// What one more gibibyte on a node would save at most, for all services of a priority together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPrice {
+    /// The node.
+    pub node: NodeOrd,
+    /// Cost per request that a gibibyte would save, at the margin.
+    pub per_gibibyte: Nanos,
+}
+
+impl LevelCertificate {
+    /// Whether the best choice is proven to be the best there is.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.placed == self.placeable && self.lower_bound >= self.best
+    }
+
+    /// By what part of its cost the best choice could at most be better, 0 to 1; `None` where it is not known whether more
+    /// services could have a pipeline.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a ratio for people")]
+    pub fn gap(&self) -> Option<f64> {
+        if self.placed < self.placeable {
+            return None;
+        }
+        let missing = self.best.saturating_sub(self.lower_bound);
+        Some(missing.0 as f64 / self.best.0.max(1) as f64)
+    }
 }
 
 /// What became of a service.
@@ -88,6 +141,18 @@ pub struct Placed {
     pub certificate: Certificate,
     /// New, kept or moved.
     pub decision: Decision,
+    /// A pipeline that would cost this service less, left to others because all together cost less so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gives_way: Option<GivesWay>,
+}
+
+/// A pipeline that a service could have had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivesWay {
+    /// The pipeline.
+    pub shape: PipelineShape,
+    /// What it would cost.
+    pub cost: Nanos,
 }
 
 /// A pipeline: a model variant cut into stages.
@@ -578,6 +643,24 @@ pub enum NodeReason {
         layers: u32,
         /// Need of the whole model (smallest candidate).
         whole: Bytes,
+    },
+}
+
+/// Why a node has no part in a service's pipeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhyNot {
+    /// It has.
+    Chosen,
+    /// It cannot have, beside what other services have there.
+    Refused(NodeReason),
+    /// It could have.
+    Dearer {
+        /// The best pipeline with it that was met.
+        shape: PipelineShape,
+        /// What that costs.
+        cost: Nanos,
+        /// By how much more that is than what was chosen; nothing where nothing was.
+        more: Nanos,
     },
 }
 

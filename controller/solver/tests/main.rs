@@ -2,9 +2,12 @@
 
 mod caching;
 mod explanations;
+mod joint;
 mod mobility;
 mod properties;
 mod region;
 mod regional;
 mod scenarios;
 mod support;
+mod together;
+mod why_not;

@@ -223,16 +223,23 @@ pub(crate) fn least_bottleneck(problem: &Problem) -> Option<Nanos> {
 }
 
 fn least(problem: &Problem, figure: impl Fn(&Evaluation) -> Nanos) -> Option<Nanos> {
+    let mut best: Option<Nanos> = None;
+    each_legal(problem, |_, evaluation| {
+        best = Some(best.map_or(figure(evaluation), |best| best.min(figure(evaluation))));
+    });
+    best
+}
+
+/// Every legal pipeline of the first service with its figures.
+pub(crate) fn each_legal(problem: &Problem, mut each: impl FnMut(&PipelineShape, &Evaluation)) {
     let links = LinkIndex::new(problem);
     let service = &problem.services[0];
     let idle = vec![0; problem.nodes.len()];
-    let mut best: Option<Nanos> = None;
     for &candidate in &service.candidates {
         let cost = CostModel::new(problem, &links, service, candidate, &idle);
         let mut each = |shape: &PipelineShape| {
             if check_pipeline(problem, ServiceOrd(0), shape, &Occupancy::default()).is_empty() {
-                let evaluation = cost.evaluate(shape).expect("a legal pipeline has a cost");
-                best = Some(best.map_or(figure(&evaluation), |best| best.min(figure(&evaluation))));
+                each(shape, &cost.evaluate(shape).expect("a legal pipeline has a cost"));
             }
         };
         let num_layers = problem.variant(candidate).1.num_layers();
@@ -246,7 +253,6 @@ fn least(problem: &Problem, figure: impl Fn(&Evaluation) -> Nanos) -> Option<Nan
             &mut each,
         );
     }
-    best
 }
 
 fn extend(

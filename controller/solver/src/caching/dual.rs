@@ -22,7 +22,7 @@ use std::num::NonZeroUsize;
 use super::index::{Index, Shelf};
 use super::library::Library;
 use super::pack::{FamilyEnumeration, Fill, Pack, Packed, as_f64};
-use super::parallel::for_parts;
+use super::parallel::{ITEMS_MIN, for_parts};
 use crate::search::Meter;
 
 /// Weight of the newest subgradient in the average; a fifth converged fastest on the grids of the benchmark.
@@ -221,7 +221,7 @@ impl Dual {
     fn evaluate(&mut self, index: &Index, threads: NonZeroUsize, served: &mut [f64]) -> (f64, u64) {
         let newest = if self.num_steps == 0 { 1.0 } else { NEWEST };
         let (multipliers, fixings, fill, bonus) = (&self.multipliers, &self.fixings, self.fill, self.bonus);
-        let parts = for_parts(threads, &mut self.sides, |first, sides| {
+        let parts = for_parts(threads, ITEMS_MIN, &mut self.sides, |first, sides| {
             let mut packing = Packing::new(&index.library, multipliers, fill, bonus);
             let mut uses: Vec<(u32, f32)> = Vec::new();
             let mut steps = 0;

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::library::{Library, as_u32};
 use super::pack::{Group, Knapsack, as_f64};
-use super::parallel::for_parts;
+use super::parallel::{ITEMS_MIN, for_parts};
 use super::{CachingProblem, Demand};
 use crate::units::{ModelOrd, ReachOrd};
 
@@ -136,7 +136,7 @@ impl Index {
         }
         index.num_shelves = vec![0; index.rows.len()];
         let mut shelves = std::mem::take(&mut index.shelves);
-        for_parts(threads, &mut shelves, |first, shelves| {
+        for_parts(threads, ITEMS_MIN, &mut shelves, |first, shelves| {
             for (server, shelf) in (first..).zip(shelves) {
                 *shelf = index.shelf(problem, server);
             }

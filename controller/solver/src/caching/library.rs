@@ -10,29 +10,29 @@ use super::CachingProblem;
 use crate::units::{BlockOrd, Bytes};
 
 /// Position of a chunk.
-pub(super) type Chunk = u32;
+pub(crate) type Chunk = u32;
 
 /// The models of a problem, by what they share.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Library {
+pub(crate) struct Library {
     /// Bytes of no other model, by model.
-    pub(super) own_bytes: Vec<u64>,
+    pub(crate) own_bytes: Vec<u64>,
     /// The blocks behind them.
     own_blocks: Vec<Vec<BlockOrd>>,
     /// Family of each model.
-    pub(super) family: Vec<u32>,
+    pub(crate) family: Vec<u32>,
     /// Chunks of each family.
-    pub(super) families: Vec<Vec<Chunk>>,
+    pub(crate) families: Vec<Vec<Chunk>>,
     /// Size of each chunk.
-    pub(super) chunk_bytes: Vec<u64>,
+    pub(crate) chunk_bytes: Vec<u64>,
     /// The blocks behind them.
     chunk_blocks: Vec<Vec<BlockOrd>>,
     /// How many families contain each chunk.
-    pub(super) chunk_families: Vec<u32>,
+    pub(crate) chunk_families: Vec<u32>,
 }
 
 impl Library {
-    pub(super) fn new(problem: &CachingProblem) -> Self {
+    pub(crate) fn new(problem: &CachingProblem) -> Self {
         let mut users: Vec<Vec<u32>> = vec![Vec::new(); problem.blocks.len()];
         for (model, blocks) in (0..).zip(&problem.models) {
             blocks.iter().for_each(|block| users[block.index()].push(model));
@@ -72,6 +72,17 @@ impl Library {
         library
     }
 
+    /// So many chunks, each shared by the models of one family and by no others. The models are the caller's.
+    pub(crate) fn of_chunks(chunk_bytes: Vec<u64>) -> Self {
+        let chunks = 0..as_u32(chunk_bytes.len());
+        Self {
+            families: chunks.map(|chunk| vec![chunk]).collect(),
+            chunk_families: vec![1; chunk_bytes.len()],
+            chunk_bytes,
+            ..Self::default()
+        }
+    }
+
     fn found_families(&mut self, chunks_of: Vec<Vec<Chunk>>) {
         let mut known: BTreeMap<Vec<Chunk>, u32> = BTreeMap::new();
         self.chunk_families = vec![0; self.chunk_bytes.len()];
@@ -90,7 +101,7 @@ impl Library {
 
     /// Adds a model of known shared blocks and a block of its own; `false`, and nothing is added, unless those are what a
     /// family shares.
-    pub(super) fn add_model(&mut self, own: Bytes, block: BlockOrd, shared: &[BlockOrd]) -> bool {
+    pub(crate) fn add_model(&mut self, own: Bytes, block: BlockOrd, shared: &[BlockOrd]) -> bool {
         let mut shared = shared.to_vec();
         shared.sort_unstable();
         let blocks_of = |chunks: &Vec<Chunk>| {
@@ -116,19 +127,19 @@ impl Library {
     }
 
     /// Size of a model, shared chunks included.
-    pub(super) fn model_bytes(&self, model: u32) -> u64 {
+    pub(crate) fn model_bytes(&self, model: u32) -> u64 {
         let chunks = &self.families[self.family[model as usize] as usize];
         let shared: u64 = chunks.iter().map(|chunk| self.chunk_bytes[*chunk as usize]).sum();
         shared + self.own_bytes[model as usize]
     }
 
     /// Price of bringing a model's own blocks to where some blocks are held.
-    pub(super) fn fetch_own(&self, problem: &CachingProblem, model: u32, held: &[BlockOrd]) -> u64 {
+    pub(crate) fn fetch_own(&self, problem: &CachingProblem, model: u32, held: &[BlockOrd]) -> u64 {
         fetch(problem, &self.own_blocks[model as usize], held)
     }
 
     /// Price of bringing a chunk to where some blocks are held.
-    pub(super) fn fetch_chunk(&self, problem: &CachingProblem, chunk: Chunk, held: &[BlockOrd]) -> u64 {
+    pub(crate) fn fetch_chunk(&self, problem: &CachingProblem, chunk: Chunk, held: &[BlockOrd]) -> u64 {
         fetch(problem, &self.chunk_blocks[chunk as usize], held)
     }
 }
@@ -145,6 +156,6 @@ fn fetch(problem: &CachingProblem, blocks: &[BlockOrd], held: &[BlockOrd]) -> u6
 }
 
 /// A count as an ordinal: no list of a problem is that long.
-pub(super) fn as_u32(index: usize) -> u32 {
+pub(crate) fn as_u32(index: usize) -> u32 {
     u32::try_from(index).expect("a problem holds fewer than 2^32 items")
 }

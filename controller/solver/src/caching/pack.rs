@@ -31,30 +31,30 @@ use relax::{Tangent, tangent};
 
 /// The models of one family on a shelf: a range of positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Group {
-    pub(super) family: u32,
-    pub(super) start: u32,
-    pub(super) end: u32,
+pub(crate) struct Group {
+    pub(crate) family: u32,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
 }
 
 impl Group {
-    pub(super) fn range(self) -> std::ops::Range<usize> {
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.start as usize..self.end as usize
     }
 }
 
 /// What one server could store, and how much.
-pub(super) struct Knapsack<'a> {
-    pub(super) library: &'a Library,
+pub(crate) struct Knapsack<'a> {
+    pub(crate) library: &'a Library,
     /// In bytes; whole, like all sizes, and below 2^53.
-    pub(super) capacity: f64,
+    pub(crate) capacity: f64,
     /// What storing each item is worth; it is left out unless that is positive.
-    pub(super) values: &'a [f64],
+    pub(crate) values: &'a [f64],
     /// Own bytes of each item.
-    pub(super) bytes: &'a [f64],
-    pub(super) groups: &'a [Group],
+    pub(crate) bytes: &'a [f64],
+    pub(crate) groups: &'a [Group],
     /// Price of each chunk that costs something to have here; ordinals rise.
-    pub(super) chunk_prices: &'a [(u32, u64)],
+    pub(crate) chunk_prices: &'a [(u32, u64)],
 }
 
 impl Knapsack<'_> {
@@ -72,7 +72,7 @@ impl Knapsack<'_> {
 
 /// How well items are packed into the room beside the chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fill {
+pub(crate) enum Fill {
     /// One item may be cut: the relaxation whose value is the bound.
     Fractional,
     /// The families of the relaxation; whole items by density, then whatever still fits.
@@ -83,30 +83,30 @@ pub(super) enum Fill {
 
 /// What to store on one server.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     /// Whole items, in no particular order.
-    pub(super) items: Vec<u32>,
+    pub(crate) items: Vec<u32>,
     /// The item that was cut, and which part of it is in; only with [`Fill::Fractional`].
-    pub(super) cut: Option<(u32, f64)>,
+    pub(crate) cut: Option<(u32, f64)>,
     /// Worth of the whole items, chunks paid.
-    pub(super) value: f64,
+    pub(crate) value: f64,
     /// No packing is worth more.
-    pub(super) bound: f64,
+    pub(crate) bound: f64,
     /// Price per byte that pruned well; a hint for the next time.
-    pub(super) price: f64,
+    pub(crate) price: f64,
     /// Work done.
-    pub(super) steps: u64,
+    pub(crate) steps: u64,
 }
 
 /// Packs one server.
-pub(super) trait Pack {
+pub(crate) trait Pack {
     /// Fills `packed`. `hint` is the price per byte of a similar knapsack, or zero; it changes the work, not the bound.
     fn pack(&mut self, knapsack: &Knapsack<'_>, fill: Fill, hint: f64, packed: &mut Packed);
 }
 
 /// Enumerates sets of families by branch and bound. Holds scratch memory only: answers do not depend on earlier ones.
 #[derive(Debug, Default)]
-pub(super) struct FamilyEnumeration {
+pub(crate) struct FamilyEnumeration {
     /// Of each group at the price of the walk, and at price zero.
     at_price: Vec<Tangent>,
     at_zero: Vec<Tangent>,
@@ -397,6 +397,6 @@ impl FamilyEnumeration {
 
 /// A size or a price as a number that it is exact in: below 2^53.
 #[allow(clippy::cast_precision_loss, reason = "validated to stay below 2^53")]
-pub(super) fn as_f64(whole: u64) -> f64 {
+pub(crate) fn as_f64(whole: u64) -> f64 {
     whole as f64
 }

@@ -13,7 +13,7 @@ use super::CachingProblem;
 use super::index::Index;
 use super::library::as_u32;
 use super::pack::{FamilyEnumeration, Fill, Pack, Packed, as_f64};
-use super::parallel::for_parts;
+use super::parallel::{ITEMS_MIN, for_parts};
 use super::stock::Stock;
 use crate::search::Meter;
 
@@ -93,7 +93,9 @@ impl Polish<'_> {
                         steps: 0,
                     })
                     .collect();
-                for_parts(self.threads, &mut turns, |_, turns| self.propose(stock, turns));
+                for_parts(self.threads, ITEMS_MIN, &mut turns, |_, turns| {
+                    self.propose(stock, turns)
+                });
                 for turn in turns {
                     meter.spend(turn.steps);
                     dirty[turn.server as usize] = false;

@@ -20,6 +20,19 @@ pub struct Evaluation {
     pub sheet: CostSheet,
 }
 
+/// Times of a token of all sessions together, as one batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CrowdTimes {
+    /// One layer.
+    pub(crate) layer: Nanos,
+    /// The embedding.
+    pub(crate) embedding: Nanos,
+    /// The head.
+    pub(crate) head: Nanos,
+    /// Message in, message out.
+    pub(crate) overhead: Nanos,
+}
+
 /// The cost of pipelines of one service with one model variant.
 #[derive(Debug)]
 pub struct CostModel<'p> {
@@ -31,6 +44,8 @@ pub struct CostModel<'p> {
     num_layers: u32,
     chunks: u32,
     quality: Nanos,
+    /// What a stage on each node is charged, by layer and once; empty for nothing.
+    charges: Vec<(Nanos, Nanos)>,
 }
 
 impl<'p> CostModel<'p> {
@@ -43,6 +58,29 @@ impl<'p> CostModel<'p> {
         candidate: Candidate,
         load_milli: &[u64],
     ) -> Self {
+        Self::of_nodes(problem, links, service, candidate, load_milli, |_| true)
+    }
+
+    /// Prepares the times of a pipeline's nodes only: for one evaluation.
+    pub(crate) fn of_shape(
+        problem: &'p Problem,
+        links: &'p LinkIndex,
+        service: &'p Service,
+        shape: &PipelineShape,
+        load_milli: &[u64],
+    ) -> Self {
+        let stands = |node| shape.stages.iter().any(|stage| stage.node.index() == node);
+        Self::of_nodes(problem, links, service, shape.candidate, load_milli, stands)
+    }
+
+    fn of_nodes(
+        problem: &'p Problem,
+        links: &'p LinkIndex,
+        service: &'p Service,
+        candidate: Candidate,
+        load_milli: &[u64],
+        is_asked: impl Fn(usize) -> bool,
+    ) -> Self {
         let (model, variant) = problem.variant(candidate);
         let wire = Wire::new(service, model);
         let (chunks, chunk_rows) = (wire.chunks, wire.chunk_rows);
@@ -52,25 +90,52 @@ impl<'p> CostModel<'p> {
             token_history: u64::from(service.prompt_tokens) + u64::from(service.output_tokens / 2),
             concurrency: service.concurrency,
         };
-        let speed = |(node, &load)| node_speed(node, model, variant, batches, load);
+        let speed = |(index, (node, &load)): (usize, (_, &u64))| {
+            is_asked(index)
+                .then(|| node_speed(node, model, variant, batches, load))
+                .flatten()
+        };
         Self {
             problem,
             service,
             links,
             wire,
-            speeds: problem.nodes.iter().zip(load_milli).map(speed).collect(),
+            speeds: problem
+                .nodes
+                .iter()
+                .zip(load_milli)
+                .enumerate()
+                .map(speed)
+                .collect(),
             num_layers: variant.num_layers(),
             chunks,
             quality: service
                 .quality_value
                 .times(u64::from(missing_quality(problem, service, variant))),
+            charges: Vec::new(),
         }
+    }
+
+    /// Charges stages for each layer, and once, by node. A search then shuns what is dear; figures stay what they are.
+    pub(crate) fn charge(&mut self, charges: Vec<(Nanos, Nanos)>) {
+        self.charges = charges;
     }
 
     /// Whether the node's speed with this variant is known at all.
     #[must_use]
     pub fn knows_speed_of(&self, node: NodeOrd) -> bool {
         self.speeds[node.index()].is_some()
+    }
+
+    /// Times of a token of all sessions together on a node.
+    pub(crate) fn crowd(&self, node: NodeOrd) -> Option<CrowdTimes> {
+        let speed = self.speeds[node.index()]?;
+        Some(CrowdTimes {
+            layer: speed.crowd_layer,
+            embedding: speed.crowd_embedding,
+            head: speed.crowd_head,
+            overhead: speed.overhead,
+        })
     }
 
     /// What messages add.
@@ -87,9 +152,17 @@ impl<'p> CostModel<'p> {
         last.ttft = last.ttft.saturating_add(speed.head.0);
         last.picojoules = last.picojoules.saturating_add(picojoules(battery, speed.head));
         last.energy_cost = energy_cost(last.picojoules, self.service.joule_cost);
+        let (by_layer, once) = self.charges.get(node.index()).copied().unwrap_or_default();
+        last.charge = by_layer.min(LONGEST).0;
         Some(StageParts {
-            layer: part(speed.chunk_layer, speed.decode_layer),
-            fixed: part(speed.overhead, speed.overhead),
+            layer: Part {
+                charge: by_layer.min(LONGEST).0,
+                ..part(speed.chunk_layer, speed.decode_layer)
+            },
+            fixed: Part {
+                charge: once.min(LONGEST).0,
+                ..part(speed.overhead, speed.overhead)
+            },
             first: part(speed.chunk_embedding, speed.decode_embedding),
             last,
         })

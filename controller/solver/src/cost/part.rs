@@ -14,6 +14,8 @@ pub(crate) struct Part {
     pub(super) energy_cost: u64,
     pub(super) traffic_cost: u64,
     pub(super) fidelity_cost: u64,
+    /// What the caller charges for the use of the node; guides a search, and is no part of what is reported.
+    pub(super) charge: u64,
 }
 
 impl Part {
@@ -27,6 +29,7 @@ impl Part {
             energy_cost,
             traffic_cost,
             fidelity_cost,
+            charge,
         } = self;
         Self {
             ttft: times(ttft),
@@ -36,6 +39,7 @@ impl Part {
             energy_cost: times(energy_cost),
             traffic_cost: times(traffic_cost),
             fidelity_cost: times(fidelity_cost),
+            charge: times(charge),
         }
     }
 
@@ -49,6 +53,7 @@ impl Part {
             energy_cost,
             traffic_cost,
             fidelity_cost,
+            charge,
         } = other;
         Self {
             ttft: self.ttft.saturating_add(ttft),
@@ -58,7 +63,13 @@ impl Part {
             energy_cost: self.energy_cost.saturating_add(energy_cost),
             traffic_cost: self.traffic_cost.saturating_add(traffic_cost),
             fidelity_cost: self.fidelity_cost.saturating_add(fidelity_cost),
+            charge: self.charge.saturating_add(charge),
         }
+    }
+
+    /// Cost of metered traffic.
+    pub(crate) fn traffic(&self) -> u64 {
+        self.traffic_cost
     }
 
     /// What follows in the pipeline: sums, and the longer of both occupations.
@@ -98,11 +109,13 @@ impl Weights {
             energy_cost,
             traffic_cost,
             fidelity_cost,
+            charge,
         } = *part;
         ttft.saturating_mul(self.ttft)
             .saturating_add(tpot.saturating_mul(self.tpot))
             .saturating_add(energy_cost)
             .saturating_add(traffic_cost)
             .saturating_add(fidelity_cost)
+            .saturating_add(charge)
     }
 }

@@ -145,6 +145,15 @@ impl Wire {
         })
     }
 
+    /// Bytes of a request of the typical length, and of its answer.
+    pub(crate) fn text_bytes(service: &Service) -> (Bytes, Bytes) {
+        let request = REQUEST_BYTES_PER_TOKEN * u64::from(service.prompt_tokens) + REQUEST_BYTES;
+        (
+            Bytes(request),
+            Bytes(EVENT_BYTES).times(u64::from(service.output_tokens)),
+        )
+    }
+
     /// A request over one segment.
     pub(crate) fn request_segment(&self, segment: &Segment) -> Part {
         let bytes = Bytes(REQUEST_BYTES_PER_TOKEN * self.prompt_tokens + REQUEST_BYTES);

@@ -48,6 +48,13 @@ impl Page<'_> {
         self.line(format_args!("  proof      {}", proof(&placed.certificate)));
         let decision = self.decision(&placed.decision);
         self.line(format_args!("  decision   {decision}"));
+        if let Some(other) = &placed.gives_way {
+            let route = self.route(&other.shape);
+            self.line(format_args!(
+                "  gives way  {route} would cost it {}, and all together more",
+                other.cost
+            ));
+        }
     }
 
     fn stages(&mut self, placed: &Placed) {

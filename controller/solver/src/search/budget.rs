@@ -83,6 +83,14 @@ impl<'c> Meter<'c> {
         }
     }
 
+    /// So many of the steps that are left, at most, as a meter of its own.
+    pub(crate) fn at_most(&self, steps: u64) -> Self {
+        Self {
+            stopped: self.stopped,
+            ..Self::new(self.allowed.saturating_sub(self.used).min(steps), self.cancelled)
+        }
+    }
+
     pub(crate) fn absorb(&mut self, part: &Self) {
         self.used += part.used;
         self.stopped |= part.stopped;

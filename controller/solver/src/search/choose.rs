@@ -35,7 +35,8 @@ pub(super) fn choose(
     }
 }
 
-fn cost_of(survey: &Survey<'_>, shape: &PipelineShape) -> Option<u64> {
+/// What a pipeline costs; `None` when a link or a speed is missing, or its candidate is not good enough.
+pub(super) fn cost_of(survey: &Survey<'_>, shape: &PipelineShape) -> Option<u64> {
     cost_model(survey, shape)?
         .evaluate(shape)
         .map(|evaluation| evaluation.cost.total().0)

@@ -27,11 +27,11 @@ pub(super) struct Proof<P = Priced> {
 
 /// A pipeline and its cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Priced {
+pub(crate) struct Priced {
     /// Its cost.
-    pub(super) value: u64,
+    pub(crate) value: u64,
     /// The pipeline.
-    pub(super) shape: PipelineShape,
+    pub(crate) shape: PipelineShape,
 }
 
 /// Pipelines found by beam search, the cheapest first.

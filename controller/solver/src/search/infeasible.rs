@@ -136,7 +136,7 @@ fn memory_models<'s>(survey: &'s Survey<'_>, node: NodeOrd) -> impl Iterator<Ite
     })
 }
 
-fn node_reason(survey: &Survey<'_>, node: NodeOrd) -> NodeReason {
+pub(super) fn node_reason(survey: &Survey<'_>, node: NodeOrd) -> NodeReason {
     if let Some(refusal) = survey.refusal(node) {
         return refusal;
     }

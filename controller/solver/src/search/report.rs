@@ -41,6 +41,7 @@ pub(super) fn placed(
             steps,
         },
         decision,
+        gives_way: None,
         predicted: evaluation.predicted,
         cost: evaluation.cost,
         sheet: evaluation.sheet,

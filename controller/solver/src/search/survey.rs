@@ -2,12 +2,12 @@
 
 use super::budget::Meter;
 use super::exact::{Priced, beam, prove};
-use super::instance::{Element, Instance, NEVER, StageElements};
+use super::instance::{Element, Instance, NEVER, StageElements, trusts};
 use super::labels::StageCount;
 use super::regional::{self, Fleet, Sources};
 use super::relax::Completion;
 use super::residual::Residual;
-use super::unsplit::{Attempt, attempts};
+use super::unsplit::{Attempt, attempts, mode_on};
 use crate::cost::CostModel;
 use crate::links::LinkIndex;
 use crate::problem::{Candidate, Exclusion, Mode, Problem, Service};
@@ -15,16 +15,16 @@ use crate::solution::{NodeReason, PipelineShape, StageShape};
 use crate::units::{LayerRange, NodeOrd};
 
 /// What a service asks, and of whom.
-pub(super) struct Survey<'p> {
+pub(crate) struct Survey<'p> {
     pub(super) problem: &'p Problem,
     pub(super) service: &'p Service,
     pub(super) residual: &'p Residual,
     /// Candidates that are good enough.
-    pub(super) candidates: Vec<Candidate>,
+    pub(crate) candidates: Vec<Candidate>,
     /// Nodes that may be used for something, ascending.
-    pub(super) usable: Vec<NodeOrd>,
+    pub(crate) usable: Vec<NodeOrd>,
     /// Cost of each candidate's pipelines.
-    pub(super) costs: Vec<CostModel<'p>>,
+    pub(crate) costs: Vec<CostModel<'p>>,
     links: &'p LinkIndex,
     /// Why each node is excluded, if it is.
     excluded: Vec<Option<Exclusion>>,
@@ -32,13 +32,13 @@ pub(super) struct Survey<'p> {
 
 /// What a search found.
 #[derive(Debug, Default)]
-pub(super) struct Finds {
+pub(crate) struct Finds {
     /// One stage on each node, those that lack memory too.
     pub(super) attempts: Vec<Attempt>,
     /// Several stages: the best that were met, in no order.
-    pub(super) split: Vec<Priced>,
+    pub(crate) split: Vec<Priced>,
     /// No legal pipeline costs less.
-    pub(super) lower_bound: u64,
+    pub(crate) lower_bound: u64,
 }
 
 impl Finds {
@@ -57,7 +57,7 @@ impl Finds {
 }
 
 impl<'p> Survey<'p> {
-    pub(super) fn new(
+    pub(crate) fn new(
         problem: &'p Problem,
         links: &'p LinkIndex,
         service: &'p Service,
@@ -87,6 +87,11 @@ impl<'p> Survey<'p> {
         let all = (0..problem.nodes.len()).map(NodeOrd::from_index);
         survey.usable = all.filter(|&node| survey.refusal(node).is_none()).collect();
         survey
+    }
+
+    /// Whether one stage on a node may answer, its memory apart: it is trusted, and its tier's mode is allowed.
+    pub(crate) fn may_answer_alone(&self, node: NodeOrd) -> bool {
+        self.service.modes.contains(&mode_on(self.problem, node)) && trusts(self.problem, self.service, node)
     }
 
     /// Why a node is no use whatever its memory and links.
@@ -176,6 +181,15 @@ impl<'p> Survey<'p> {
         }
     }
 
+    /// Every pipeline of one stage that fits.
+    pub(super) fn whole_that_fit(&self) -> Vec<PipelineShape> {
+        let fitting = self
+            .attempts()
+            .into_iter()
+            .filter(|attempt| attempt.missing.0 == 0);
+        fitting.map(|attempt| attempt.priced.shape).collect()
+    }
+
     /// Nodes that can answer alone with a candidate, and what the stage adds.
     pub(super) fn alone(&self, index: usize) -> Vec<(NodeOrd, Element)> {
         let num_layers = self.problem.variant(self.candidates[index]).1.num_layers();
@@ -220,7 +234,7 @@ impl<'p> Survey<'p> {
     }
 
     /// Looks for the best pipeline: one stage anywhere, then beams for every candidate, then the proof.
-    pub(super) fn search(&self, meter: &mut Meter<'_>) -> Finds {
+    pub(crate) fn search(&self, meter: &mut Meter<'_>) -> Finds {
         let mut finds = Finds {
             attempts: self.attempts(),
             split: Vec::new(),

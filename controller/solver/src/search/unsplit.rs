@@ -10,7 +10,7 @@ use crate::units::{Bytes, LayerRange, NodeOrd};
 
 /// A node that could answer alone if it had enough memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     pub(super) node: NodeOrd,
     pub(super) mode: Mode,
     /// Memory that it lacks; zero if it fits.

@@ -153,10 +153,14 @@ impl Descender<'_> {
         }
     }
 
-    /// The pipeline of a walk, if there is one.
+    /// The pipeline of a walk, if there is one; of the walk without returns where that has none.
     fn try_walk(&self, walk: &[usize], finds: &mut Finds, descent: &mut Descent) -> Option<u64> {
         let limit = self.limit(finds, descent);
-        let parts = settle(self.realiser.fleet, self.pass, walk, self.stages.level_min, limit)?;
+        let settled = |walk: &[usize]| {
+            let fleet = self.realiser.fleet;
+            settle(fleet, self.pass, walk, self.stages.level_min, limit)
+        };
+        let parts = settled(walk).or_else(|| settled(&without_returns(walk)))?;
         if !(self.stages.min..=self.stages.max).contains(&parts.len()) {
             return None;
         }
@@ -280,6 +284,16 @@ fn repeats(walk: &[usize], left_out: impl Fn(usize) -> bool) -> Vec<usize> {
         .collect();
     repeated.dedup();
     repeated
+}
+
+/// A walk that visits each group once, in the order of the first visits.
+fn without_returns(walk: &[usize]) -> Vec<usize> {
+    let first = |&(position, group): &(usize, &usize)| !walk[..position].contains(group);
+    walk.iter()
+        .enumerate()
+        .filter(first)
+        .map(|(_, &group)| group)
+        .collect()
 }
 
 /// An aim and the bound that it gave.

@@ -1,0 +1,437 @@
+//! What a split answer costs at least, whatever its stages: a floor under all pipelines of several stages, which nobody
+//! enumerates.
+//!
+//! ```text
+//! cost ≥ way in + first + last + min Σ_n k_n · (layer_n + fixed_n / reach_n)   over 0 ≤ k_n ≤ reach_n, Σ k_n = L − 1
+//! ```
+//!
+//! The cheapest layers first: a continuous knapsack. `layer` and `fixed` hold the node's time, its prices of busy time and of
+//! memory for as long as a request stays, and the cheapest message to anybody, since every stage sends one. Weights that
+//! several services could share are charged in equal parts.
+
+use super::figures::room;
+use super::index::{Index, cost_model};
+use crate::caching::pack::as_f64;
+use crate::cost::{CostModel, MemoryModel, Part, Wire};
+use crate::problem::{Candidate, Mode, Segment, Service};
+use crate::search::residual::Residual;
+use crate::search::survey::Survey;
+use crate::units::{LayerRange, NodeOrd};
+
+/// One service with one variant.
+#[derive(Clone, Debug)]
+pub(super) struct Floor {
+    pub(super) service: u32,
+    pub(super) candidate: Candidate,
+    layers: f64,
+    nodes: Vec<FloorNode>,
+    /// The cheapest first and last, and the quality that is missing.
+    ends: f64,
+    /// Busy time and memory of a request as long as it stays at least: bytes are divided by this rate.
+    rate_max: f64,
+    /// Cheapest way in, by class of the service.
+    ways: Vec<(u32, f64)>,
+}
+
+/// What a node would add.
+#[derive(Clone, Copy, Debug)]
+struct FloorNode {
+    node: u32,
+    reach: f64,
+    /// Bytes of a layer, weights that may be shared counted in full.
+    layer_bytes: f64,
+    layer: Charge,
+    fixed: Charge,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Charge {
+    cost: f64,
+    busy: f64,
+    bytes: f64,
+}
+
+/// Prices of what nodes have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NodePrices<'a> {
+    /// Of a nanosecond, for each request.
+    pub(super) busy: &'a [f64],
+    /// Of a byte.
+    pub(super) memory: &'a [f64],
+}
+
+/// The cheapest filling.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Filled {
+    pub(super) cost: f64,
+    /// (node, busy nanoseconds, bytes) of a request.
+    pub(super) uses: Vec<(u32, f64, f64)>,
+}
+
+/// The floors of all services that may be split; services that no pipeline of several stages serves in time have none.
+pub(super) fn floors(index: &Index) -> Vec<Floor> {
+    let fleet = &index.problem.fleet;
+    let may_split = |service: &Service| {
+        let most = service.stages_max.unwrap_or(u32::MAX);
+        let split = service.modes.contains(&Mode::Split) && most >= 2;
+        split || service.modes.contains(&Mode::MultiHop) && most >= 3
+    };
+    let splits = |service: &Service, candidate: &Candidate| {
+        may_split(service) && fleet.variant(*candidate).0.splittable
+    };
+    let mut floors = Vec::new();
+    for (ordinal, service) in (0..).zip(&fleet.services) {
+        for candidate in service.candidates.iter().filter(|one| splits(service, one)) {
+            let sharers = fleet
+                .services
+                .iter()
+                .filter(|other| other.candidates.contains(candidate) && splits(other, candidate));
+            floors.extend(floor(index, ordinal, *candidate, sharers.count()));
+        }
+    }
+    floors
+}
+
+fn floor(index: &Index, ordinal: u32, candidate: Candidate, sharers: usize) -> Option<Floor> {
+    let fleet = &index.problem.fleet;
+    let service = Service {
+        ingress: Vec::new(),
+        ..index.service(ordinal).clone()
+    };
+    let residual = Residual::new(fleet);
+    let survey = Survey::new(fleet, &index.links, &service, &residual);
+    if !survey.candidates.contains(&candidate) {
+        return None;
+    }
+    let (model, variant) = fleet.variant(candidate);
+    let cost = cost_model(fleet, &index.links, &service, candidate);
+    let memory = MemoryModel::new(&service, model, variant);
+    let messages = Messages::new(index, &cost, &survey.usable);
+    let layers = variant.num_layers();
+    if layers < 2 {
+        return None;
+    }
+    let least = variant.layer_bytes.iter().copied().min()?;
+    let weights = least.times(u64::from(variant.resident_milli)).0 / 1_000;
+    let mut raw = Vec::new();
+    let (mut first, mut last) = (Ends::default(), Ends::default());
+    for &node in &survey.usable {
+        let (Some(parts), Some(crowd)) = (cost.stage_parts(node), cost.crowd(node)) else {
+            continue;
+        };
+        let Some(message) = messages.cheapest(node) else {
+            continue;
+        };
+        let stored = memory.stage(
+            &fleet.nodes[node.index()],
+            LayerRange::new(1, layers),
+            Default::default(),
+        );
+        let own = (stored.kv_cache.0 / u64::from(layers - 1)) as f64;
+        let fixed = as_f64((stored.compute + stored.activations + stored.stage).0);
+        let layer_bytes = own + as_f64(weights);
+        let reach = ((as_f64(room(&index.problem, node.index())) - fixed) / layer_bytes.max(1.0)).floor();
+        if reach < 1.0 {
+            continue;
+        }
+        first.offer(&cost, &parts.first, crowd.embedding.0);
+        // The head comes with the last layer.
+        last.offer(&cost, &parts.last, (crowd.layer + crowd.head).0);
+        let weight = cost.weights();
+        raw.push((
+            node.0,
+            reach.min(f64::from(layers - 1)),
+            Times::of(
+                weight.scalar(&parts.layer),
+                &parts.layer,
+                crowd.layer.0,
+                own + as_f64(weights) / sharers as f64,
+            ),
+            Times::of(
+                weight.scalar(&parts.fixed) + message.cost,
+                &parts.fixed,
+                crowd.overhead.0,
+                fixed,
+            )
+            .later(message.ttft, message.tpot),
+        ));
+    }
+    let chunks = cost.further_chunks() + 1;
+    let further = cost.further_tokens();
+    let sessions = u64::from(service.concurrency);
+    let fill = |value: fn(&Times) -> f64| {
+        let mut rates: Vec<(f64, f64)> = raw
+            .iter()
+            .map(|(_, reach, layer, fixed)| (value(layer) + value(fixed) / reach, *reach))
+            .collect();
+        rates.sort_by(|one, other| one.0.total_cmp(&other.0));
+        let (mut left, mut sum) = (f64::from(layers - 1), 0.0);
+        for (rate, reach) in rates {
+            let taken = left.min(reach);
+            (left, sum) = (left - taken, sum + taken * rate);
+        }
+        (left <= 0.0).then_some(sum)
+    };
+    let ttft = fill(|times| times.ttft)? + first.ttft + last.ttft;
+    let tpot = fill(|times| times.crowd)? + first.crowd + last.crowd;
+    let late = service.slo_ttft.is_some_and(|slo| ttft > as_f64(slo.0) + 1.0)
+        || service.slo_tpot.is_some_and(|slo| tpot > as_f64(slo.0) + 1.0);
+    if late {
+        return None;
+    }
+    let stays = ttft + as_f64(further) * tpot;
+    let charge = |times: &Times| Charge {
+        cost: times.cost,
+        busy: times.busy * as_f64(chunks) + times.compute_crowd * as_f64(further) / as_f64(sessions),
+        bytes: times.bytes,
+    };
+    let nodes = raw.iter().map(|(node, reach, layer, fixed)| FloorNode {
+        node: *node,
+        reach: *reach,
+        layer_bytes: layer_bytes_of(layer, as_f64(weights), sharers),
+        layer: charge(layer),
+        fixed: charge(fixed),
+    });
+    let rate_max = as_f64(sessions) * as_f64(super::figures::ALL_THE_TIME) / stays.max(1.0);
+    Some(Floor {
+        service: ordinal,
+        candidate,
+        layers: f64::from(layers - 1),
+        nodes: nodes.collect(),
+        ends: first.cost + last.cost + as_f64(cost.quality_cost().0),
+        rate_max,
+        ways: ways(index, ordinal, &survey.usable),
+    })
+}
+
+/// Bytes of a layer with all of its weights.
+fn layer_bytes_of(layer: &Times, weights: f64, sharers: usize) -> f64 {
+    layer.bytes - weights / sharers as f64 + weights
+}
+
+/// Times that add up along a pipeline.
+#[derive(Clone, Copy, Debug, Default)]
+struct Times {
+    cost: f64,
+    ttft: f64,
+    /// A token of all sessions, messages counted.
+    crowd: f64,
+    /// The same on the node alone.
+    compute_crowd: f64,
+    busy: f64,
+    bytes: f64,
+}
+
+impl Times {
+    fn of(cost: u64, part: &Part, crowd: u64, bytes: f64) -> Self {
+        Self {
+            cost: as_f64(cost),
+            ttft: as_f64(part.ttft),
+            crowd: as_f64(crowd),
+            compute_crowd: as_f64(crowd),
+            busy: as_f64(part.busy),
+            bytes,
+        }
+    }
+
+    fn later(self, ttft: u64, tpot: u64) -> Self {
+        Self {
+            ttft: self.ttft + as_f64(ttft),
+            crowd: self.crowd + as_f64(tpot),
+            ..self
+        }
+    }
+}
+
+/// The least of an end over all nodes, each figure for itself.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    cost: f64,
+    ttft: f64,
+    crowd: f64,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self {
+            cost: f64::INFINITY,
+            ttft: f64::INFINITY,
+            crowd: f64::INFINITY,
+        }
+    }
+}
+
+impl Ends {
+    fn offer(&mut self, cost: &CostModel<'_>, part: &Part, crowd: u64) {
+        self.cost = self.cost.min(as_f64(cost.weights().scalar(part)));
+        self.ttft = self.ttft.min(as_f64(part.ttft));
+        self.crowd = self.crowd.min(as_f64(crowd));
+    }
+}
+
+/// The cheapest message from a node to anybody.
+struct Messages {
+    from: Vec<Option<Message>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Message {
+    cost: u64,
+    ttft: u64,
+    tpot: u64,
+}
+
+impl Message {
+    fn of(cost: &CostModel<'_>, part: &Part) -> Self {
+        Self {
+            cost: cost.weights().scalar(part),
+            ttft: part.ttft,
+            tpot: part.tpot,
+        }
+    }
+
+    fn least(self, other: Self) -> Self {
+        Self {
+            cost: self.cost.min(other.cost),
+            ttft: self.ttft.min(other.ttft),
+            tpot: self.tpot.min(other.tpot),
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            cost: self.cost + other.cost,
+            ttft: self.ttft + other.ttft,
+            tpot: self.tpot + other.tpot,
+        }
+    }
+}
+
+impl Messages {
+    fn new(index: &Index, cost: &CostModel<'_>, usable: &[NodeOrd]) -> Self {
+        let fleet = &index.problem.fleet;
+        let wire: &Wire = cost.wire();
+        let segment = |segment: &Segment| Message::of(cost, &wire.token_segment(segment));
+        let mut into: Vec<Option<Message>> = vec![None; fleet.regions.count()];
+        let access = |node: NodeOrd| index.links.access(fleet, node);
+        for access in usable.iter().filter_map(|node| access(*node)) {
+            let message = segment(&access.down);
+            let least = &mut into[access.region.index()];
+            *least = Some(least.map_or(message, |least| least.least(message)));
+        }
+        let mut out: Vec<Option<Message>> = vec![None; into.len()];
+        for backbone in &fleet.regions.backbone {
+            let Some(Some(down)) = into.get(backbone.to.index()) else {
+                continue;
+            };
+            let message = segment(&backbone.segment).plus(*down);
+            if let Some(least) = out.get_mut(backbone.from.index()) {
+                *least = Some(least.map_or(message, |least| least.least(message)));
+            }
+        }
+        let mut from = vec![None; fleet.nodes.len()];
+        for &node in usable {
+            let links = index
+                .links
+                .from(fleet, node)
+                .map(|link| segment(&Segment::from(link)));
+            let region =
+                access(node).and_then(|access| Some(segment(&access.up).plus(out[access.region.index()]?)));
+            from[node.index()] = links.chain(region).reduce(Message::least);
+        }
+        Self { from }
+    }
+
+    fn cheapest(&self, node: NodeOrd) -> Option<Message> {
+        self.from[node.index()]
+    }
+}
+
+/// What the way in costs each class of a service at least, over all heads.
+fn ways(index: &Index, ordinal: u32, usable: &[NodeOrd]) -> Vec<(u32, f64)> {
+    let service = index.service(ordinal);
+    let classes = (0..).zip(&index.problem.classes);
+    let mut known: Vec<(NodeOrd, Option<u64>)> = Vec::new();
+    let mut ways = Vec::new();
+    for (class, asked) in classes.filter(|(_, class)| class.service.0 == ordinal) {
+        let found = known
+            .iter()
+            .find(|(node, _)| *node == asked.ingress)
+            .map(|known| known.1);
+        let cheapest = found.unwrap_or_else(|| {
+            let cheapest = index.cheapest_way(service, asked.ingress, usable);
+            known.push((asked.ingress, cheapest));
+            cheapest
+        });
+        ways.extend(cheapest.map(|cost| (class, as_f64(cost))));
+    }
+    ways
+}
+
+impl Floor {
+    /// The classes that it is for, with the cost of the way in.
+    pub(super) fn classes(&self) -> &[(u32, f64)] {
+        &self.ways
+    }
+
+    /// Prices of a request on each node: for each layer, and once; its own cost left out.
+    pub(super) fn prices<'a>(&'a self, prices: NodePrices<'a>) -> impl Iterator<Item = (u32, f64, f64)> + 'a {
+        let price = move |node: u32, charge: &Charge| {
+            let (busy, memory) = (prices.busy[node as usize], prices.memory[node as usize]);
+            charge.busy * busy + charge.bytes * memory / self.rate_max
+        };
+        let nodes = self.nodes.iter();
+        nodes.map(move |one| (one.node, price(one.node, &one.layer), price(one.node, &one.fixed)))
+    }
+
+    /// What a layer costs on each node with room for some, its share of the stage counted.
+    pub(super) fn ranked(&self, prices: NodePrices<'_>, room: impl Fn(usize) -> u64) -> Vec<(f64, u32)> {
+        let mut ranked = Vec::new();
+        for (node, (_, layer, fixed)) in self.nodes.iter().zip(self.prices(prices)) {
+            let room = as_f64(room(node.node as usize)) - node.fixed.bytes;
+            let reach = (room / node.layer_bytes.max(1.0)).floor().min(node.reach);
+            if reach >= 1.0 {
+                let whole = node.layer.cost + layer + (node.fixed.cost + fixed) / reach;
+                ranked.push((whole, node.node));
+            }
+        }
+        ranked
+    }
+
+    /// The cheapest layers at some prices.
+    pub(super) fn fill(&self, prices: NodePrices<'_>) -> Filled {
+        let price = |node: usize, charge: &Charge| {
+            charge.cost + charge.busy * prices.busy[node] + charge.bytes * prices.memory[node] / self.rate_max
+        };
+        let mut rates: Vec<(f64, u32)> = Vec::with_capacity(self.nodes.len());
+        for (position, node) in (0..).zip(&self.nodes) {
+            let at = node.node as usize;
+            rates.push((
+                price(at, &node.layer) + price(at, &node.fixed) / node.reach,
+                position,
+            ));
+        }
+        rates.sort_unstable_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+        let mut filled = Filled {
+            cost: self.ends,
+            uses: Vec::new(),
+        };
+        let mut left = self.layers;
+        for (rate, position) in rates {
+            let node = &self.nodes[position as usize];
+            let taken = left.min(node.reach);
+            filled.cost += taken * rate;
+            let part = |of: fn(&Charge) -> f64| taken * (of(&node.layer) + of(&node.fixed) / node.reach);
+            filled.uses.push((
+                node.node,
+                part(|charge| charge.busy),
+                part(|charge| charge.bytes) / self.rate_max,
+            ));
+            left -= taken;
+            if left <= 0.0 {
+                break;
+            }
+        }
+        filled
+    }
+}

@@ -1,0 +1,185 @@
+//! A problem under work: plan and bound, improved for as long as the caller has work to spend.
+
+use std::num::NonZeroUsize;
+
+use super::dual::Dual;
+use super::improve::Improver;
+use super::index::Index;
+use super::problem::{Certificate, JointPlan, JointProblem};
+use super::split::{add_splits, serve_all};
+use super::state::State;
+use crate::problem::InvalidProblem;
+use crate::search::{Budget, Meter};
+
+/// Steps of the dual between two tries for a better plan.
+const DUAL_STEPS: u32 = 12;
+
+/// Sweeps over all nodes in one try.
+const SWEEPS: u32 = 3;
+
+/// Steps for taking replicas away in one try.
+const REPAIR_STEPS: u64 = 60_000_000;
+
+/// A problem, its best plan so far, and the bound on all plans. A budget that ends early leaves a legal plan and a valid
+/// bound; the same problem with the same budgets has the same answer, for any number of threads.
+#[derive(Clone, Debug)]
+pub struct JointSession {
+    pub(super) threads: NonZeroUsize,
+    pub(super) index: Index,
+    pub(super) state: State,
+    pub(super) dual: Dual,
+    steps: u64,
+    cancelled: bool,
+}
+
+impl JointSession {
+    /// Indexes a problem; nothing is placed yet, and the bound is all that is asked for.
+    ///
+    /// # Errors
+    /// When the problem means nothing.
+    pub fn new(problem: JointProblem, threads: NonZeroUsize) -> Result<Self, InvalidProblem> {
+        problem.validate()?;
+        let index = Index::new(problem, threads);
+        Ok(Self {
+            state: State::empty(&index),
+            dual: Dual::new(&index),
+            steps: 0,
+            cancelled: false,
+            threads,
+            index,
+        })
+    }
+
+    /// The problem as it is now: events change it.
+    #[must_use]
+    pub fn problem(&self) -> &JointProblem {
+        &self.index.problem
+    }
+
+    /// The best plan so far.
+    #[must_use]
+    pub fn plan(&self) -> JointPlan {
+        self.state.plan(&self.index)
+    }
+
+    /// How good it is.
+    #[must_use]
+    pub fn certificate(&self) -> Certificate {
+        let bound = self.dual.bound(&self.index);
+        let value = self.state.value;
+        Certificate {
+            value,
+            bound: bound.max(value),
+            demanded: self.index.problem.demanded(),
+        }
+    }
+
+    /// Steps of work so far.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Whether a caller ended some work early.
+    #[must_use]
+    pub fn was_cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    /// Plans and bounds in turn until the gap is `enough`, a part of the bound, or the budget ends.
+    pub fn solve(&mut self, enough: f64, budget: &Budget<'_>) {
+        let mut meter = Meter::new(budget.steps, budget.cancelled);
+        let mut rounds_without = 0;
+        while rounds_without < 4 && self.certificate().gap() > enough {
+            let before = self.certificate();
+            let known = self.certificate().value;
+            self.dual
+                .descend(&self.index, self.threads, known, DUAL_STEPS, &mut meter);
+            self.replan(&mut meter);
+            if !meter.spend(0) {
+                break;
+            }
+            let after = self.certificate();
+            let progress = (after.gap() - before.gap()).abs() > 1e-4;
+            rounds_without = if progress { 0 } else { rounds_without + 1 };
+        }
+        self.spend(&meter);
+    }
+
+    /// Plans from nothing at the dual's prices, and goes on from the best plan; keeps the better one.
+    fn replan(&mut self, meter: &mut Meter<'_>) {
+        let mut improver = Improver::default();
+        let mut fresh = State::empty(&self.index);
+        let prices = self.dual.best.request.clone();
+        let first = Some(prices.as_slice());
+        add_splits(&mut self.index, &mut fresh, &self.dual, &mut improver, meter);
+        improver.sweep(&self.index, &mut fresh, first, meter);
+        self.grow();
+        for state in [&mut fresh, &mut self.state] {
+            state.grow(&self.index);
+            for _ in 0..SWEEPS {
+                if !improver.sweep(&self.index, state, None, meter) {
+                    break;
+                }
+            }
+            add_splits(&mut self.index, state, &self.dual, &mut improver, meter);
+            serve_all(&self.index, state);
+        }
+        self.grow();
+        fresh.grow(&self.index);
+        if fresh.value > self.state.value {
+            self.state = fresh;
+        }
+        let mut repairing = meter.at_most(REPAIR_STEPS);
+        self.repair(&mut improver, &mut repairing);
+        meter.absorb(&repairing);
+        self.state.begin();
+        self.state.drop_idle(&self.index);
+    }
+
+    /// Takes replicas away, one after the other, and plans what that leaves anew; split ones first, which no packing of a
+    /// node takes away.
+    fn repair(&mut self, improver: &mut Improver, meter: &mut Meter<'_>) {
+        for item in self.state.replicas(&self.index) {
+            if !meter.spend(self.index.problem.classes.len() as u64) {
+                return;
+            }
+            if !self.state.placed[item as usize] {
+                continue;
+            }
+            let mut trial = self.state.clone();
+            trial.begin();
+            trial.withdraw(&self.index, item);
+            trial.remove(&self.index, item);
+            add_splits(&mut self.index, &mut trial, &self.dual, improver, meter);
+            serve_all(&self.index, &mut trial);
+            improver.sweep(&self.index, &mut trial, None, meter);
+            self.grow();
+            trial.grow(&self.index);
+            if trial.value > self.state.value {
+                self.state = trial;
+            }
+        }
+    }
+
+    /// Counts what was done.
+    pub(super) fn spend(&mut self, meter: &Meter<'_>) {
+        self.steps += meter.used();
+        self.cancelled |= meter.was_cancelled();
+    }
+
+    /// More is possible than was, at most by so much.
+    pub(super) fn raise_bound(&mut self, by: i128) {
+        self.dual.raise(by);
+    }
+
+    /// A node's part of the bound is found anew.
+    pub(super) fn rebound_node(&mut self, node: usize) {
+        self.dual.rebound(&self.index, node);
+    }
+
+    /// Items that were added to the index are known to the plan too.
+    fn grow(&mut self) {
+        self.state.grow(&self.index);
+    }
+}

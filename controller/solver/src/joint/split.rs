@@ -1,0 +1,263 @@
+//! Columns of several stages: the exact search for one pipeline, with the dual's prices on what each node has.
+
+use super::dual::Dual;
+use super::figures::figures;
+use super::floor::{Floor, NodePrices};
+use super::improve::{Improver, serve};
+use super::index::{Index, cost_model};
+use super::state::State;
+use crate::caching::pack::as_f64;
+use crate::cost::MemoryModel;
+use crate::problem::{ExcludedNode, Exclusion, Ingress, Mode, Service};
+use crate::search::Meter;
+use crate::search::residual::Residual;
+use crate::search::survey::Survey;
+use crate::solution::PipelineShape;
+use crate::units::{Bytes, Nanos, NodeOrd};
+
+/// Replicas that are looked for at most, for each service and round.
+const REPLICAS_MAX: usize = 16;
+
+/// Steps for one search: enough for a good pipeline, which is all that is asked of it here.
+const SEARCH_STEPS: u64 = 4_000_000;
+
+/// Places where requests enter for which a replica is looked for.
+const INGRESSES_MAX: usize = 2;
+
+/// Pipelines of one search that are tried.
+const TRIED_MAX: usize = 6;
+
+/// Nodes that one search looks at, the cheapest ones.
+const NODES_MAX: usize = 96;
+
+/// Looks for split replicas of every service with requests that nobody answers, those first that ask most; adds what
+/// makes the plan worth more.
+pub(super) fn add_splits(
+    index: &mut Index,
+    state: &mut State,
+    dual: &Dual,
+    improver: &mut Improver,
+    meter: &mut Meter<'_>,
+) {
+    let mut waiting: Vec<(i128, usize)> = Vec::new();
+    for (position, floor) in dual.floors().iter().enumerate() {
+        let worth = waiting_worth(index, state, floor);
+        if worth > 0 {
+            waiting.push((-worth, position));
+        }
+    }
+    waiting.sort_unstable();
+    for (_, position) in waiting {
+        for _ in 0..REPLICAS_MAX {
+            if !meter.spend(0) || !add_split(index, state, dual, position, improver, meter) {
+                break;
+            }
+        }
+    }
+}
+
+fn waiting_worth(index: &Index, state: &State, floor: &Floor) -> i128 {
+    let classes = floor.classes().iter();
+    classes
+        .map(|(class, _)| {
+            i128::from(state.unserved[*class as usize]) * i128::from(index.class(*class).value.0)
+        })
+        .sum()
+}
+
+/// Adds the replica that gains most; `false` where none is worth it.
+fn add_split(
+    index: &mut Index,
+    state: &mut State,
+    dual: &Dual,
+    position: usize,
+    improver: &mut Improver,
+    meter: &mut Meter<'_>,
+) -> bool {
+    let floor = &dual.floors()[position];
+    let mut items = Vec::new();
+    for ingress in waiting_at(index, state, floor) {
+        let mut searching = meter.at_most(SEARCH_STEPS);
+        let found = propose(index, state, dual, floor, ingress, &mut searching);
+        meter.absorb(&searching);
+        for shape in found {
+            items.extend(known_or_new(index, state, floor.service, &shape));
+        }
+    }
+    let mut best = (state.value, None);
+    for item in items {
+        if !state.placed[item as usize] && state.fits(index, item) {
+            state.begin();
+            state.place(index, item);
+            improver.fill(index, state, item);
+            if state.value > best.0 {
+                best = (state.value, Some(item));
+            }
+            state.undo(index);
+        }
+    }
+    let Some(item) = best.1 else { return false };
+    state.begin();
+    state.place(index, item);
+    improver.fill(index, state, item);
+    true
+}
+
+/// Where requests of a service enter that nobody answers, those first that are worth most.
+fn waiting_at(index: &Index, state: &State, floor: &Floor) -> Vec<NodeOrd> {
+    let mut waiting: Vec<(i128, NodeOrd)> = Vec::new();
+    for &(class, _) in floor.classes() {
+        let asked = index.class(class);
+        let worth = i128::from(state.unserved[class as usize]) * i128::from(asked.value.0);
+        match waiting.iter_mut().find(|(_, ingress)| *ingress == asked.ingress) {
+            Some(known) => known.0 -= worth,
+            None => waiting.push((-worth, asked.ingress)),
+        }
+    }
+    waiting.retain(|(worth, _)| *worth < 0);
+    waiting.sort_unstable();
+    waiting
+        .into_iter()
+        .take(INGRESSES_MAX)
+        .map(|(_, ingress)| ingress)
+        .collect()
+}
+
+/// The item of a shape.
+fn known_or_new(index: &mut Index, state: &mut State, service: u32, shape: &PipelineShape) -> Option<u32> {
+    state.grow(index);
+    let known = (0..)
+        .zip(&index.items)
+        .find(|(_, item)| item.service == service && item.shape == *shape);
+    if let Some((ordinal, _)) = known {
+        return Some(ordinal);
+    }
+    let asked = Service {
+        ingress: Vec::new(),
+        ..index.service(service).clone()
+    };
+    let (model, variant) = index.problem.fleet.variant(shape.candidate);
+    let memory = MemoryModel::new(&asked, model, variant);
+    let cost = cost_model(&index.problem.fleet, &index.links, &asked, shape.candidate);
+    let figures = figures(&index.problem, &asked, &cost, &memory, shape)?;
+    let ordinal = index.add_split(service, shape.clone(), figures)?;
+    state.grow(index);
+    Some(ordinal)
+}
+
+/// Pipelines of several stages that fit beside the plan, the cheapest at the dual's prices first.
+fn propose(
+    index: &Index,
+    state: &State,
+    dual: &Dual,
+    floor: &Floor,
+    ingress: NodeOrd,
+    meter: &mut Meter<'_>,
+) -> Vec<PipelineShape> {
+    let fleet = &index.problem.fleet;
+    let asked = index.service(floor.service);
+    let mut service = Service {
+        candidates: vec![floor.candidate],
+        ingress: vec![Ingress {
+            node: ingress,
+            weight: 1,
+        }],
+        previous: None,
+        kept: Vec::new(),
+        ..asked.clone()
+    };
+    service
+        .modes
+        .retain(|mode| matches!(mode, Mode::Split | Mode::MultiHop));
+    let prices = NodePrices {
+        busy: &dual.best.busy,
+        memory: &dual.densities,
+    };
+    let near = nearest(index, state, floor, prices);
+    for (node, _) in near.iter().enumerate().filter(|(_, near)| !**near) {
+        service.excluded.push(ExcludedNode {
+            node: NodeOrd::from_index(node),
+            why: Exclusion::NotSelected,
+        });
+    }
+    let residual = residual(index, state);
+    let mut survey = Survey::new(fleet, &index.links, &service, &residual);
+    let charges = floor.charges(prices, fleet.nodes.len());
+    survey
+        .costs
+        .iter_mut()
+        .for_each(|cost| cost.charge(charges.clone()));
+    let finds = survey.search(meter);
+    let mut found = finds.split;
+    found.sort_by(|one, other| one.value.cmp(&other.value).then(one.shape.cmp(&other.shape)));
+    found.dedup_by(|one, other| one.shape == other.shape);
+    found
+        .into_iter()
+        .map(|priced| priced.shape)
+        .take(TRIED_MAX)
+        .collect()
+}
+
+/// The nodes where layers cost least at the prices and as the plan stands, among those without a replica of the service.
+fn nearest(index: &Index, state: &State, floor: &Floor, prices: NodePrices<'_>) -> Vec<bool> {
+    let mut ranked: Vec<(f64, u32)> = floor.ranked(prices, |node| {
+        let there = &state.nodes[node];
+        let mut items = there.items.iter();
+        let alone = items.all(|item| index.items[*item as usize].service != floor.service);
+        if alone { there.room } else { 0 }
+    });
+    ranked.sort_unstable_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
+    let mut near = vec![false; state.nodes.len()];
+    ranked
+        .iter()
+        .take(NODES_MAX)
+        .for_each(|(_, node)| near[*node as usize] = true);
+    near
+}
+
+/// What the plan leaves.
+fn residual(index: &Index, state: &State) -> Residual {
+    let free = state
+        .nodes
+        .iter()
+        .zip(&index.problem.fleet.nodes)
+        .map(|(there, node)| {
+            let margin = u128::from(there.room) * u128::from(node.engine.margin_milli) / 1_000;
+            Bytes(there.room + u64::try_from(margin).unwrap_or(0))
+        });
+    let mut held = std::collections::BTreeSet::new();
+    for (node, there) in state.nodes.iter().enumerate() {
+        for (candidate, layers) in there.held() {
+            held.insert((NodeOrd::from_index(node), candidate, layers));
+        }
+    }
+    Residual::of(free.collect(), held)
+}
+
+/// Tries to answer everybody who waits by what is there.
+pub(super) fn serve_all(index: &Index, state: &mut State) {
+    state.begin();
+    for class in 0..index.problem.classes.len() {
+        serve(index, state, crate::caching::library::as_u32(class));
+    }
+}
+
+impl Floor {
+    /// What a request is charged on each node: for each layer, and once.
+    pub(super) fn charges(&self, prices: NodePrices<'_>, nodes: usize) -> Vec<(Nanos, Nanos)> {
+        let mut charges = vec![(Nanos::ZERO, Nanos::ZERO); nodes];
+        for (node, layer, fixed) in self.prices(prices) {
+            charges[node as usize] = (whole_nanos(layer), whole_nanos(fixed));
+        }
+        charges
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a guide, not a proof"
+)]
+fn whole_nanos(nanos: f64) -> Nanos {
+    Nanos(nanos.clamp(0.0, as_f64(1 << 50)) as u64)
+}
