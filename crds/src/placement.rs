@@ -230,6 +230,48 @@ pub struct PlacementStatus {
     /// Stages that are ready of all, such as `1/2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stages: Option<String>,
+    /// How good the choice for all services of the same priority together is known to be, and what memory is worth to them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<Together>,
+}
+
+/// The choice for all services of one priority. All fields are written, absent ones as `null`: a merge patch then leaves
+/// nothing of an older one.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Together {
+    /// Services of this priority that were asked for.
+    pub services: i32,
+    /// Those that have a placement.
+    pub placed: i32,
+    /// What the best choice that was found costs them together, in microseconds for a typical request of each, to three
+    /// digits.
+    pub objective_microseconds: i64,
+    /// No choice that places as many as possible costs less.
+    pub lower_bound_microseconds: i64,
+    /// (objective − bound) / objective, in parts per million; none where it is not known whether more services could be
+    /// placed.
+    #[serde(default)]
+    pub gap_parts_per_million: Option<i64>,
+    /// What one more gibibyte of memory is worth, the dearest node first. Other nodes have enough.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 8))]
+    pub prices: Vec<MemoryPrice>,
+    /// The pipeline that would cost this service less, left to others because all together cost less so.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub gives_way: Option<String>,
+}
+
+/// What memory of a node is worth at the margin: the dual price of the bound.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryPrice {
+    /// The EdgeNode.
+    pub node: String,
+    /// What a gibibyte more would save at most, in microseconds of the objective, to two digits.
+    pub microseconds_per_gibibyte: i64,
 }
 
 /// A step of make before break.

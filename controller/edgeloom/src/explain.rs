@@ -1,19 +1,22 @@
 //! `edgeloom explain`: why a service is placed as it is, from what stands in the API server. It computes nothing anew: the
-//! Placement carries the reasons that its decision was made with.
+//! Placement carries the reasons that its decision was made with. Only why a node has no part in it is found out when asked.
 
 use anyhow::Context as _;
 use crds::{LLMService, Placement};
 use kube::{Api, api::ListParams};
+use manager::world::ServiceName;
 
 use crate::{connect, output};
 
 mod print;
 mod report;
 mod table;
+mod why_not;
 
 pub(crate) use print::text;
 pub(crate) use report::Report;
 pub(crate) use table::Table;
+pub(crate) use why_not::{Asked, of_mode as why_not_mode, of_node as why_not_node};
 
 /// `edgeloom explain`
 #[derive(clap::Args, Debug)]
@@ -24,6 +27,9 @@ pub(crate) struct Arguments {
     /// Its namespace.
     #[arg(short, long, default_value = "default")]
     namespace: String,
+    /// Also says why something has no part in the decision: `node/NAME` or `mode/MODE`, such as `mode/Split`.
+    #[arg(long, value_name = "node/NAME|mode/MODE")]
+    why_not: Option<Asked>,
     #[command(flatten)]
     connect: connect::Arguments,
 }
@@ -55,13 +61,26 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             arguments.namespace
         );
     };
-    let placements: Api<Placement> = Api::namespaced(client, &arguments.namespace);
+    let placements: Api<Placement> = Api::namespaced(client.clone(), &arguments.namespace);
     let selector = ListParams::default().fields(&format!("spec.service={name}"));
     let placements = placements
         .list(&selector)
         .await
         .context("failed to read its Placements")?;
-    output::print(&text(&Report::of(&service, &placements.items)))?;
+    let report = Report::of(&service, &placements.items);
+    let mut said = text(&report);
+    match &arguments.why_not {
+        Some(Asked::Mode(mode)) => {
+            said += "\nWhy not ";
+            said += &why_not::of_mode(report.placement.as_ref(), *mode);
+        }
+        Some(Asked::Node(node)) => {
+            said += "\nWhy not ";
+            said += &why_not::of_node_now(&client, &ServiceName::of(&service), node).await?;
+        }
+        None => {}
+    }
+    output::print(&said)?;
     Ok(())
 }
 

@@ -11,9 +11,10 @@ use manager::{
     world::{ServiceName, World},
 };
 use serde_json::json;
+use solver::Solution;
 
 use crate::{
-    explain::{self, Report},
+    explain::{self, Asked, Report},
     output,
 };
 use what_if::WhatIf;
@@ -37,6 +38,10 @@ pub(crate) struct Arguments {
     /// those of EdgeNodes and EdgeLinks. The table then begins with the difference and explains the answer after it.
     #[arg(long, value_name = "CHANGE")]
     what_if: Vec<String>,
+    /// Also says why a node, `node/NAME`, or a mode, `mode/MODE`, has no part in the pipelines of the answer. Goes with the
+    /// table.
+    #[arg(long, value_name = "node/NAME|mode/MODE")]
+    why_not: Vec<Asked>,
 }
 
 /// A form of the answer.
@@ -83,7 +88,13 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     let plan = Plan::propose(&world, &snapshot, &solution);
     let text = match arguments.output {
-        Output::Table => difference + &tables(&world, &plan),
+        Output::Table => {
+            let mut text = difference + &tables(&world, &plan);
+            for asked in &arguments.why_not {
+                text += &why_not_lines(&snapshot, &solution, &plan, asked)?;
+            }
+            text
+        }
         Output::Yaml => placements(&plan)
             .iter()
             .map(|placement| format!("---\n{}", manifest::print(placement)))
@@ -108,6 +119,25 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(INFEASIBLE)
     })
+}
+
+/// For every service that was asked about, why not.
+fn why_not_lines(
+    snapshot: &Snapshot,
+    solution: &Solution,
+    plan: &Plan<Proposed>,
+    asked: &Asked,
+) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for service in &snapshot.services {
+        let placement = plan.placements_of(service).next().map(|planned| &planned.spec);
+        let line = match asked {
+            Asked::Mode(mode) => explain::why_not_mode(placement, *mode),
+            Asked::Node(node) => explain::why_not_node(snapshot, solution, service, node)?,
+        };
+        text += &format!("\nWhy not, for {service}: {line}");
+    }
+    Ok(text)
 }
 
 fn tables(world: &World, plan: &Plan<Proposed>) -> String {
@@ -141,6 +171,7 @@ fn report(service: &LLMService, plan: &Plan<Proposed>) -> Report {
             service.spec.slo.time_per_output_token_milliseconds,
         ),
         impossible,
+        together: decided.and_then(|decided| decided.together.clone()),
         ..Report::default()
     }
 }

@@ -78,7 +78,7 @@ pub async fn apply(
     };
     // The Placement is the commit record: what follows from it is only written once it stands.
     for placement in &plan.placements {
-        writer.placement(world, placement, now).await?;
+        writer.placement(world, &plan, placement, now).await?;
     }
     for (name, spec) in &plan.stages {
         if world.stage(name).is_none() {
@@ -159,7 +159,13 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    async fn placement(&mut self, world: &World, planned: &PlannedPlacement, now: Now) -> Result<(), Error> {
+    async fn placement(
+        &mut self,
+        world: &World,
+        plan: &Plan<Proposed>,
+        planned: &PlannedPlacement,
+        now: Now,
+    ) -> Result<(), Error> {
         let api: Api<Placement> = Api::namespaced(self.client.clone(), &planned.service.namespace);
         let version = match &planned.existing {
             Some(existing) => existing.resource_version(),
@@ -168,14 +174,15 @@ impl Writer<'_> {
                 .await?
                 .resource_version(),
         };
-        let wanted = status::of_placement(planned, now);
+        let wanted = status::of_placement(plan, planned, now);
         let known = planned
             .existing
             .as_ref()
             .and_then(|existing| existing.status.clone());
         if known.as_ref() != Some(&wanted) {
             // The phase is the decision's: a leader of yesterday must not take it back.
-            let patch = json!({ "metadata": { "resourceVersion": version }, "status": wanted });
+            let mut patch = replacing(known.as_ref(), &wanted);
+            patch["metadata"] = json!({ "resourceVersion": version });
             self.status(&api, &planned.name, &patch).await?;
         }
         Ok(())

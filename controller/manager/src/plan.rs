@@ -13,7 +13,7 @@ use std::{
 use crds::{
     LLMService, Placement, PlacementSpec, RouteTableSpec, StageSpec,
     llm_service::ServiceFigures,
-    placement::{Alternative, PlacementPhase},
+    placement::{Alternative, PlacementPhase, Together},
 };
 use solver::{Solution, solution::Outcome};
 
@@ -28,6 +28,7 @@ pub mod peers;
 pub mod phases;
 pub mod routes;
 pub mod stages;
+pub mod together;
 pub mod wording;
 
 /// A plan that was made and not applied.
@@ -80,6 +81,8 @@ pub struct ServicePlan {
     pub blocked: Option<String>,
     /// What the cost model says of requests like those that were observed, when there were any.
     pub forecast: Option<ServiceFigures>,
+    /// How good the choice for all services of its priority is, if it has a pipeline.
+    pub together: Option<Together>,
 }
 
 /// The solver's word on a service.
@@ -167,9 +170,11 @@ impl Plan<Proposed> {
             plan.finished.extend(outcome.finished);
             let stays = snapshot.staying.get(&name).filter(|_| decision.is_some());
             let stays = stays.map(|why| format!("it stays on a node that takes no new stages: {why}"));
+            let together = together::of(snapshot, solution, &name);
             plan.services.insert(
                 name,
                 ServicePlan {
+                    together,
                     verdict,
                     serving: name_in_phase(&outcome.placements, |phase| phase == PlacementPhase::Serving),
                     next: name_in_phase(&outcome.placements, |phase| phase < PlacementPhase::Serving),

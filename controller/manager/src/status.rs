@@ -226,7 +226,7 @@ fn endpoints_of(world: &World, service: &LLMService) -> Vec<String> {
 
 /// The status of a Placement.
 #[must_use]
-pub fn of_placement(placement: &PlannedPlacement, now: Now) -> PlacementStatus {
+pub fn of_placement<S>(plan: &Plan<S>, placement: &PlannedPlacement, now: Now) -> PlacementStatus {
     let existing = placement
         .existing
         .as_ref()
@@ -257,11 +257,14 @@ pub fn of_placement(placement: &PlannedPlacement, now: Now) -> PlacementStatus {
     };
     let mut conditions = existing.conditions;
     said.set(&mut conditions, ConditionType::Ready, generation, now);
+    let leaves = placement.phase == PlacementPhase::Draining;
+    let decided = plan.services.get(&placement.service).filter(|_| !leaves);
     PlacementStatus {
         observed_generation: generation,
         phase: placement.phase,
         conditions,
         stages: Some(format!("{}/{}", progress.ready, progress.total)),
+        together: decided.and_then(|decided| decided.together.clone()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crds::{
     InferenceMode, PlacementSpec,
     llm_service::ServiceFigures,
-    placement::{Alternative, Pipeline, Prediction},
+    placement::{Alternative, Pipeline, Prediction, Together},
 };
 
 use super::{Report, Table};
@@ -22,6 +22,7 @@ pub(crate) fn text(report: &Report) -> String {
         predicted_for_observed: _,
         objective: _,
         impossible,
+        together: _,
     } = report;
     let mut text = format!("LLMService {service}: {state}\n");
     for sentence in why.lines() {
@@ -75,9 +76,51 @@ fn write_placement(text: &mut String, placement: &PlacementSpec, report: &Report
         milliseconds(why.lower_bound_microseconds),
         fixed(why.gap_parts_per_million, 10_000, 2),
     );
+    if let Some(together) = &report.together {
+        write_together(text, together);
+    }
     if !why.alternatives.is_empty() {
         text.push_str("\nAlternatives:\n");
         write_alternatives(text, &why.alternatives);
+    }
+}
+
+/// The choice for all services of the same priority, and what more memory would be worth to them.
+fn write_together(text: &mut String, together: &Together) {
+    let Together {
+        services,
+        placed,
+        objective_microseconds,
+        lower_bound_microseconds,
+        gap_parts_per_million,
+        prices,
+        gives_way,
+    } = together;
+    if *services > 1 {
+        let bound = match gap_parts_per_million {
+            Some(gap) => format!(
+                "no choice for all of them costs less than {} (gap {} %)",
+                milliseconds(*lower_bound_microseconds),
+                fixed(*gap, 10_000, 2)
+            ),
+            None => "whether more of them could be placed is not known".to_owned(),
+        };
+        let _ = writeln!(
+            text,
+            "Together:    {placed} of {services} services of this priority are placed and cost {}; {bound}",
+            milliseconds(*objective_microseconds),
+        );
+    }
+    for price in prices {
+        let _ = writeln!(
+            text,
+            "Memory:      one more GiB on {} is worth {} per request to them, at most",
+            price.node,
+            milliseconds(price.microseconds_per_gibibyte),
+        );
+    }
+    if let Some(gives_way) = gives_way {
+        let _ = writeln!(text, "Gives way:   {gives_way}");
     }
 }
 
@@ -231,7 +274,7 @@ fn fixed(number: i64, unit: i64, digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crds::placement::{ChosenModel, Explanation, PipelineStage, StageCost, StageMemory};
+    use crds::placement::{ChosenModel, Explanation, MemoryPrice, PipelineStage, StageCost, StageMemory};
 
     use super::*;
 
@@ -318,6 +361,18 @@ mod tests {
                 prompt_tokens: Some(35),
             }),
             objective: (Some(2000), None),
+            together: Some(Together {
+                services: 3,
+                placed: 3,
+                objective_microseconds: 9_000_000,
+                lower_bound_microseconds: 8_910_000,
+                gap_parts_per_million: Some(10_000),
+                prices: vec![MemoryPrice {
+                    node: "robot".to_owned(),
+                    microseconds_per_gibibyte: 41_000,
+                }],
+                gives_way: Some("robot[0, 30) would cost it 120 ms less".to_owned()),
+            }),
             ..Report::default()
         };
         let expected = "\
@@ -339,6 +394,9 @@ Pipeline default/chat/0, revision 1: split over two nodes
 
 Limited by:  the memory of robot
 Objective:   4200 ms for a typical request; none can be below 4200 ms (gap 0.00 %)
+Together:    3 of 3 services of this priority are placed and cost 9000 ms; no choice for all of them costs less than 8910 ms (gap 1.00 %)
+Memory:      one more GiB on robot is worth 41.0 ms per request to them, at most
+Gives way:   robot[0, 30) would cost it 120 ms less
 
 Alternatives:
   MODE      PIPELINE  FIRST TOKEN  TOKEN  WHY NOT

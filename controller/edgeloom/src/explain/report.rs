@@ -3,7 +3,7 @@
 use crds::{
     ConditionType, LLMService, Placement, PlacementSpec, condition,
     llm_service::ServiceFigures,
-    placement::{Alternative, PlacementPhase},
+    placement::{Alternative, PlacementPhase, Together},
 };
 use kube::ResourceExt as _;
 
@@ -28,6 +28,8 @@ pub(crate) struct Report {
     pub(crate) objective: (Option<i32>, Option<i32>),
     /// For a service that cannot be placed: what each kind of pipeline lacks.
     pub(crate) impossible: Vec<Alternative>,
+    /// How good the choice for all services of its priority is.
+    pub(crate) together: Option<Together>,
 }
 
 impl Report {
@@ -63,6 +65,7 @@ impl Report {
                 service.spec.slo.time_per_output_token_milliseconds,
             ),
             impossible: vec![],
+            together: shown.and_then(|placement| placement.status.as_ref()?.together.clone()),
         }
     }
 }

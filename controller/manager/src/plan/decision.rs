@@ -212,7 +212,8 @@ fn prediction(predicted: &Predicted, service: &LLMService) -> Prediction {
     }
 }
 
-fn shape_line(snapshot: &Snapshot, shape: &PipelineShape) -> String {
+/// A pipeline that was not chosen in one line.
+pub(super) fn shape_line(snapshot: &Snapshot, shape: &PipelineShape) -> String {
     let stages = shape
         .stages
         .iter()

@@ -2,10 +2,11 @@
 
 use solver::{
     problem::Candidate,
-    solution::{Binding, Cause, Decision, Infeasible, NodeReason, Offer, Placed, Remedy},
+    solution::{Binding, Cause, Decision, Infeasible, NodeReason, Offer, Placed, Remedy, WhyNot},
     units::{Nanos, NodeOrd},
 };
 
+use super::decision::shape_line;
 use crate::snapshot::Snapshot;
 
 /// Says what the solver found, with the names of a snapshot.
@@ -45,8 +46,14 @@ impl Wording<'_> {
             }
             Decision::Replaced { .. } => " What ran before is no longer possible.".to_owned(),
         };
+        let gives_way = match &placed.gives_way {
+            None => "",
+            Some(_) => {
+                " A pipeline that would cost it less is left to others, so that all together cost less."
+            }
+        };
         format!(
-            "{} on {}: {} to the first token and {} per token are predicted; {}.{decision}",
+            "{} on {}: {} to the first token and {} per token are predicted; {}.{decision}{gives_way}",
             self.candidate(pipeline.candidate),
             stages.collect::<Vec<_>>().join(" "),
             predicted.ttft,
@@ -117,10 +124,7 @@ impl Wording<'_> {
     pub fn infeasible(&self, infeasible: &Infeasible) -> String {
         let mut sentences = vec![cause(infeasible.cause)];
         for report in infeasible.nodes.iter().take(16) {
-            let why = match (report.reason, self.0.untimed.get(&report.node)) {
-                (NodeReason::SpeedUnknown, Some(why)) => format!("it could not time the model: {why}"),
-                (other, _) => reason(other),
-            };
+            let why = self.refusal(report.node, report.reason);
             sentences.push(format!("{}: {why}", self.node(report.node)));
         }
         if infeasible.nodes.len() > 16 {
@@ -138,6 +142,27 @@ impl Wording<'_> {
             ));
         }
         sentences.join("; ")
+    }
+
+    fn refusal(&self, node: NodeOrd, why: NodeReason) -> String {
+        match (why, self.0.untimed.get(&node)) {
+            (NodeReason::SpeedUnknown, Some(why)) => format!("it could not time the model: {why}"),
+            (other, _) => reason(other),
+        }
+    }
+
+    /// Why a node has no part in a pipeline.
+    #[must_use]
+    pub fn why_not(&self, node: NodeOrd, answer: &WhyNot) -> String {
+        let name = self.node(node);
+        match answer {
+            WhyNot::Chosen => format!("{name}: it is in the pipeline"),
+            WhyNot::Refused(why) => format!("{name}: {}", self.refusal(node, *why)),
+            WhyNot::Dearer { shape, cost, more } => format!(
+                "{name}: the best pipeline with it that was found, {}, costs {cost} per request, {more} more",
+                shape_line(self.0, shape)
+            ),
+        }
     }
 
     fn remedy(&self, remedy: Remedy) -> String {
