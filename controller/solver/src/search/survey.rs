@@ -182,12 +182,12 @@ impl<'p> Survey<'p> {
     }
 
     /// Every pipeline of one stage that fits.
-    pub(super) fn whole_that_fit(&self) -> Vec<PipelineShape> {
+    pub(super) fn whole_that_fit(&self) -> Vec<Priced> {
         let fitting = self
             .attempts()
             .into_iter()
             .filter(|attempt| attempt.missing.0 == 0);
-        fitting.map(|attempt| attempt.priced.shape).collect()
+        fitting.map(|attempt| attempt.priced).collect()
     }
 
     /// Nodes that can answer alone with a candidate, and what the stage adds.

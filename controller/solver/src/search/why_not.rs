@@ -45,7 +45,8 @@ pub fn why_not(
     };
     let mut meter = Meter::new(budget.steps, budget.cancelled);
     let runs = chosen.as_ref().and_then(cost);
-    let mut found: Vec<PipelineShape> = survey.whole_that_fit();
+    let whole = survey.whole_that_fit().into_iter();
+    let mut found: Vec<PipelineShape> = whole.map(|priced| priced.shape).collect();
     found.extend(split_with(&survey, asked, &links, runs, node, &mut meter));
     let with_node = found.into_iter().filter(|shape| has(shape, node));
     let best = with_node.filter_map(|shape| Some((cost(&shape)?, shape))).min();

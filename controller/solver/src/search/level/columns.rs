@@ -17,6 +17,9 @@ const WHOLE_FIRST: usize = 12;
 /// Steps for the bound on split pipelines of one service, at most.
 const FLOOR_STEPS: u64 = 20_000_000;
 
+/// Steps for looking at one node.
+const NODE_STEPS: u64 = 64;
+
 /// Bytes on nodes.
 pub(super) type Memory = Vec<(u32, f64)>;
 
@@ -75,17 +78,17 @@ impl Columns {
     pub(super) fn new(level: &Level<'_>, meter: &mut Meter<'_>) -> Self {
         let mut columns = Self::empty(level);
         for position in 0..level.services.len() {
-            let survey = Survey::new(
-                level.problem,
-                level.links,
-                level.service(position),
-                level.residual,
-            );
-            let whole = survey.whole_that_fit();
-            meter.spend(whole.len() as u64 + level.problem.nodes.len() as u64);
-            columns.whole[position] = whole
-                .iter()
-                .filter_map(|shape| columns.column(level, position, shape))
+            if !meter.spend(NODE_STEPS * level.problem.nodes.len() as u64) {
+                // Nobody looked: nothing is known about what the service costs.
+                columns.split_floors[position] = 0;
+                continue;
+            }
+            let service = level.service(position);
+            let survey = Survey::new(level.problem, level.links, service, level.residual);
+            columns.whole[position] = survey
+                .whole_that_fit()
+                .into_iter()
+                .map(|priced| columns.priced(level, service, priced.shape, priced.value))
                 .collect();
             columns.whole[position]
                 .sort_by(|one, other| (one.cost, &one.shape).cmp(&(other.cost, &other.shape)));
@@ -129,15 +132,19 @@ impl Columns {
         let service = level.service(position);
         let loads = &level.residual.load_milli;
         let cost = CostModel::of_shape(level.problem, level.links, service, shape, loads).evaluate(shape)?;
-        let (charged, unshared) = self.memory(level, service, shape);
-        Some(Column {
-            shape: shape.clone(),
-            cost: cost.cost.total().0,
+        Some(self.priced(level, service, shape.clone(), cost.cost.total().0))
+    }
+
+    fn priced(&self, level: &Level<'_>, service: &Service, shape: PipelineShape, cost: u64) -> Column {
+        let (charged, unshared) = self.memory(level, service, &shape);
+        Column {
+            shape,
+            cost,
             switch: 0,
             moves: false,
             charged,
             unshared,
-        })
+        }
     }
 
     /// Memory of a pipeline at least, with weights in equal parts for all who could share them, and without those.

@@ -10,8 +10,9 @@ use super::{Assignment, Level};
 use crate::search::budget::Meter;
 use crate::search::residual::Residual;
 
-/// Steps for one column that is tried, beside one for each node.
+/// Steps for one column that is tried: once, and for each node whose figures are copied.
 const STEPS: u64 = 64;
+const NODE_STEPS: u64 = 8;
 
 /// What a choice is worth: the less, the better, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -142,7 +143,7 @@ impl Search<'_, '_> {
             return;
         }
         for at in 0..self.order[position].len() {
-            if !meter.spend(STEPS + self.level.problem.nodes.len() as u64) {
+            if !meter.spend(STEPS + NODE_STEPS * self.level.problem.nodes.len() as u64) {
                 return;
             }
             let pick = self.order[position][at];
