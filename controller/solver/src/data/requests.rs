@@ -29,12 +29,10 @@ pub fn requests(name: &str, text: &str) -> Result<Vec<Request>, Error> {
 /// Nanoseconds since some moment.
 type Moment = i128;
 
-fn timed(
-    name: &str,
-    text: &str,
-    header_lines: usize,
-    read: fn(&str) -> Result<(Moment, [u64; 2]), String>,
-) -> Result<Vec<Request>, Error> {
+/// Reads a line: when the request came, and the tokens of its prompt and of its answer.
+type Read = fn(&str) -> Result<(Moment, [u64; 2]), String>;
+
+fn timed(name: &str, text: &str, header_lines: usize, read: Read) -> Result<Vec<Request>, Error> {
     let mut requests: Vec<Request> = Vec::new();
     let mut span: Option<(Moment, Moment)> = None;
     let lines = text.lines().enumerate().skip(header_lines);

@@ -41,9 +41,9 @@ pub fn check(problem: &JointProblem, plan: &JointPlan) -> Vec<Fault> {
     for (position, route) in (0..).zip(&plan.routes) {
         let class = problem.classes.get(route.class as usize);
         let replica = plan.replicas.get(route.replica as usize);
-        if !class
+        if class
             .zip(replica)
-            .is_some_and(|(class, replica)| class.service == replica.service)
+            .is_none_or(|(class, replica)| class.service != replica.service)
         {
             found.push(Fault::Route(position));
         }

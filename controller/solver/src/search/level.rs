@@ -277,7 +277,7 @@ impl<'p> Level<'p> {
     /// One after the other, each keeping what runs unless that is worse by its margin.
     fn sequence_from(&self, running: &Assignment, meter: &mut Meter<'_>) -> Assignment {
         let (mut residual, mut occupancy) = (self.residual.clone(), self.occupancy.clone());
-        let mut assignment = vec![None; running.len()];
+        let mut assignment = Assignment::with_capacity(running.len());
         for position in 0..running.len() {
             let mut searching = meter.part(1, (running.len() - position) as u64);
             let survey = Survey::new(self.problem, self.links, self.service(position), &residual);
@@ -285,11 +285,12 @@ impl<'p> Level<'p> {
             meter.absorb(&searching);
             let illegal = |shape: &PipelineShape| self.illegality(position, shape, &occupancy);
             let chosen = choose(&survey, finds.legal().first().copied(), illegal);
-            assignment[position] = chosen.map(|(shape, _)| shape);
-            if let Some(shape) = &assignment[position] {
+            let shape = chosen.map(|(shape, _)| shape);
+            if let Some(shape) = &shape {
                 self.admit(&mut residual, position, shape);
                 occupancy.admit(self.services[position], shape.clone());
             }
+            assignment.push(shape);
         }
         assignment
     }
