@@ -304,6 +304,18 @@ fn a_model_that_fits_one_node_is_not_split() {
 }
 
 #[test]
+fn each_alternative_is_told_once() {
+    // The runner-up is split, and thereby the best of another mode than the choice.
+    let mut scene = Scene::new([node("a", 400, 900), node("b", 400, 800)]);
+    scene.settle();
+    let placement = scene.world.placements.first().expect("a decision");
+    let told = &placement.spec.explanation.alternatives;
+    assert!(told[0].why_not.starts_with("the runner-up"), "{told:?}");
+    let same = told.iter().filter(|other| other.pipeline == told[0].pipeline);
+    assert_eq!(same.count(), 1, "{told:?}");
+}
+
+#[test]
 fn a_model_that_fits_no_node_is_split_over_two() {
     let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800), node("c", 30, 100)]);
     scene.settle();

@@ -54,7 +54,7 @@ pub(crate) fn of_mode(placement: Option<&PlacementSpec>, mode: InferenceMode) ->
         return format!("{mode:?} is what was chosen\n");
     }
     let alternatives = &placement.explanation.alternatives;
-    // The runner-up stands first, and the best of its mode again behind it.
+    // The runner-up stands first; the best of its mode, if that is another, behind it.
     match alternatives.iter().rev().find(|other| other.mode == mode) {
         Some(other) if other.pipeline.is_empty() => format!("{mode:?}: {}\n", other.why_not),
         Some(other) => format!("{mode:?}, {}: {}\n", other.pipeline, other.why_not),

@@ -75,11 +75,13 @@ fn explanation(snapshot: &Snapshot, service: &LLMService, placed: &Placed) -> Ex
         predicted: Some(prediction(&runner_up.predicted, service)),
         why_not: format!("the runner-up: costs {} more per request", runner_up.behind),
     });
-    let best_of_modes = placed.alternatives.iter().filter(|alternative| {
-        let offered =
-            matches!(&alternative.offer, Offer::Found { shape, .. } if *shape == placed.pipeline.shape());
-        !offered
-    });
+    let told = |shape: &PipelineShape| {
+        let runner_up = placed.runner_up.as_ref();
+        *shape == placed.pipeline.shape() || runner_up.is_some_and(|runner_up| *shape == runner_up.shape)
+    };
+    let best_of_modes = placed.alternatives.iter();
+    let best_of_modes = best_of_modes
+        .filter(|alternative| !matches!(&alternative.offer, Offer::Found { shape, .. } if told(shape)));
     let modes = best_of_modes.map(|alternative| Alternative {
         mode: mode_of(alternative.mode),
         pipeline: match &alternative.offer {
