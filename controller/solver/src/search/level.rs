@@ -119,43 +119,31 @@ impl<'p> Level<'p> {
         &self.problem.services[self.services[position].index()]
     }
 
-    /// Each in turn takes its best beside those before it. What runs is not looked at.
-    fn first_sequence(&self, meter: &mut Meter<'_>) -> Vec<Turn> {
+    fn survey<'s>(&'s self, position: usize, residual: &'s Residual) -> Survey<'s> {
+        Survey::new(self.problem, self.links, self.service(position), residual)
+    }
+
+    /// In this order each takes its best beside those before it. What runs is not looked at.
+    fn sequence(&self, order: &[usize], meter: &mut Meter<'_>) -> Vec<(usize, Turn)> {
         let mut residual = self.residual.clone();
-        let mut turns = Vec::new();
-        for position in 0..self.services.len() {
-            let mut searching = meter.part(1, (self.services.len() - position) as u64);
-            let survey = Survey::new(self.problem, self.links, self.service(position), &residual);
-            let finds = survey.search(&mut searching);
-            meter.absorb(&searching);
+        let mut turns = Vec::with_capacity(order.len());
+        for (done, &position) in order.iter().enumerate() {
+            let part = meter.part(1, (order.len() - done) as u64);
+            let (finds, steps) = self.survey(position, &residual).search_within(part, meter);
             let shape = finds.legal().first().map(|best| best.shape.clone());
             if let Some(shape) = &shape {
                 self.admit(&mut residual, position, shape);
             }
-            turns.push(Turn {
-                shape,
-                finds,
-                steps: searching.used(),
-            });
+            turns.push((position, Turn { shape, finds, steps }));
         }
         turns
     }
 
-    /// The pipelines of a sequence in another order.
-    fn sequence(&self, order: &[usize], meter: &mut Meter<'_>) -> Assignment {
-        let mut residual = self.residual.clone();
-        let mut assignment = vec![None; self.services.len()];
-        for (turn, &position) in order.iter().enumerate() {
-            let mut searching = meter.part(1, (order.len() - turn) as u64);
-            let survey = Survey::new(self.problem, self.links, self.service(position), &residual);
-            let finds = survey.search(&mut searching);
-            meter.absorb(&searching);
-            assignment[position] = finds.legal().first().map(|best| best.shape.clone());
-            if let Some(shape) = &assignment[position] {
-                self.admit(&mut residual, position, shape);
-            }
-        }
-        assignment
+    /// The turns of the order in which costs are counted.
+    fn first_sequence(&self, meter: &mut Meter<'_>) -> Vec<Turn> {
+        let order: Vec<usize> = (0..self.services.len()).collect();
+        let turns = self.sequence(&order, meter).into_iter();
+        turns.map(|(_, turn)| turn).collect()
     }
 
     /// A service by itself: its best is the best.
@@ -231,7 +219,9 @@ impl<'p> Level<'p> {
             }
             tried.push(order.clone());
             let mut part = meter.part(1, 4);
-            last = self.sequence(&order, &mut part);
+            for (position, turn) in self.sequence(&order, &mut part) {
+                last[position] = turn.shape;
+            }
             meter.absorb(&part);
             best.columns.add_all(self, &last);
             if let Some(value) = self.value(&last).filter(|value| *value < best.value) {
@@ -279,10 +269,9 @@ impl<'p> Level<'p> {
         let (mut residual, mut occupancy) = (self.residual.clone(), self.occupancy.clone());
         let mut assignment = Assignment::with_capacity(running.len());
         for position in 0..running.len() {
-            let mut searching = meter.part(1, (running.len() - position) as u64);
-            let survey = Survey::new(self.problem, self.links, self.service(position), &residual);
-            let finds = survey.search(&mut searching);
-            meter.absorb(&searching);
+            let part = meter.part(1, (running.len() - position) as u64);
+            let survey = self.survey(position, &residual);
+            let (finds, _) = survey.search_within(part, meter);
             let illegal = |shape: &PipelineShape| self.illegality(position, shape, &occupancy);
             let chosen = choose(&survey, finds.legal().first().copied(), illegal);
             let shape = chosen.map(|(shape, _)| shape);

@@ -233,6 +233,13 @@ impl<'p> Survey<'p> {
         })
     }
 
+    /// The same as [`search`](Self::search) within a part of a meter, which is charged for it. Also the steps that it took.
+    pub(crate) fn search_within<'m>(&self, mut part: Meter<'m>, meter: &mut Meter<'m>) -> (Finds, u64) {
+        let finds = self.search(&mut part);
+        meter.absorb(&part);
+        (finds, part.used())
+    }
+
     /// Looks for the best pipeline: one stage anywhere, then beams for every candidate, then the proof.
     pub(crate) fn search(&self, meter: &mut Meter<'_>) -> Finds {
         let mut finds = Finds {

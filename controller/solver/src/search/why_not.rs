@@ -94,7 +94,7 @@ fn split_with(
     let scale = runs.map_or(1_000_000_000, |runs| runs.0);
     let mut found = Vec::new();
     for (position, (numerator, denominator)) in CHARGES.into_iter().enumerate() {
-        let mut searching = meter.part(1, (CHARGES.len() - position) as u64);
+        let part = meter.part(1, (CHARGES.len() - position) as u64);
         let mut survey = Survey::new(survey.problem, links, &asked, survey.residual);
         for (candidate, cost) in survey.candidates.iter().zip(&mut survey.costs) {
             let layers = u64::from(survey.problem.variant(*candidate).1.num_layers());
@@ -105,8 +105,7 @@ fn split_with(
                 scale / denominator * numerator / layers.max(1),
             );
         }
-        let finds = survey.search(&mut searching);
-        meter.absorb(&searching);
+        let (finds, _) = survey.search_within(part, meter);
         found.extend(finds.split.into_iter().map(|priced| priced.shape));
     }
     found

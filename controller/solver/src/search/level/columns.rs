@@ -84,7 +84,7 @@ impl Columns {
                 continue;
             }
             let service = level.service(position);
-            let survey = Survey::new(level.problem, level.links, service, level.residual);
+            let survey = level.survey(position, level.residual);
             columns.whole[position] = survey
                 .whole_that_fit()
                 .into_iter()
@@ -98,10 +98,8 @@ impl Columns {
                 .cloned()
                 .collect();
             if let Some(asked) = split_only(level.service(position)) {
-                let mut searching = meter.at_most(FLOOR_STEPS);
                 let survey = Survey::new(level.problem, level.links, &asked, level.residual);
-                let finds = survey.search(&mut searching);
-                meter.absorb(&searching);
+                let (finds, _) = survey.search_within(meter.at_most(FLOOR_STEPS), meter);
                 columns.split_floors[position] = finds.lower_bound;
                 for priced in &finds.split {
                     columns.add(level, position, &priced.shape);

@@ -189,9 +189,7 @@ fn split_bound(
         let sharers = columns.sharers(*candidate);
         cost.charge(charges(level, &asked, *candidate, sharers, prices));
     }
-    let mut searching = meter.at_most(SEARCH_STEPS);
-    let finds = survey.search(&mut searching);
-    meter.absorb(&searching);
+    let (finds, _) = survey.search_within(meter.at_most(SEARCH_STEPS), meter);
     let mut found: Vec<_> = finds.split.iter().collect();
     found.sort_by(|one, other| (one.value, &one.shape).cmp(&(other.value, &other.shape)));
     for priced in found.into_iter().take(4) {

@@ -83,15 +83,12 @@ impl Turn {
 
 impl Report<'_, '_> {
     fn survey<'s>(&'s self, position: usize) -> Survey<'s> {
-        let Level { problem, links, .. } = self.level;
-        Survey::new(problem, links, self.level.service(position), &self.residual)
+        self.level.survey(position, &self.residual)
     }
 
     fn search(&self, position: usize, left: usize, meter: &mut Meter<'_>) -> (Finds, u64) {
-        let mut searching = meter.part(1, 2 * left as u64);
-        let finds = self.survey(position).search(&mut searching);
-        meter.absorb(&searching);
-        (finds, searching.used())
+        let part = meter.part(1, 2 * left as u64);
+        self.survey(position).search_within(part, meter)
     }
 
     fn place(&mut self, position: usize, shape: &PipelineShape, look: &Look<'_>) {
