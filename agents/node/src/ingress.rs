@@ -1,6 +1,8 @@
 //! The router's backend: services, keys and targets as the RouteTable names them. A request whose head is another node
 //! is passed on to it; this node then sees text, and holds no cells.
 
+mod reroute;
+
 use std::{
     collections::BTreeSet,
     sync::Arc,
@@ -21,8 +23,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use transport::SessionId;
 
+use self::reroute::Rerouting;
 use crate::{
     agent::Core,
+    routes::Routes,
     session::{self, head::Order, wire::Limits},
 };
 
@@ -30,7 +34,7 @@ use crate::{
 const ANONYMOUS: &str = "anonymous";
 
 /// See [`Backend`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Ingress {
     core: Arc<Core>,
 }
@@ -68,13 +72,8 @@ impl Backend for Ingress {
     }
 
     async fn generate(&self, request: router::Request) -> Result<EventStream, router::Error> {
-        let (order, head) = self.order(&request)?;
-        if head == self.core.node {
-            let answers = session::drive(&self.core, order, request.cancellation).await;
-            return Ok(Box::pin(ReceiverStream::new(answers)));
-        }
-        self.pass_on(order, head, request.request_id, request.cancellation)
-            .await
+        let request = Rerouting::begin(self.clone(), request).await?;
+        Ok(Box::pin(request.answers()))
     }
 
     fn ready(&self) -> Readiness {
@@ -89,63 +88,62 @@ impl Backend for Ingress {
 }
 
 impl Ingress {
-    /// Where a request goes, and with which limits.
-    fn order(&self, request: &router::Request) -> Result<(Order, String), router::Error> {
-        let routes = self.core.routes.load();
-        let mut rules = routes.ingress().iter();
-        let rule = rules
-            .find(|rule| rule.served_name == request.service)
-            .ok_or_else(|| router::Error::UnknownService {
-                service: request.service.clone(),
-            })?;
-        let target = pick(&rule.targets, rand::random()).ok_or_else(|| router::Error::Unavailable {
-            reason: rule
-                .unavailable
-                .clone()
-                .unwrap_or_else(|| "no pipeline serves it now".to_owned()),
-        })?;
-        let order = Order {
-            session: SessionId::random(),
-            traceparent: request.traceparent.clone(),
-            service: rule.service.clone(),
-            pipeline: target.pipeline.clone(),
-            revision: target.revision.unsigned_abs(),
-            prompt: request.prompt.clone(),
-            sampling: request.sampling,
-            max_tokens: request.max_tokens,
-            limits: Limits {
-                context_tokens: rule.context_tokens.unsigned_abs(),
-                output_tokens_max: rule.output_tokens_max.unsigned_abs(),
-            },
-            deadline: request.deadline,
-        };
-        tracing::debug!(
-            request_id = request.request_id,
-            session = %order.session,
-            pipeline = order.pipeline,
-            head = target.head,
-            "session begins"
-        );
-        Ok((order, target.head.clone()))
-    }
-
-    async fn pass_on(
-        &self,
-        order: Order,
-        head: String,
-        request_id: String,
-        cancellation: CancellationToken,
-    ) -> Result<EventStream, router::Error> {
-        let deadline = order.deadline;
-        let channel = session::pass_on(&self.core, &head, order, request_id).await?;
+    /// Sends a request where the table says.
+    async fn send(&self, routes: &Routes, request: &router::Request) -> Result<EventStream, router::Error> {
+        let (order, head) = order(routes, request)?;
+        if head == self.core.node {
+            let answers = session::drive(&self.core, order, request.cancellation.clone()).await;
+            return Ok(Box::pin(ReceiverStream::new(answers)));
+        }
+        let request_id = request.request_id.clone();
+        let channel = session::pass_on(&self.core, &head, &order, request_id).await?;
         let relay = Relay {
             channel,
             head,
-            deadline,
-            cancellation,
+            deadline: order.deadline,
+            cancellation: request.cancellation.clone(),
         };
         Ok(Box::pin(stream::unfold(Some(relay), Relay::next)))
     }
+}
+
+/// Where a request goes, and with which limits.
+fn order(routes: &Routes, request: &router::Request) -> Result<(Order, String), router::Error> {
+    let mut rules = routes.ingress().iter();
+    let rule = rules
+        .find(|rule| rule.served_name == request.service)
+        .ok_or_else(|| router::Error::UnknownService {
+            service: request.service.clone(),
+        })?;
+    let target = pick(&rule.targets, rand::random()).ok_or_else(|| router::Error::Unavailable {
+        reason: rule
+            .unavailable
+            .clone()
+            .unwrap_or_else(|| "no pipeline serves it now".to_owned()),
+    })?;
+    let order = Order {
+        session: SessionId::random(),
+        traceparent: request.traceparent.clone(),
+        service: rule.service.clone(),
+        pipeline: target.pipeline.clone(),
+        revision: target.revision.unsigned_abs(),
+        prompt: request.prompt.clone(),
+        sampling: request.sampling,
+        max_tokens: request.max_tokens,
+        limits: Limits {
+            context_tokens: rule.context_tokens.unsigned_abs(),
+            output_tokens_max: rule.output_tokens_max.unsigned_abs(),
+        },
+        deadline: request.deadline,
+    };
+    tracing::debug!(
+        request_id = request.request_id,
+        session = %order.session,
+        pipeline = order.pipeline,
+        head = target.head,
+        "session begins"
+    );
+    Ok((order, target.head.clone()))
 }
 
 /// A session that another node heads. Dropping it cancels the session there.

@@ -55,6 +55,20 @@ impl Routes {
         }
     }
 
+    /// The hop, if it takes new sessions.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Routes::hop`], and [`Code::Draining`].
+    pub(crate) fn admitting_hop(&self, pipeline: &str, revision: u64, ordinal: u32) -> Result<&Hop, Refusal> {
+        let hop = self.hop(pipeline, revision, ordinal)?;
+        if hop.admits {
+            return Ok(hop);
+        }
+        let what = format!("pipeline {pipeline} revision {revision} takes no new sessions");
+        Err(Refusal::new(Code::Draining, what))
+    }
+
     /// The peers as transport wants them; entries that cannot be used are left out, with what is wrong.
     pub(crate) fn peers(&self) -> (Vec<transport::Peer>, Vec<String>) {
         let mut peers = vec![];

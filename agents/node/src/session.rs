@@ -160,11 +160,11 @@ fn place(span: &mut Span, node: &str, session: transport::SessionId, pipeline: &
 pub(crate) async fn pass_on(
     core: &Arc<Core>,
     head: &str,
-    order: Order,
+    order: &Order,
     request_id: String,
 ) -> Result<transport::Channel, router::Error> {
     let opening = transport::Opening {
-        pipeline: order.pipeline,
+        pipeline: order.pipeline.clone(),
         revision: order.revision,
         worker_epoch: 0,
         session: order.session,
@@ -173,9 +173,9 @@ pub(crate) async fn pass_on(
     let address = Address::of(&opening);
     let ask = Ask {
         request_id,
-        traceparent: order.traceparent,
-        service: order.service,
-        prompt: order.prompt,
+        traceparent: order.traceparent.clone(),
+        service: order.service.clone(),
+        prompt: order.prompt.clone(),
         sampling: order.sampling,
         max_tokens: order.max_tokens,
         limits: order.limits,

@@ -274,7 +274,7 @@ pub struct Usage {
 
 /// Why a generation was refused or broke off. The documentation of each variant names the HTTP status that it becomes.
 ///
-/// `Busy`, `Unavailable` and `Interrupted` are worth a retry as they are, the others are not.
+/// `Busy`, `Unavailable`, `Interrupted` and `Misdirected` are worth a retry as they are, the others are not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Error {
     /// The service went away between the look-up and now: 404.
@@ -334,6 +334,13 @@ pub enum Error {
     #[error("internal error: {reason}")]
     Internal {
         /// What broke, without any text of the prompt.
+        reason: String,
+    },
+    /// The pipeline takes no new requests any more, and has answered nothing: worth sending again by newer routes. A
+    /// client that is told of it at all is told 503.
+    #[error("the service is not available: {reason}")]
+    Misdirected {
+        /// Why, for the client to read.
         reason: String,
     },
 }

@@ -242,7 +242,7 @@ impl Refusal {
                 ),
             ),
             Error::Busy { reason, retry_after } => Self::busy(&reason, retry_after),
-            Error::Unavailable { reason } => {
+            Error::Unavailable { reason } | Error::Misdirected { reason } => {
                 Self::unavailable(format!("The service is not available: {reason}."))
             }
             Error::Interrupted { reason } => {

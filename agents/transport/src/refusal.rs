@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The longest message that is sent with a refusal; longer ones are cut.
 const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// The reason of a refusal.
+/// The reason of a refusal. On the wire it is known by its place in this list: new ones come at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {
     /// The frame names a revision of the pipeline that this agent does not hold.
@@ -50,6 +50,8 @@ pub enum Code {
     Forbidden,
     /// Something failed that the other end cannot help.
     Internal,
+    /// This revision of the pipeline takes no new sessions any more.
+    Draining,
 }
 
 impl Code {
@@ -69,6 +71,7 @@ impl Code {
             Self::TooLarge => 11,
             Self::Forbidden => 12,
             Self::Internal => 13,
+            Self::Draining => 14,
         }
     }
 
@@ -100,6 +103,7 @@ impl std::fmt::Display for Code {
             Self::TooLarge => formatter.write_str("frame too large"),
             Self::Forbidden => formatter.write_str("forbidden by the service's privacy"),
             Self::Internal => formatter.write_str("internal error"),
+            Self::Draining => formatter.write_str("draining"),
         }
     }
 }

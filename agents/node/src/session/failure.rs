@@ -50,12 +50,22 @@ pub(crate) fn of_opening(error: &transport::endpoint::Error) -> Refusal {
     Refusal::new(code, error.to_string())
 }
 
+/// What the ingress is told while no text of the answer has left the head.
+pub(crate) fn before_text(refusal: Refusal) -> router::Error {
+    match refusal.code {
+        Code::StaleRevision { .. } | Code::UnknownPipeline | Code::Draining => router::Error::Misdirected {
+            reason: refusal.to_string(),
+        },
+        _ => to_client(refusal),
+    }
+}
+
 /// What the client is told.
 pub(crate) fn to_client(refusal: Refusal) -> router::Error {
     let reason = refusal.to_string();
     match refusal.code {
         Code::Busy => router::Error::Busy {
-            reason,
+            reason: refusal.message,
             retry_after: RETRY_AFTER,
         },
         Code::Deadline => router::Error::DeadlineExceeded,
@@ -63,6 +73,7 @@ pub(crate) fn to_client(refusal: Refusal) -> router::Error {
         Code::StaleRevision { .. }
         | Code::StaleEpoch { .. }
         | Code::UnknownPipeline
+        | Code::Draining
         | Code::UnknownSession
         | Code::Position { .. }
         | Code::Cancelled

@@ -22,7 +22,7 @@ use super::{
     tokens::Arrivals,
     wire::{Answer, Limits, Sampled, Terms},
 };
-use crate::{agent::Core, observed::Answered, routes::hop_key};
+use crate::{agent::Core, observed::Answered};
 
 /// A seat that was just left is free within this time; a client that finds none is told that the service is busy.
 const SEAT_WITHIN: Duration = Duration::from_millis(250);
@@ -64,6 +64,8 @@ pub(crate) struct Head {
     answer_max: u32,
     sampling: engine::Sampling,
     place: String,
+    /// Whether some of the answer was told.
+    told: bool,
     /// Ends with the session.
     span: Span,
 }
@@ -85,17 +87,9 @@ impl Head {
         let arrived = Instant::now();
         let unavailable = |reason: String| router::Error::Unavailable { reason };
         let routes = core.routes.load();
-        let hop = routes
-            .hop(&order.pipeline, order.revision, 0)
-            .map_err(|refusal| unavailable(refusal.to_string()))?
-            .clone();
+        let hop = routes.admitting_hop(&order.pipeline, order.revision, 0);
+        let hop = hop.map_err(failure::before_text)?.clone();
         drop(routes);
-        if !hop.admits {
-            return Err(unavailable(format!(
-                "pipeline {} revision {} is draining",
-                order.pipeline, order.revision
-            )));
-        }
         let stage = core.stages.ready(&hop.stage).map_err(|reason| {
             unavailable(format!("stage {} on node `{}`: {reason}", hop.stage, core.node))
         })?;
@@ -115,19 +109,9 @@ impl Head {
             .worker
             .epoch()
             .map_err(|error| unavailable(format!("{place}: {error}")))?;
-        let quota = usize::try_from(hop.sessions).unwrap_or(0);
-        let seat = Seats::take(
-            &stage,
-            &hop_key(&hop),
-            quota,
-            epoch,
-            SEAT_WITHIN.min(left(order.deadline)),
-        )
-        .await
-        .ok_or_else(|| router::Error::Busy {
-            reason: format!("all {quota} sessions of pipeline {} are taken", order.pipeline),
-            retry_after: failure::RETRY_AFTER,
-        })?;
+        let within = SEAT_WITHIN.min(left(order.deadline));
+        let seat = Seats::admit(core, &stage, &hop, epoch, within);
+        let seat = seat.await.map_err(failure::before_text)?;
         Ok(Self {
             sampling: sampling_of(&order.sampling),
             order,
@@ -138,6 +122,7 @@ impl Head {
             prompt,
             answer_max,
             place,
+            told: false,
             span: Span::default(),
         })
     }
@@ -176,6 +161,7 @@ impl Head {
             outcome = self.generate(&core, &answers) => Some(outcome),
         };
         let mut span = std::mem::take(&mut self.span);
+        let told = self.told;
         // The seat is given back before the client hears the end, so that its next request finds it.
         drop(self);
         let answer = match outcome {
@@ -189,7 +175,11 @@ impl Head {
                 span.fail(&refusal);
                 tracing::warn!(%session, trace_id = span.trace_id(), %refusal, "session broken");
                 core.metrics.sessions_refused.inc();
-                Err(failure::to_client(refusal))
+                Err(if told {
+                    failure::to_client(refusal)
+                } else {
+                    failure::before_text(refusal)
+                })
             }
         };
         let _client_gone = answers.send(answer).await;
@@ -216,6 +206,7 @@ impl Head {
             }
             let piece = stream.push(&text.bytes_of(sampled.token));
             let event = router::Event::Text { piece, tokens: 1 };
+            self.told = true;
             if answers.send(Ok(event)).await.is_err() {
                 return Err(Refusal::new(Code::Cancelled, "the client has gone"));
             }

@@ -7,13 +7,16 @@ use std::{
     time::Duration,
 };
 
-use crds::StageSpec;
+use crds::{StageSpec, route_table::Hop};
 use engine::{Epoch, Loaded, StageId, Text};
 use tokio::{
     sync::{Notify, mpsc},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
+use transport::{Code, Refusal};
+
+use crate::{agent::Core, routes::hop_key};
 
 /// Names one hop of this node: pipeline, revision, ordinal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,9 +123,39 @@ impl Seats {
         }
     }
 
+    /// A seat on a hop that takes new sessions, which is looked at again once the seat is taken: a hop that has reported
+    /// itself as drained stays so.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Busy`] when none was free `within` the time, and what [`Routes::admitting_hop`] says.
+    ///
+    /// [`Routes::admitting_hop`]: crate::routes::Routes::admitting_hop
+    pub(crate) async fn admit(
+        core: &Core,
+        stage: &Arc<LoadedStage>,
+        hop: &Hop,
+        epoch: Epoch,
+        within: Duration,
+    ) -> Result<Seat, Refusal> {
+        let key = hop_key(hop);
+        let quota = usize::try_from(hop.sessions).unwrap_or(0);
+        let seat = Self::take(stage, &key, quota, epoch, within).await;
+        let seat = seat.ok_or_else(|| {
+            let what = format!(
+                "all {quota} sessions of pipeline {} on node `{}` are taken",
+                hop.pipeline, core.node
+            );
+            Refusal::new(Code::Busy, what)
+        })?;
+        let routes = core.routes.load();
+        routes.admitting_hop(&key.pipeline, key.revision, key.ordinal)?;
+        Ok(seat)
+    }
+
     /// Takes the lowest free slot, since slots in use should be dense; waits at most `within` for one, as slots are
     /// emptied a moment after their sessions have ended. `quota` bounds the seats of the hop.
-    pub(crate) async fn take(
+    async fn take(
         stage: &Arc<LoadedStage>,
         hop: &HopKey,
         quota: usize,

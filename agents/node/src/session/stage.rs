@@ -23,7 +23,7 @@ use super::{
     tokens::Sink,
     wire::{Address, Sampled, Terms, Welcome},
 };
-use crate::{agent::Core, routes::hop_key};
+use crate::agent::Core;
 
 /// The head admits as many sessions as every stage has seats, so a seat that is not free is just being emptied.
 const SEAT_WITHIN: Duration = Duration::from_secs(5);
@@ -118,7 +118,7 @@ impl Part {
         deadline: Instant,
     ) -> Result<Self, Refusal> {
         let routes = core.routes.load();
-        let hop = routes.hop(&opening.pipeline, opening.revision, terms.ordinal)?;
+        let hop = routes.admitting_hop(&opening.pipeline, opening.revision, terms.ordinal)?;
         let stage = core.stages.ready(&hop.stage).map_err(|reason| {
             let what = format!("node `{}`, stage {}: {reason}", core.node, hop.stage);
             Refusal::new(Code::Internal, what)
@@ -143,16 +143,8 @@ impl Part {
             );
             return Err(Refusal::new(Code::TooLarge, what));
         }
-        let quota = usize::try_from(hop.sessions).unwrap_or(0);
-        let seat = Seats::take(
-            &stage,
-            &hop_key(hop),
-            quota,
-            epoch,
-            SEAT_WITHIN.min(left(deadline)),
-        )
-        .await
-        .ok_or_else(|| Refusal::new(Code::Busy, format!("{place}: all sessions are taken")))?;
+        let within = SEAT_WITHIN.min(left(deadline));
+        let seat = Seats::admit(core, &stage, hop, epoch, within).await?;
         let onward = Self::onward(core, hop, &seat, opening, terms, deadline).await?;
         Ok(Self {
             seat,

@@ -2,41 +2,105 @@
 
 use std::process::Command;
 
+use crds::route_table::{HopPhase, HopStatus};
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::{Events, Plan, chat, eventually, json_of, no_sessions, nodes};
+use crate::support::{Events, Node, Plan, chat, eventually, json_of, no_sessions, nodes};
 
 const PROMPT: &str = "What is the capital of France?";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_peer_with_another_revision_is_refused() {
+async fn a_request_that_meets_another_revision_is_sent_again_by_the_next_table() {
     let [a, b] = nodes(["a", "b"]).await;
     let old = Plan::default();
     old.up(&[&a, &b], &[]).await;
-    let before = a.chat(PROMPT, 8).await;
+    let before = Events::of(a.post(streamed(PROMPT, 8)).await).text().await;
     let new = Plan {
         revision: 2,
         ..old.clone()
     };
     // Only the second stage has heard of the new revision.
     b.agent.apply(new.for_node(&b, &[&a, &b], &[]));
-    eventually("the new revision is in force", || {
-        let hops = b.agent.hops();
-        hops.iter()
-            .any(|hop| hop.revision == 2)
-            .then_some(())
-            .ok_or(format!("{hops:?}"))
-    })
-    .await;
+    hop_of(&b, |hop| hop.revision == 2).await;
+    // The head has admitted it by the old one.
+    let again = Events::of(a.post(streamed(PROMPT, 8)).await);
+    a.agent.apply(new.for_node(&a, &[&a, &b], &[]));
+    assert_eq!(again.text().await, before);
+    no_sessions(&[&a, &b]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_with_another_revision_refuses_and_without_a_newer_table_the_client_is_told() {
+    let [a, b] = nodes(["a", "b"]).await;
+    let old = Plan::default();
+    old.up(&[&a, &b], &[]).await;
+    let new = Plan {
+        revision: 2,
+        ..old.clone()
+    };
+    b.agent.apply(new.for_node(&b, &[&a, &b], &[]));
+    hop_of(&b, |hop| hop.revision == 2).await;
     let (status, body) = json_of(a.post(chat(PROMPT, 8)).await).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.to_string().contains("stale revision"), "{body}");
     no_sessions(&[&a, &b]).await;
+}
 
-    a.agent.apply(new.for_node(&a, &[&a, &b], &[]));
-    a.ready(2).await;
-    assert_eq!(a.chat(PROMPT, 8).await, before);
+/// A node that hears late of a move goes on as the head of a pipeline that drains elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stage_that_drains_ends_its_sessions_in_peace_and_takes_no_more() {
+    let [a, b] = nodes(["a", "b"]).await;
+    let plan = Plan::default();
+    plan.up(&[&a, &b], &[]).await;
+    let whole = Events::of(a.post(streamed(PROMPT, 64)).await).text().await;
+    let mut first = Events::of(a.post(streamed(PROMPT, 64)).await);
+    let begun = first.some_text().await;
+
+    let draining = Plan {
+        admits: false,
+        ..plan.clone()
+    };
+    b.agent.apply(draining.for_node(&b, &[&a, &b], &[]));
+    hop_of(&b, |hop| hop.phase != HopPhase::Ready).await;
+    let second = Events::of(a.post(streamed(PROMPT, 64)).await);
+    eventually("the draining stage takes no more", || {
+        (b.refused() > 0.0)
+            .then_some(())
+            .ok_or("nothing was refused".to_owned())
+    })
+    .await;
+
+    let next = Plan { revision: 2, ..plan };
+    for node in [&a, &b] {
+        let mut both = next.for_node(node, &[&a, &b], &[]);
+        let old = draining
+            .for_node(node, &[&a, &b], &[])
+            .routes
+            .expect("it has a table");
+        let routes = both.routes.as_mut().expect("it has a table");
+        routes.spec.hops.extend(old.spec.hops);
+        node.agent.apply(both);
+    }
+    assert_eq!(second.text().await, whole);
+    assert_eq!(begun + &first.text().await, whole);
+    hop_of(&b, |hop| hop.revision == 1 && hop.phase == HopPhase::Drained).await;
+    no_sessions(&[&a, &b]).await;
+}
+
+async fn hop_of(node: &Node, is_meant: fn(&HopStatus) -> bool) {
+    eventually("the hop is as it was told", || {
+        let hops = node.agent.hops();
+        let found = hops.iter().any(is_meant);
+        found.then_some(()).ok_or(format!("{hops:?}"))
+    })
+    .await;
+}
+
+fn streamed(prompt: &str, max_tokens: u32) -> Value {
+    let mut body = chat(prompt, max_tokens);
+    body["stream"] = json!(true);
+    body
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,8 +110,7 @@ async fn a_worker_that_dies_breaks_its_sessions_and_serves_again() {
     let before = a.chat(PROMPT, 16).await;
     let epoch = b.worker.epoch().unwrap();
 
-    let mut body = chat("Write a long story about a lighthouse.", 256);
-    body["stream"] = json!(true);
+    let body = streamed("Write a long story about a lighthouse.", 256);
     let mut events = Events::of(a.post(body).await);
     events.some_text().await;
     let process = b.worker.held_memory().unwrap().process.to_string();
@@ -75,8 +138,7 @@ async fn a_worker_that_dies_breaks_its_sessions_and_serves_again() {
 async fn a_stage_that_is_lost_in_the_middle_of_an_answer_is_named_to_the_client() {
     let [a, b, c] = nodes(["a", "b", "c"]).await;
     Plan::default().up(&[&a, &b, &c], &[]).await;
-    let mut body = chat("Write a long story about a lighthouse.", 256);
-    body["stream"] = json!(true);
+    let body = streamed("Write a long story about a lighthouse.", 256);
     let mut events = Events::of(a.post(body).await);
     events.some_text().await;
     b.agent.stop().await;
@@ -92,8 +154,7 @@ async fn a_pipeline_that_is_withdrawn_ends_its_sessions_and_frees_its_memory() {
     let plan = Plan::default();
     plan.up(&[&a, &b], &[]).await;
     let before = a.chat(PROMPT, 8).await;
-    let mut body = chat("Write a long story about a lighthouse.", 256);
-    body["stream"] = json!(true);
+    let body = streamed("Write a long story about a lighthouse.", 256);
     let mut events = Events::of(a.post(body).await);
     events.some_text().await;
     // Everything moves to one node: the other's stage goes as soon as its session has ended.

@@ -61,6 +61,7 @@ pub(crate) struct Node {
     pub(crate) worker: Worker,
     router: axum::Router,
     endpoint: Endpoint,
+    registry: Registry,
     _data: TempDir,
 }
 
@@ -100,6 +101,7 @@ impl Node {
             worker,
             router,
             endpoint,
+            registry,
             _data: data,
         }
     }
@@ -125,6 +127,17 @@ impl Node {
         }
         let request = request.body(Body::from(body.to_string())).unwrap();
         self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Sessions that were begun here and refused.
+    pub(crate) fn refused(&self) -> f64 {
+        let families = self.registry.gather();
+        let family = families
+            .iter()
+            .find(|family| family.name() == "edgeloom_sessions_refused_total");
+        family.expect("it is counted").get_metric()[0]
+            .get_counter()
+            .get_value()
     }
 
     /// The whole answer to a chat, as text.
@@ -173,6 +186,7 @@ pub(crate) struct Plan {
     pub(crate) chunk_rows: i32,
     pub(crate) sends: ActivationPrecision,
     pub(crate) access: Access,
+    pub(crate) admits: bool,
 }
 
 impl Default for Plan {
@@ -184,6 +198,7 @@ impl Default for Plan {
             chunk_rows: 64,
             sends: ActivationPrecision::F32,
             access: Access::ApiKey,
+            admits: true,
         }
     }
 }
@@ -236,7 +251,7 @@ impl Plan {
                 prefill_chunk_rows: self.chunk_rows,
                 cells: i64::from(self.context_tokens * self.sessions),
                 sessions: self.sessions,
-                admits: true,
+                admits: self.admits,
             });
             let stage = DesiredStage {
                 version: Version::default(),
@@ -340,6 +355,13 @@ pub(crate) async fn no_sessions(nodes: &[&Node]) {
     .await;
 }
 
+fn piece_of(event: &str) -> String {
+    let event: Value = serde_json::from_str(event).unwrap();
+    assert!(event["error"].is_null(), "{event}");
+    let piece = event["choices"][0]["delta"]["content"].as_str();
+    piece.unwrap_or_default().to_owned()
+}
+
 /// The frames of a streamed answer, as they come.
 pub(crate) struct Events(Body, Vec<u8>);
 
@@ -371,17 +393,21 @@ impl Events {
     }
 
     /// Reads on until some text has come.
-    pub(crate) async fn some_text(&mut self) {
-        while let Some(data) = self.next().await {
-            let event: Value = serde_json::from_str(&data).unwrap();
-            if event["choices"][0]["delta"]["content"]
-                .as_str()
-                .is_some_and(|text| !text.is_empty())
-            {
-                return;
+    pub(crate) async fn some_text(&mut self) -> String {
+        while let Some(event) = self.next().await {
+            let text = piece_of(&event);
+            if !text.is_empty() {
+                return text;
             }
         }
         panic!("the answer ended without text");
+    }
+
+    /// All text that is left; an error among the events is an error here.
+    pub(crate) async fn text(self) -> String {
+        let rest = self.rest().await;
+        let events = rest.iter().filter(|event| *event != "[DONE]");
+        events.map(|event| piece_of(event)).collect()
     }
 
     /// All that is left.

@@ -146,6 +146,12 @@ async fn errors_of_the_backend_become_openais() {
             None,
         ),
         (
+            Error::Misdirected { reason: reason() },
+            503,
+            "service_unavailable",
+            None,
+        ),
+        (
             Error::Interrupted { reason: reason() },
             503,
             "generation_interrupted",
