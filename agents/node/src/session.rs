@@ -9,6 +9,7 @@
 //! A session opens one stream per hop; whoever fails refuses, and the refusal travels back to the head. Whoever goes
 //! away cancels, and every stage behind gives the session's cells back.
 
+mod company;
 pub(crate) mod failure;
 pub(crate) mod head;
 mod next;

@@ -59,12 +59,24 @@ impl<J: Queued> Queue<J> {
         self.decode.len() + self.prefill.len()
     }
 
+    /// The stage of the next batch, if that is one of decoding.
+    pub(crate) fn decodes_next(&self) -> Option<&str> {
+        let first = self.decode.iter().find(|job| !job.abandoned())?;
+        let is_next = self.prefill.is_empty() || !self.prefill_is_due();
+        is_next.then(|| first.stage())
+    }
+
+    fn prefill_is_due(&self) -> bool {
+        self.decodes_since_prefill >= DECODES_PER_PREFILL || self.decode.is_empty()
+    }
+
     /// The jobs of the next batch, in the order of their slots; none when nothing waits.
     pub(crate) fn next_batch(&mut self) -> Vec<J> {
         self.decode.retain(|job| !job.abandoned());
         self.prefill.retain(|job| !job.abandoned());
-        let prefill_is_due = self.decodes_since_prefill >= DECODES_PER_PREFILL || self.decode.is_empty();
-        if prefill_is_due && let Some(job) = self.prefill.pop_front() {
+        if self.prefill_is_due()
+            && let Some(job) = self.prefill.pop_front()
+        {
             self.decodes_since_prefill = 0;
             return vec![job];
         }

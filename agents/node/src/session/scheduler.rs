@@ -12,6 +12,7 @@ use engine::{Batch, Epoch, Error, Input, Output, Row, Sample, Sampling, Worker};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
+    company::{Company, Place},
     queue::{Queue, Queued},
     seats::{LoadedStage, Release},
 };
@@ -130,29 +131,42 @@ struct Device {
 
 impl Device {
     async fn run(self, mut jobs: mpsc::Receiver<Waiting>, mut releases: mpsc::UnboundedReceiver<Release>) {
-        let mut queue = Queue::default();
+        let (mut queue, mut company) = (Queue::default(), Company::default());
         loop {
+            let wait = match queue.decodes_next() {
+                Some(stage) => company.worth_waiting(stage, Instant::now()),
+                None => None,
+            };
+            // What is here already is taken in before anything is computed.
             tokio::select! {
                 biased;
-                Some(release) = releases.recv() => self.free(release).await,
-                Some(job) = jobs.recv() => queue.push(job),
-                else => return,
-            }
-            loop {
-                while let Ok(release) = releases.try_recv() {
+                Some(release) = releases.recv() => {
+                    company.left(&place_of(&release.stage, release.slot));
                     self.free(release).await;
                 }
-                while let Ok(job) = jobs.try_recv() {
+                job = jobs.recv() => {
+                    let Some(job) = job else { return };
+                    company.arrived(&place_of(&job.job.stage, job.job.slot), Instant::now());
                     queue.push(job);
                 }
-                self.metrics.queued_jobs.set(queue.len() as i64);
-                let batch = queue.next_batch();
-                if batch.is_empty() {
-                    break;
-                }
-                self.compute(batch).await;
+                () = until(wait), if queue.len() > 0 => self.compute_next(&mut queue, &mut company).await,
             }
         }
+    }
+
+    async fn compute_next(&self, queue: &mut Queue<Waiting>, company: &mut Company) {
+        let batch = queue.next_batch();
+        self.metrics.queued_jobs.set(queue.len() as i64);
+        if batch.is_empty() {
+            return;
+        }
+        let jobs = || batch.iter().map(|waiting| &waiting.job);
+        let is_sampled_here = jobs().all(|job| job.sample.is_some() && matches!(job.input, Input::Tokens(_)));
+        let of_tokens = jobs().filter(|job| job.decodes || job.sample.is_some());
+        let places = of_tokens.map(|job| place_of(&job.stage, job.slot)).collect();
+        let began = Instant::now();
+        self.compute(batch).await;
+        company.computed(places, is_sampled_here, began.elapsed(), Instant::now());
     }
 
     /// Empties the slot in the worker, and only then lets another session have it.
@@ -212,6 +226,17 @@ impl Device {
             }
         }
     }
+}
+
+/// At once, where there is nobody to wait for.
+async fn until(wait: Option<Instant>) {
+    if let Some(wait) = wait {
+        tokio::time::sleep_until(wait.into()).await;
+    }
+}
+
+fn place_of(stage: &LoadedStage, slot: u32) -> Place {
+    (stage.id.0.clone(), slot)
 }
 
 fn batch_of(waiting: &[Waiting]) -> Batch {
