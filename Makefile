@@ -57,7 +57,7 @@ check: system-packages ## what must be clean before a commit: formatting, lints,
 
 bench: system-packages model ## the benchmarks, with their figures on the terminal
 	$(CARGO) build --release --workspace --bins
-	$(CARGO) bench --workspace --benches
+	$(CARGO) bench --workspace --bench '*'
 
 bench-solver: ## the solver's published and stated instances with bounds and gaps: a table, and target/bench/solver.jsonl
 	$(CARGO) bench -p solver --bench reproductions
