@@ -16,9 +16,8 @@ use crate::{
     weights,
 };
 
-/// The Lease of controllers lasts 12 s and is looked at every two, so that another leads within 20 s of the last renewal. A container
-/// that was killed may begin again and renew for some seconds more, until its pod is gone.
-const LEADS_WITHIN: Duration = Duration::from_secs(20 + 20);
+/// The Lease of controllers lasts 12 s and is looked at every two, so that another leads within this time of the last renewal.
+const LEADS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Requests on the way to leadership: a look that was late, the one that finds the Lease expired, the write, and one more.
 const REQUESTS: u32 = 4;
@@ -39,12 +38,12 @@ async fn another_controller_leads_when_the_pod_that_led_is_deleted_and_no_reques
         NAMESPACE,
         "--wait=false",
     ]);
-    let (leads, _) = next_leader(&cluster, &led).await;
+    let Takeover { leads, .. } = next_leader(&cluster, &led).await;
     let seconds = begin.elapsed().as_secs_f64();
     eprintln!("another controller leads {seconds:.1} s after a clean stop");
 
     settled_under(&cluster, &leads).await;
-    load.end_without_loss().await;
+    load.end_without_loss(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,9 +72,10 @@ async fn a_leader_killed_in_the_middle_of_a_plan_is_followed_by_one_that_finishe
         })
         .await;
     let led = leader(&cluster).expect("somebody leads");
-    let led = kill(&cluster, &home, &led);
-    let (leads, slowest) = next_leader(&cluster, &led).await;
-    report("in the middle of a plan", &led, &leads, slowest);
+    kill(&cluster, &home, &led);
+    let leads = next_leader(&cluster, &led)
+        .await
+        .in_time("in the middle of a plan");
 
     cluster.lift_refusal();
     let finished = || {
@@ -91,25 +91,24 @@ async fn a_leader_killed_in_the_middle_of_a_plan_is_followed_by_one_that_finishe
     settled_under(&cluster, &leads).await;
 
     let settled = decided(&cluster);
-    let leads = kill(&cluster, &home, &leads);
-    let (last, slowest) = next_leader(&cluster, &leads).await;
-    report("at rest", &leads, &last, slowest);
+    kill(&cluster, &home, &leads);
+    let last = next_leader(&cluster, &leads).await.in_time("at rest");
     settled_under(&cluster, &last).await;
     assert_eq!(decided(&cluster), settled, "a settled plan was applied again");
-    load.end_without_loss().await;
+    load.end_without_loss(&cluster).await;
     cluster.kubectl(&["uncordon", &node]);
 }
 
 /// Who leads, and since when.
 #[derive(Clone, Debug)]
-struct Leader {
+pub(crate) struct Leader {
     /// Its pod.
-    name: String,
+    pub(crate) name: String,
     acquired: Timestamp,
     renewed: Timestamp,
 }
 
-fn leader(cluster: &Cluster) -> Option<Leader> {
+pub(crate) fn leader(cluster: &Cluster) -> Option<Leader> {
     let lease = cluster.get(&["lease", "edgeloom-controller", "--namespace", NAMESPACE])?;
     let time = |field: &str| lease["spec"][field].as_str()?.parse().ok();
     let name = lease["spec"]["holderIdentity"].as_str()?;
@@ -120,31 +119,54 @@ fn leader(cluster: &Cluster) -> Option<Leader> {
     })
 }
 
-/// The next leader, and what the slowest look at the Lease took meanwhile.
-async fn next_leader(cluster: &Cluster, led: &Leader) -> (Leader, Duration) {
-    let mut slowest = Duration::ZERO;
+/// One leader after another, by the API server's own record.
+struct Takeover {
+    /// The last sign of the one.
+    led: Leader,
+    /// The first of the other.
+    leads: Leader,
+    /// What the slowest look at the Lease took meanwhile.
+    slowest: Duration,
+}
+
+/// Waits for another leader. A container that was killed may begin again and renew for some seconds more, until its pod is gone.
+async fn next_leader(cluster: &Cluster, led: &Leader) -> Takeover {
+    let (mut last, mut slowest) = (led.clone(), Duration::ZERO);
     let other = || {
         let begin = Instant::now();
-        let leader = leader(cluster);
+        let seen = leader(cluster);
         slowest = slowest.max(begin.elapsed());
-        leader.filter(|leader| leader.name != led.name)
+        let seen = seen?;
+        if seen.name != led.name {
+            return Some(seen);
+        }
+        last = seen;
+        None
     };
-    let leader = cluster.until("another leader", other).await;
-    (leader, slowest)
+    let leads = cluster.until("another leader", other).await;
+    Takeover {
+        led: last,
+        leads,
+        slowest,
+    }
 }
 
-/// By the API server's own record: from the last sign of the one to the first of the other. A machine that answers late is
-/// allowed for.
-fn report(when: &str, led: &Leader, leads: &Leader, slowest: Duration) {
-    let seconds = leads.acquired.duration_since(led.renewed).as_secs_f64();
-    eprintln!("another controller leads {seconds:.1} s after the last sign of one that was killed {when}");
-    let allowed = LEADS_WITHIN + slowest * REQUESTS;
-    assert!(seconds < allowed.as_secs_f64(), "{led:?} {leads:?} {slowest:?}");
+impl Takeover {
+    /// Who leads now, which must have been so in time. A machine that answers late is allowed for.
+    fn in_time(self, when: &str) -> Leader {
+        let Self { led, leads, slowest } = self;
+        let seconds = leads.acquired.duration_since(led.renewed).as_secs_f64();
+        eprintln!(
+            "another controller leads {seconds:.1} s after the last sign of one that was killed {when}"
+        );
+        let allowed = LEADS_WITHIN + slowest * REQUESTS;
+        assert!(seconds < allowed.as_secs_f64(), "{led:?} {leads:?} {slowest:?}");
+        leads
+    }
 }
 
-/// Ends the process at once, and its pod before the kubelet starts another process in it under the same name. Gives the last
-/// sign of it.
-fn kill(cluster: &Cluster, home: &Home, led: &Leader) -> Leader {
+/// Ends the process at once, and its pod.
+fn kill(cluster: &Cluster, home: &Home, led: &Leader) {
     let pod = cluster.get(&["pod", &led.name, "--namespace", NAMESPACE]);
     let pod = pod.expect("the leader is a pod");
     let container = pod["status"]["containerStatuses"][0]["containerID"].as_str();
@@ -165,8 +187,6 @@ fn kill(cluster: &Cluster, home: &Home, led: &Leader) -> Leader {
     );
     let delete = ["delete", "pod", &led.name, "--namespace", NAMESPACE];
     cluster.kubectl(&[&delete[..], &["--grace-period=0", "--force"]].concat());
-    let last = leader(cluster).filter(|leader| leader.name == led.name);
-    last.expect("nobody else leads yet")
 }
 
 /// Waits until this leader has looked at everything several times and had nothing to write the last time.

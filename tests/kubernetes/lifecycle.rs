@@ -48,7 +48,7 @@ async fn a_release_answers_from_two_pods_is_upgraded_rolled_back_and_leaves_what
     every_agent_had_its_turn(&cluster, onlooker);
     eprintln!("helm upgrade --wait: {:.1} s", begin.elapsed().as_secs_f64());
     assert_eq!(replicas(&cluster), json!(1));
-    load.end_without_loss().await;
+    load.end_without_loss(&cluster).await;
     let again = router.ask(QUESTION, 16).await.map(|answer| answer.text);
     assert_eq!(again.as_ref(), Ok(&answer.text), "after the upgrade");
 
