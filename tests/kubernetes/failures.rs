@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     asking::Router,
-    cluster::{Cluster, Home, PATIENCE},
+    cluster::{Cluster, Home, PATIENCE, names},
     leadership,
     release::NAMESPACE,
     weights,
@@ -64,9 +64,16 @@ async fn a_pipeline_recovers_on_other_nodes_when_one_is_killed_and_its_return_re
     let pod = cluster.get(&["pod", &led.name, "--namespace", NAMESPACE]);
     let with_leader = pod.is_some_and(|pod| pod["spec"]["nodeName"] == *killed);
 
+    let known = cluster.list(&["placements", "--namespace", weights::NAMESPACE]);
+
     let begin = Instant::now();
     home.run("kill", &killed);
+    let mut decided = None;
     let elsewhere = || {
+        let placements = cluster.list(&["placements", "--namespace", weights::NAMESPACE]);
+        if names(&placements) != names(&known) {
+            decided.get_or_insert_with(|| begin.elapsed().as_secs_f64());
+        }
         let stages = serving_stages(&cluster);
         (!stages.is_empty() && stages.values().all(|stage| stage["node"] != *killed)).then_some(())
     };
@@ -77,7 +84,11 @@ async fn a_pipeline_recovers_on_other_nodes_when_one_is_killed_and_its_return_re
         ""
     };
     let seconds = begin.elapsed().as_secs_f64();
-    eprintln!("the pipeline of a node that was killed{leader} serves elsewhere after {seconds:.1} s");
+    // Weights may come from a Service that still names a dead pod.
+    eprintln!(
+        "the pipeline of a node that was killed{leader} has another place after {:.1} s, and serves there after {seconds:.1} s",
+        decided.unwrap_or(seconds)
+    );
     // Until Kubernetes takes the dead pods out of the Service, a request may still be sent to one.
     let answer = loop {
         match router.ask(question, 12).await {

@@ -16,7 +16,7 @@ use crate::{
     weights,
 };
 
-/// The Lease of controllers lasts 12 s and is looked at every two, so that another leads within this time of the last renewal.
+/// The Lease of controllers lasts 12 s and is looked at every second, so that another leads within this time of the last renewal.
 const LEADS_WITHIN: Duration = Duration::from_secs(20);
 
 /// Requests on the way to leadership: a look that was late, the one that finds the Lease expired, the write, and one more.

@@ -45,7 +45,7 @@ pub struct Timing {
     pub duration: Duration,
     /// Who could not renew for so long stops by itself; less than `duration` by more than a write takes.
     pub renew_deadline: Duration,
-    /// Time between two looks, and between two renewals.
+    /// Time between two renewals; who stands by looks twice as often.
     pub retry: Duration,
 }
 
@@ -201,7 +201,7 @@ impl Candidate {
             self.pulse.beat();
             let since = Instant::now();
             let looked = self.answered(self.api.get_opt(LEASE)).await;
-            let mut wait = jittered(self.timing.retry);
+            let mut wait = jittered(self.timing.retry / 2);
             match looked {
                 Ok(lease) => match seen.judge(&self.identity, lease.as_ref(), Instant::now()) {
                     Judgement::Free => match self.write(lease).await {

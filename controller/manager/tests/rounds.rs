@@ -386,6 +386,21 @@ fn requests_enter_only_when_every_hop_is_ready() {
 }
 
 #[test]
+fn a_step_of_loading_writes_no_route_table() {
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800)]);
+    scene.round();
+    let (before, _) = scene.round();
+    let stage = Arc::make_mut(&mut scene.world.stages[0]);
+    stage.status = Some(StageStatus {
+        phase: StagePhase::Loading,
+        ..StageStatus::default()
+    });
+    assert_eq!(scene.plan().route_tables, before.route_tables);
+    scene.agents();
+    assert_ne!(scene.plan().route_tables, before.route_tables);
+}
+
+#[test]
 fn a_settled_world_is_left_alone() {
     let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800)]);
     scene.settle();

@@ -103,18 +103,11 @@ pub fn unavailable<State>(plan: &Plan<State>, service: &ServiceName) -> String {
         .find(|placement| placement.phase < PlacementPhase::Serving);
     match (&known.verdict, loading) {
         (Verdict::Infeasible(why, _), _) | (Verdict::Skipped(why), _) => why.clone(),
-        (_, Some(placement)) => {
-            let progress = &placement.progress;
-            let waits = progress
-                .waits_for
-                .as_ref()
-                .map(|wait| format!("; {}", wait.message))
-                .unwrap_or_default();
-            format!(
-                "its pipeline is being loaded, {} of {} stages are ready{waits}",
-                progress.ready, progress.total
-            )
-        }
+        // How far it is stands in the service's status: here each step would be a write for every node.
+        (_, Some(placement)) => match &placement.progress.waits_for {
+            Some(wait) if wait.failed => format!("its pipeline is being loaded; {}", wait.message),
+            _ => "its pipeline is being loaded".to_owned(),
+        },
         _ => "no placement was decided yet".to_owned(),
     }
 }
