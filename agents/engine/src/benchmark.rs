@@ -54,6 +54,4 @@ pub struct Benchmark {
     pub points: Vec<BenchmarkPoint>,
     /// Time of a batch that does not depend on its layers: message, graph, wake-up of threads.
     pub batch_overhead_ns: u64,
-    /// Bytes per second of a plain copy in memory, read and write counted once.
-    pub copy_bytes_per_second: u64,
 }

@@ -31,9 +31,6 @@ const ROUNDS: [(u32, usize); 4] = [(1, 5), (8, 2), (32, 1), (128, 1)];
 const DISTURBED: f64 = 1.5;
 /// The version of llama.cpp's bindings, which is pinned in the workspace.
 const LLAMA_VERSION: &str = "llama-cpp-sys-2 0.1.161";
-/// Two buffers of this size are copied: beyond most caches, within the smallest memory limits.
-const COPY_BYTES: usize = 16 << 20;
-const COPIES: usize = 9;
 
 /// Runs the benchmark on a device, which keeps nothing of it.
 pub(crate) fn run(device: &mut Device, model_path: PathBuf, model_digest: String) -> Result<Benchmark> {
@@ -62,7 +59,6 @@ pub(crate) fn run(device: &mut Device, model_path: PathBuf, model_digest: String
         key: key(device, &facts),
         points,
         batch_overhead_ns,
-        copy_bytes_per_second: copy_speed(),
     })
 }
 
@@ -272,21 +268,6 @@ fn time_embedding(embedding: &EmbeddingTable, facts: &ModelFacts, rows: u32) -> 
         })
     };
     (0..ROUNDS).map(time).collect::<Result<Vec<_>>>().map(median_ns)
-}
-
-fn copy_speed() -> u64 {
-    let from = vec![1_u8; COPY_BYTES];
-    let mut to = vec![0_u8; COPY_BYTES];
-    let time = |_| {
-        let began = Instant::now();
-        to.copy_from_slice(black_box(&from));
-        black_box(&to);
-        began.elapsed()
-    };
-    let median_ns = median_ns((0..COPIES).map(time).collect());
-    (COPY_BYTES as u64 * 1_000_000_000)
-        .checked_div(median_ns)
-        .unwrap_or(0)
 }
 
 /// One layer, by a batch of one layer and one of three. The rest of a batch takes some time, so that a layer takes neither all of

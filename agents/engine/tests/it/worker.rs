@@ -577,7 +577,6 @@ async fn a_benchmark_times_blocks_and_leaves_nothing_behind() {
         [1, 8],
         "a prompt has one output, so longer batches have no head time"
     );
-    assert!(table.copy_bytes_per_second > 0);
     assert_eq!(table.key.quantisation, "Q4_1");
     assert_eq!(table.key.shape, "llama/576/1536/9/3/49152");
     let json = serde_json::to_string(&table).unwrap();

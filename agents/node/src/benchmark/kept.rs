@@ -105,7 +105,6 @@ mod tests {
                     },
                 ],
                 batch_overhead_ns: 7,
-                copy_bytes_per_second: 1,
             },
         };
         let figures = to_kind("sha256:1", &kept);
