@@ -56,6 +56,8 @@ impl Cluster {
             "spec": {
                 "models": [{"name": "smollm2-135m"}],
                 "access": "Anonymous",
+                // On three nodes a pipeline of all three could leave none of them without a pause.
+                "modes": ["Split"],
                 "contextTokens": 3072,
                 "outputTokensMax": 256,
                 "concurrency": 2,
