@@ -34,6 +34,8 @@ class Case:
     accept: str = ""
     # Differences that are meant for this request, as expressions.
     meant: tuple = ()
+    # Upstream tells the causes in the order of a Go map, which changes from one answer to the next.
+    any_order: bool = False
     # Asked again until this holds, for what a controller does in its own time.
     until: object = None
 
@@ -111,7 +113,7 @@ def definition(group):
 def established(answer):
     if answer["code"] != 200:
         return False
-    conditions = answer["body"].get("status", {}).get("conditions", [])
+    conditions = answer["body"].get("status", {}).get("conditions") or []
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 
@@ -230,7 +232,9 @@ def config_maps(space, namespace):
         Case("a body that is no JSON", "POST", maps, "{"),
         Case("an empty body", "POST", maps, ""),
         Case("a body of an unknown type", "POST", maps, "<x/>", "application/xml"),
-        Case("an answer of an unknown type", "GET", f"{maps}/one", accept="application/xml"),
+        Case("an answer of an unknown type", "GET", f"{maps}/one", accept="application/xml",
+             # What answers are written in: JSON here, for which every client asks too.
+             meant=(r"body\.message",)),
         Case("as YAML", "POST", f"{maps}?dryRun=All", "metadata:\n  name: yaml\ndata:\n  a: b\n", "application/yaml"),
     ]
 
@@ -307,7 +311,7 @@ def applies(space):
              {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "applied"}}, APPLY),
         Case("an unknown field", "PATCH", f"{applied}?fieldManager=one", {**body(), "zz": 1}, APPLY),
         Case("a doubled field", "PATCH", f"{applied}?fieldManager=one&fieldValidation=Strict",
-             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata:\n  a: p\n  a: q\n", APPLY),
+             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata:\n  a: p\n  a: q\n", APPLY, any_order=True),
         Case("a wrong type", "PATCH", f"{applied}?fieldManager=one", {**body(), "data": {"a": 1}}, APPLY),
         Case("an identity of nothing", "PATCH", f"{space}/configmaps/absent?fieldManager=one",
              {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "absent", "uid": "u"}}, APPLY),
@@ -341,7 +345,8 @@ def definitions(group):
         Case("no schema", "POST", dry, bad),
         Case("a node without a type", "POST", dry, untyped),
         Case("a name of its own", "POST", dry, wrong_name),
-        Case("no storage version", "POST", dry, no_storage),
+        # Upstream quotes its internal form of all versions, two thousand letters; here it is their names.
+        Case("no storage version", "POST", dry, no_storage, meant=(r"body\.message", r"causes\[0\]\.message")),
         Case("a rule that does not compile", "POST", dry, wrong_rule, meant=own_words),
         Case("a rule that may cost too much", "POST", dry, costly, meant=own_words),
         Case("a definition", "POST", path, definition(group)),
@@ -372,7 +377,7 @@ def things(path, old):
         Case("a doubled key", "POST", path, thing(size=1, parts=[{"name": "a"}, {"name": "a"}])),
         Case("an item without its key", "POST", path, thing(size=1, parts=[{"count": 2}])),
         Case("a rule with a field", "POST", path, thing(size=1, replicas=2)),
-        Case("several mistakes", "POST", path, thing(size=0, colour="blue", tags=["a", "a"])),
+        Case("several mistakes", "POST", path, thing(size=0, colour="blue", tags=["a", "a"]), any_order=True),
         Case("an unknown field, strict", "POST", f"{path}?fieldValidation=Strict", thing(size=1, zz=1)),
         Case("an unknown field, warned of", "POST", f"{path}?dryRun=All", thing(size=1, zz=1)),
         Case("a thing", "POST", path, thing(size=5, maybe=None, any={"x": 1}, port="http", tags=["a"], parts=[{"name": "a"}])),
@@ -421,7 +426,9 @@ def workloads(namespace):
         Case("a cron job", "POST", f"{batch}/cronjobs{dry}", {"metadata": {"name": "j"}, "spec": {
             "schedule": "* * * * *", "jobTemplate": {"spec": {"template": template(restartPolicy="Never")}}}}),
         Case("a service", "POST", f"{core}/services{dry}", {"metadata": {"name": "s"}, "spec": {
-            "selector": {"app": "a"}, "ports": [{"port": 80}]}}),
+            "selector": {"app": "a"}, "ports": [{"port": 80}]}},
+             # Nothing here routes to services: an address would lead nowhere.
+             meant=(r"clusterIP", r"ipFamil")),
         Case("a pod", "POST", f"{core}/pods{dry}", {"metadata": {"name": "p"}, "spec": template()["spec"]}),
         Case("a pod's probes and volumes", "POST", f"{core}/pods{dry}", {"metadata": {"name": "p"}, "spec": {
             "volumes": [{"name": "v", "secret": {"secretName": "s"}}, {"name": "w", "configMap": {"name": "m"}}, {"name": "x"}],

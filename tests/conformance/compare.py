@@ -40,6 +40,7 @@ PATTERNS = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
     (re.compile(r"(resource version: )\d+(?: \(\d+\))?"), r"\1VERSION"),
     (re.compile(r"(current: )\d+"), r"\1VERSION"),
+    (re.compile(r'(resourceVersion\\?":\\?")\d+'), r"\1VERSION"),
     (re.compile(r"kube-api-access-\w{5}"), "kube-api-access-SUFFIX"),
 ]
 
@@ -108,6 +109,14 @@ def common(value, key=""):
     return value
 
 
+def in_any_order(answer):
+    """The answer with its causes in order, and with the words of its message in order."""
+    causes = answer["body"].get("details", {}).get("causes", [])
+    causes.sort(key=lambda cause: json.dumps(cause, sort_keys=True))
+    answer["body"]["message"] = sorted(re.findall(r"[^\s,\[\]]+", answer["body"].get("message", "")))
+    return answer
+
+
 def differences(ours, theirs, place=""):
     """Where two values differ, as lines."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
@@ -144,6 +153,8 @@ def main():
     for case in all_cases:
         answers = [case.settle(server.ask) for server in servers]
         ours, theirs = (common(answer) for answer in answers)
+        if case.any_order:
+            ours, theirs = in_any_order(ours), in_any_order(theirs)
         found = [line for line in differences(ours, theirs) if not case.expects(line)]
         same += not found
         if re.search(options.only, case.name):

@@ -13,6 +13,7 @@ target=${CARGO_TARGET_DIR:-target}
 cargo build --release -p apiserver --example serve
 cargo bench -p apiserver --bench load --no-run
 kubectl=$(tests/programs/kubectl.sh)
+. tests/programs/apiserver.sh
 
 real=
 if command -v go > /dev/null; then
@@ -40,23 +41,10 @@ free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# Waits until the server of a kubeconfig is ready, or gives up.
-ready() {
-    local kubeconfig=$1 log=$2 patience=600
-    until [[ -s $kubeconfig ]] && "$kubectl" --kubeconfig "$kubeconfig" get --raw /readyz > /dev/null 2>&1; do
-        if ((--patience == 0)); then
-            echo "the server does not become ready; the end of its log:" >&2
-            tail -n 20 "$log" >&2
-            exit 1
-        fi
-        sleep 0.2
-    done
-}
-
 "$target/release/examples/serve" "$folder/own" 127.0.0.1:0 > "$folder/own.log" 2>&1 &
 own=$!
 processes+=("$own")
-ready "$folder/own/kubeconfig" "$folder/own.log"
+until_ready "$folder/own/kubeconfig" "$own" "$folder/own.log"
 servers=("edgeloom=$folder/own/kubeconfig,$own")
 
 if [[ $real ]]; then
@@ -78,7 +66,8 @@ if [[ $real ]]; then
     apiserver=$!
     processes+=("$apiserver")
     sed "s|https://127.0.0.1:[0-9]*|https://127.0.0.1:$port|" "$folder/own/kubeconfig" > "$folder/real.kubeconfig"
-    ready "$folder/real.kubeconfig" "$folder/kube-apiserver.log"
+    # On a busy machine it takes its time.
+    until_ready "$folder/real.kubeconfig" "$apiserver" "$folder/kube-apiserver.log" 180
     # First: the yardstick.
     servers=("kube-apiserver=$folder/real.kubeconfig,$apiserver,$etcd" "${servers[@]}")
     "$kubectl" --kubeconfig "$folder/real.kubeconfig" version

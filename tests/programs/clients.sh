@@ -8,14 +8,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-target=${CARGO_TARGET_DIR:-$PWD/target}
 scratch=$(mktemp -d)
-server=
+. tests/programs/apiserver.sh
 stop() {
-    if [[ -n $server ]]; then
-        kill "$server" 2> /dev/null || true
-        wait "$server" || true
-    fi
+    stop_apiserver
     rm -rf "$scratch"
 }
 trap stop EXIT
@@ -24,22 +20,8 @@ trap 'exit 1' INT TERM
 # A server for the clients that take a kubeconfig.
 start() {
     [[ -n $server ]] && return
-    cargo build --workspace --bins
-    local kubectl
     kubectl=$(tests/programs/kubectl.sh)
-    "$target/debug/edgeloom" apiserver --listen 127.0.0.1:0 --data "$scratch/data" --kubeconfig "$scratch/kubeconfig" \
-        > "$scratch/server.log" 2>&1 &
-    server=$!
-    for ((tries = 0; tries < 600; tries++)); do
-        "$kubectl" --kubeconfig "$scratch/kubeconfig" get --raw /readyz > /dev/null 2>&1 && return
-        if ! kill -0 "$server" 2> /dev/null; then
-            cat "$scratch/server.log" >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
-    echo "the server is not ready after a minute" >&2
-    exit 1
+    start_apiserver "$scratch"
 }
 
 with_kubectl() {

@@ -9,15 +9,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-target=${CARGO_TARGET_DIR:-$PWD/target}
 scratch=$(mktemp -d)
 kubectl=$(tests/programs/kubectl.sh)
-server= home=
+. tests/programs/apiserver.sh
+home=
 stop() {
-    if [[ -n $server ]]; then
-        kill "$server" 2> /dev/null || true
-        wait "$server" || true
-    fi
+    stop_apiserver
     if [[ -n $home ]]; then
         "$home" down --name compare
     fi
@@ -37,18 +34,7 @@ if [[ -z ${THEIRS:-} ]]; then
     THEIRS=$("$home" up --name compare --nodes 0 --network 10.125)
 fi
 if [[ -z ${OURS:-} ]]; then
-    cargo build --workspace --bins
+    start_apiserver "$scratch"
     OURS=$scratch/kubeconfig
-    "$target/debug/edgeloom" apiserver --listen 127.0.0.1:0 --data "$scratch/data" --kubeconfig "$OURS" \
-        > "$scratch/server.log" 2>&1 &
-    server=$!
-    for ((tries = 0; tries < 600; tries++)); do
-        "$kubectl" --kubeconfig "$OURS" get --raw /readyz > /dev/null 2>&1 && break
-        if ! kill -0 "$server" 2> /dev/null; then
-            cat "$scratch/server.log" >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
 fi
 python3 -B tests/conformance/compare.py --kubectl "$kubectl" --ours "$OURS" --theirs "$THEIRS" "$@"

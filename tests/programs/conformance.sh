@@ -30,24 +30,14 @@ mkdir -p "$built"
 [[ -x $built/e2e.test ]] || echo "compiling upstream's suite: some minutes, once" >&2
 (cd tests/kubernetes-home && CGO_ENABLED=0 go test -c -trimpath -ldflags='-s -w' -o "$built/e2e.test" ./e2e)
 kubectl=$(tests/programs/kubectl.sh)
+. tests/programs/apiserver.sh
 
 if [[ -z ${KUBECONFIG:-} ]]; then
-    cargo build --workspace --bins
     scratch=$(mktemp -d)
-    KUBECONFIG=$scratch/kubeconfig
-    "$target/debug/edgeloom" apiserver --listen 127.0.0.1:0 --data "$scratch/data" --kubeconfig "$KUBECONFIG" \
-        > "$scratch/server.log" 2>&1 &
-    server=$!
-    trap 'kill "$server" 2> /dev/null || true; wait "$server" || true; rm -rf "$scratch"' EXIT
+    trap 'stop_apiserver; rm -rf "$scratch"' EXIT
     trap 'exit 1' INT TERM
-    for ((tries = 0; tries < 600; tries++)); do
-        "$kubectl" --kubeconfig "$KUBECONFIG" get --raw /readyz > /dev/null 2>&1 && break
-        if ! kill -0 "$server" 2> /dev/null; then
-            cat "$scratch/server.log" >&2
-            exit 1
-        fi
-        sleep 0.1
-    done
+    start_apiserver "$scratch"
+    KUBECONFIG=$scratch/kubeconfig
 fi
 python3 -B tests/conformance/run.py --suite "$built/e2e.test" --kubeconfig "$KUBECONFIG" --kubectl "$kubectl" \
     --logs "$target/conformance" "${lists[@]}" "$@"

@@ -7,7 +7,7 @@
 //! | `evaluate` | what a policy says of one write: pure |
 //! | `check` | collects what a policy needs to know, and refuses or warns |
 //! | `follow` | keeps the policies up to date |
-//! | `fill` | is no policy: what upstream's own admission fills in |
+//! | `fill`, `pods` | are no policies: what upstream's own admission fills in |
 //!
 //! The expressions see objects as they are sent, with plain field names. There is no `authorizer` variable.
 
@@ -16,6 +16,7 @@ mod evaluate;
 mod fill;
 mod follow;
 mod matching;
+mod pods;
 pub(crate) mod policy;
 
 use std::sync::Arc;

@@ -27,11 +27,12 @@ use axum::{
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http_body_util::BodyExt;
 use jiff::Timestamp;
 use prometheus::IntCounterVec;
 
 use crate::auth::{Peer, RequestAttributes, UserInfo};
-use event::Facts;
+use event::{Facts, Objects};
 use log::{Log, Place};
 use policy::{Level, Policy, Stage};
 
@@ -171,7 +172,7 @@ impl Audit {
         &self,
         facts: Facts,
         object: impl FnOnce() -> Option<serde_json::Value>,
-        response: Response,
+        mut response: Response,
     ) -> Response {
         let code = response.status().as_u16();
         let watches = facts.attributes.verb == "watch" && response.status().is_success();
@@ -182,8 +183,14 @@ impl Audit {
         };
         let level = self.policy.level(&facts.attributes, stage);
         if level > Level::None {
-            let object = if level == Level::Request { object() } else { None };
-            let line = event::line(&facts, level, stage, code, object, Timestamp::now());
+            let mut objects = Objects::default();
+            if level >= Level::Request {
+                objects.request = object();
+            }
+            if level == Level::RequestResponse && !watches && facts.attributes.resource_request {
+                (response, objects.response) = with_object(response).await;
+            }
+            let line = event::line(&facts, level, stage, code, objects, Timestamp::now());
             self.log.write(line).await;
         }
         if !watches {
@@ -204,6 +211,22 @@ impl Audit {
     }
 }
 
+/// The object of an answer, which the client still gets. Answers about resources are in memory already; only watches are streams.
+async fn with_object(response: Response) -> (Response, Option<serde_json::Value>) {
+    let (parts, body) = response.into_parts();
+    match body.collect().await {
+        Ok(collected) => {
+            let bytes = collected.to_bytes();
+            let object = serde_json::from_slice(&bytes).ok();
+            (Response::from_parts(parts, bytes.into()), object)
+        }
+        Err(error) => {
+            let failed = futures::stream::once(std::future::ready(Err::<Bytes, _>(error)));
+            (Response::from_parts(parts, Body::from_stream(failed)), None)
+        }
+    }
+}
+
 /// Tells of the end of a watch when it is dropped.
 struct Ending {
     audit: Audit,
@@ -216,7 +239,14 @@ impl Drop for Ending {
         let stage = Stage::ResponseComplete;
         let level = self.audit.policy.level(&self.facts.attributes, stage);
         if level > Level::None {
-            let line = event::line(&self.facts, level, stage, self.code, None, Timestamp::now());
+            let line = event::line(
+                &self.facts,
+                level,
+                stage,
+                self.code,
+                Objects::default(),
+                Timestamp::now(),
+            );
             self.audit.log.write_now(line);
         }
     }

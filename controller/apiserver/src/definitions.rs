@@ -306,6 +306,6 @@ fn own_change(part: Part) -> Change<'static> {
     Change {
         part,
         options: WriteOptions::default(),
-        method: Method::Patch(""),
+        method: Method::Patch(None),
     }
 }

@@ -338,7 +338,7 @@ async fn change(
     let change = Change {
         part: Part::Main,
         options: Default::default(),
-        method: Method::Patch(""),
+        method: Method::Patch(None),
     };
     let uid = objects::uid(object);
     let changed = update::change_object(call, name, change, |old| {

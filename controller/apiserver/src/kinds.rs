@@ -220,6 +220,14 @@ impl Resource {
         api_version(&self.group, &self.version)
     }
 
+    /// What Go calls the package of the kind's internal type: messages name it.
+    pub fn go_package(&self) -> &str {
+        match self.group.split('.').next() {
+            None | Some("") => "core",
+            Some(first) => first,
+        }
+    }
+
     /// Whether a custom resource definition declared it.
     pub fn is_custom(&self) -> bool {
         matches!(self.origin, Origin::Definition(_))

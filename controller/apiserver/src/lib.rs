@@ -15,6 +15,7 @@ mod definitions;
 pub mod discovery;
 mod expiry;
 mod garbage;
+pub mod go;
 pub mod health;
 pub mod kinds;
 pub mod managed;

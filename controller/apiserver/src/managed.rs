@@ -53,8 +53,9 @@ static NOBODYS: LazyLock<FieldSet> = LazyLock::new(|| {
     paths.iter().map(Vec::as_slice).collect()
 });
 
-/// Parts of built-in kinds that are there whether anybody writes them or not: in Kubernetes they are structs, which cannot be absent.
-const STRUCTS: [&[&str]; 12] = [
+/// Parts of built-in kinds that are there whether anybody writes them or not: in Kubernetes they are structs, which cannot be absent,
+/// or lists that are null.
+const STRUCTS: [&[&str]; 26] = [
     &["metadata"],
     &["spec"],
     &["status"],
@@ -63,7 +64,21 @@ const STRUCTS: [&[&str]; 12] = [
     &["spec", "template"],
     &["spec", "template", "metadata"],
     &["spec", "template", "spec"],
+    &["spec", "containers"],
+    &["spec", "template", "spec", "containers"],
     &["spec", "jobTemplate"],
+    &["spec", "jobTemplate", "metadata"],
+    &["spec", "jobTemplate", "spec"],
+    &["spec", "jobTemplate", "spec", "template"],
+    &["spec", "jobTemplate", "spec", "template", "metadata"],
+    &["spec", "jobTemplate", "spec", "template", "spec"],
+    &["spec", "jobTemplate", "spec", "template", "spec", "containers"],
+    &["spec", "podSelector"],
+    &["spec", "resources"],
+    &["spec", "scaleTargetRef"],
+    &["status", "acceptedNames"],
+    &["status", "conditions"],
+    &["status", "loadBalancer"],
     &["spec", "names"],
     &["involvedObject"],
     &["source"],
@@ -91,13 +106,16 @@ impl Context<'_> {
         }
         for path in STRUCTS {
             let found = path.iter().try_fold(object, |value, step| value.get(step));
-            if found.is_some_and(Value::is_object) {
-                let mut place = &mut empty;
-                for step in path {
-                    place = &mut place[*step];
-                }
-                *place = Value::Object(Map::new());
+            let blank = match found {
+                Some(Value::Object(_)) => Value::Object(Map::new()),
+                Some(Value::Array(_)) => Value::Null,
+                _ => continue,
+            };
+            let mut place = &mut empty;
+            for step in path {
+                place = &mut place[*step];
             }
+            *place = blank;
         }
         empty
     }

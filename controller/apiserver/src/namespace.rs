@@ -244,7 +244,7 @@ async fn release(call: &Call, name: &str) -> Result<(), Status> {
     let change = Change {
         part: Part::Finalize,
         options: WriteOptions::default(),
-        method: Method::Patch(""),
+        method: Method::Patch(None),
     };
     let released = update::change_object(call, name, change, |old| {
         let mut new = old.clone();
@@ -261,7 +261,7 @@ async fn tell(call: &Call, name: &str, left: &Left) -> Result<(), Status> {
     let change = Change {
         part: Part::Status,
         options: WriteOptions::default(),
-        method: Method::Patch(""),
+        method: Method::Patch(None),
     };
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let told = update::change_object(call, name, change, |old| {

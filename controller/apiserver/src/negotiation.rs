@@ -9,6 +9,8 @@ use http::{HeaderMap, header};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 
+use crate::go::{self, syntax};
+use crate::kinds::Resource;
 use crate::protobuf;
 use crate::status::Status;
 
@@ -47,11 +49,23 @@ pub enum Shape {
     List,
 }
 
-/// Chooses the representation from `Accept`; the first clause that can be served wins.
+/// Chooses the representation of a resource from `Accept`; the first clause that can be served wins.
 ///
 /// # Errors
 /// 406 when none can.
-pub fn representation(headers: &HeaderMap, shape: Shape) -> Result<Representation, Status> {
+pub fn representation(
+    headers: &HeaderMap,
+    shape: Shape,
+    resource: &Resource,
+) -> Result<Representation, Status> {
+    accepted(headers, shape).map_err(|accept| refusal(&accept, shape, resource))
+}
+
+/// Chooses the representation from `Accept`.
+///
+/// # Errors
+/// What is accepted, when nothing of it can be served.
+pub fn accepted(headers: &HeaderMap, shape: Shape) -> Result<Representation, String> {
     let accept = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -61,10 +75,32 @@ pub fn representation(headers: &HeaderMap, shape: Shape) -> Result<Representatio
     if accept.trim().is_empty() {
         return Ok(Representation::Object);
     }
-    accept
-        .split(',')
-        .find_map(|clause| served(clause, shape))
-        .ok_or_else(|| Status::not_acceptable(WRITTEN))
+    let found = accept.split(',').find_map(|clause| served(clause, shape));
+    found.ok_or(accept)
+}
+
+/// Why nothing that is accepted can be served.
+fn refusal(accept: &str, shape: Shape, resource: &Resource) -> Status {
+    let (other, wanted, is) = match shape {
+        Shape::Single => (Shape::List, "PartialObjectMetadataList", "not a list"),
+        Shape::List => (Shape::Single, "PartialObjectMetadata", "a list"),
+    };
+    let of_other_shape = accept.split(',').any(|clause| served(clause, other).is_some());
+    if of_other_shape {
+        let list = if shape == Shape::List { "List" } else { "" };
+        let go_type = if resource.is_custom() {
+            format!("unstructured.Unstructured{list}")
+        } else {
+            format!("{}.{}{list}", resource.go_package(), resource.kind)
+        };
+        let why = format!("you requested {wanted}, but the requested object is {is} (*{go_type})");
+        return Status::new(406, "NotAcceptable", why);
+    }
+    if resource.is_custom() {
+        Status::not_acceptable(WRITTEN)
+    } else {
+        Status::not_representable(WRITTEN)
+    }
 }
 
 fn served(clause: &str, shape: Shape) -> Option<Representation> {
@@ -127,14 +163,26 @@ pub fn media_type(headers: &HeaderMap) -> &str {
     value.split(';').next().unwrap_or_default().trim()
 }
 
-/// Decodes a body in one of the readable media types; without one it is taken for JSON.
+/// Decodes the body of a request for a `kind` in one of the readable media types; without one it is taken for JSON.
 ///
 /// # Errors
 /// 415 for other media types; 400 for a body that is not what its type says.
-pub fn decode(headers: &HeaderMap, bytes: &Bytes) -> Result<Decoded, Status> {
+pub fn decode(headers: &HeaderMap, bytes: &Bytes, kind: &str) -> Result<Decoded, Status> {
+    let unrecognized = |why: String| {
+        let summary = go::summary(bytes);
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+        ))
+    };
+    let object = |decoded: Decoded| match decoded.value {
+        Value::Object(_) | Value::Null => Ok(decoded),
+        other => Err(unrecognized(no_kind(&go::cannot_unmarshal(&other, TYPE_META)))),
+    };
     match media_type(headers) {
-        "" | "application/json" => json(bytes),
-        "application/yaml" => yaml(bytes),
+        "" | "application/json" => json(bytes)
+            .map_err(|why| unrecognized(no_kind(&why)))
+            .and_then(object),
+        "application/yaml" => yaml(bytes).map_err(unrecognized).and_then(object),
         protobuf::MEDIA_TYPE => match protobuf::decode(bytes) {
             Ok(value) => Ok(Decoded {
                 value,
@@ -149,15 +197,22 @@ pub fn decode(headers: &HeaderMap, bytes: &Bytes) -> Result<Decoded, Status> {
     }
 }
 
+/// What Go looks for first in a body.
+const TYPE_META: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
+fn no_kind(why: &str) -> String {
+    format!("couldn't get version/kind; json parse error: {why}")
+}
+
 /// Decodes JSON.
 ///
 /// # Errors
-/// 400 when it is none.
-pub fn json(bytes: &Bytes) -> Result<Decoded, Status> {
+/// What is wrong with it, in Go's words.
+pub fn json(bytes: &Bytes) -> Result<Decoded, String> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let decoded = strict::read(&mut deserializer).and_then(|decoded| deserializer.end().map(|()| decoded));
-    decoded
-        .map_err(|error| Status::bad_request(format!("couldn't get version/kind; json parse error: {error}")))
+    decoded.map_err(|error| syntax::error(bytes).unwrap_or_else(|| error.to_string()))
 }
 
 /// Decodes YAML, of which JSON is the usual case, and quicker. Fields that stand in it twice are told by their lines, as upstream's
@@ -169,7 +224,7 @@ pub fn yaml_or_json(bytes: &Bytes) -> Result<Decoded, String> {
     let as_json = (bytes.first() == Some(&b'{')).then(|| json(bytes).ok()).flatten();
     let mut decoded = match as_json {
         Some(decoded) => decoded,
-        None => yaml(bytes).map_err(|status| status.message)?,
+        None => yaml(bytes).map_err(|why| format!("error converting YAML to JSON: {why}"))?,
     };
     if !decoded.duplicates.is_empty() {
         decoded.duplicates = lines_of_duplicates(bytes);
@@ -194,20 +249,24 @@ fn lines_of_duplicates(bytes: &Bytes) -> Vec<String> {
 /// Decodes YAML. The only place that knows the YAML library.
 ///
 /// # Errors
-/// 400 when it is none.
-pub fn yaml(bytes: &Bytes) -> Result<Decoded, Status> {
-    strict::read(serde_yaml::Deserializer::from_slice(bytes))
-        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))
+/// What is wrong with it.
+pub fn yaml(bytes: &Bytes) -> Result<Decoded, String> {
+    strict::read(serde_yaml::Deserializer::from_slice(bytes)).map_err(|error| format!("yaml: {error}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn config_maps() -> Resource {
+        let mut all = crate::kinds::builtin::resources().into_iter();
+        all.find(|one| one.kind == "ConfigMap").expect("it is built in")
+    }
+
     fn chosen(accept: &str, shape: Shape) -> Result<Representation, u16> {
         let mut headers = HeaderMap::new();
         headers.insert(header::ACCEPT, accept.parse().expect("a header"));
-        representation(&headers, shape).map_err(|status| status.code)
+        representation(&headers, shape, &config_maps()).map_err(|status| status.code)
     }
 
     #[test]
@@ -230,7 +289,7 @@ mod tests {
         assert_eq!(chosen(metadata, Shape::List), Err(406));
         assert_eq!(chosen("text/plain", Shape::Single), Err(406));
         assert_eq!(
-            representation(&HeaderMap::new(), Shape::List),
+            representation(&HeaderMap::new(), Shape::List, &config_maps()),
             Ok(Representation::Object)
         );
     }
@@ -265,10 +324,8 @@ mod tests {
 
     #[test]
     fn what_follows_after_the_document_is_refused() {
-        assert_eq!(
-            json(&Bytes::from("{} {}")).map_err(|status| status.code),
-            Err(400)
-        );
-        assert_eq!(json(&Bytes::from("")).map_err(|status| status.code), Err(400));
+        let why = |text: &'static str| json(&Bytes::from(text)).expect_err("it is no JSON");
+        assert_eq!(why("{} {}"), "invalid character '{' after top-level value");
+        assert_eq!(why(""), "unexpected end of JSON input");
     }
 }

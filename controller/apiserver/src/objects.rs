@@ -96,3 +96,16 @@ pub fn generation(object: &Value) -> i64 {
 pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     metadata(object).get("labels")?.get(key)?.as_str()
 }
+
+/// How deeply an object may be nested. JSON is read to 128 levels, here and by most clients; lists and `managedFields` add a few.
+pub const DEPTH_MAX: usize = 100;
+
+/// Objects and lists inside one another, the value itself counted.
+pub fn depth(value: &Value) -> usize {
+    let below = match value {
+        Value::Object(fields) => fields.values().map(depth).max(),
+        Value::Array(items) => items.iter().map(depth).max(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return 0,
+    };
+    1 + below.unwrap_or(0)
+}

@@ -134,7 +134,7 @@ async fn index(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> R
 
 /// The document of v2. kubectl asks for it in protobuf alone, and does without when there is none.
 async fn everything(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> Response {
-    if negotiation::representation(&headers, negotiation::Shape::Single).is_err() {
+    if negotiation::accepted(&headers, negotiation::Shape::Single).is_err() {
         return page_not_found();
     }
     let made = documents.current();

@@ -40,15 +40,21 @@ impl Parameters {
         Some(!matches!(value.as_str(), "false" | "0"))
     }
 
+    /// A whole number; `None` when it is absent or negative, which upstream takes for absent.
     fn number(&self, name: &str) -> Result<Option<u64>, Status> {
-        match self.text(name) {
-            "" => Ok(None),
-            text => text.parse().map(Some).map_err(|_| {
-                Status::bad_request(format!(
-                    "strconv.ParseInt: parsing {text:?}: invalid syntax: {name} must be a whole number, not negative"
-                ))
-            }),
+        let text = self.text(name);
+        if text.is_empty() {
+            return Ok(None);
         }
+        let number: i64 = text.parse().map_err(|error: std::num::ParseIntError| {
+            use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+            let why = match error.kind() {
+                PosOverflow | NegOverflow => "value out of range",
+                _ => "invalid syntax",
+            };
+            Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: {why}"))
+        })?;
+        Ok(u64::try_from(number).ok())
     }
 
     /// All values of a parameter.
@@ -159,6 +165,13 @@ fn validate(
         }
         if initial_events.is_some() && matching != "NotOlderThan" {
             match_is_forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        if !["", "NotOlderThan"].contains(&matching) {
+            causes.push(Cause::not_supported(
+                "resourceVersionMatch",
+                json!(matching),
+                &["NotOlderThan".to_owned()],
+            ));
         }
         return causes;
     }

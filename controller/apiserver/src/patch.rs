@@ -17,6 +17,9 @@ pub enum Error {
     /// The patch is one, but does not fit the document (a failed `test`, a missing path): the request cannot be processed.
     #[error("the server rejected our request due to an error in our request")]
     Unprocessable(String),
+    /// The patch has a directive that nobody knows: upstream takes that for its own fault.
+    #[error("{0}")]
+    Internal(String),
 }
 
 /// A patch in one of the formats.

@@ -46,7 +46,14 @@ impl View {
 
     /// A list.
     pub fn list(&self, resource: &Resource, listed: Listed) -> Value {
-        let metadata = Value::Object(listed.metadata());
+        let mut metadata = Value::Object(listed.metadata());
+        if resource.is_custom()
+            && self.representation == Representation::Object
+            && metadata.get("continue").is_none()
+        {
+            // As upstream, whose lists of custom resources always have it.
+            metadata["continue"] = "".into();
+        }
         if self.representation == Representation::Table {
             return table::table(
                 resource,

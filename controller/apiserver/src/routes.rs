@@ -10,17 +10,18 @@ use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{CONTENT_TYPE, USER_AGENT, WARNING};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::ApiServer;
 use crate::audit;
 use crate::auth::{Caller, reviews};
 use crate::deadline;
+use crate::kinds::Resource;
 use crate::negotiation::{self, Decoded, Representation, Shape};
 use crate::objects;
 use crate::parameters::{self, ApplyOptions, ListOptions, Parameters, WriteOptions};
 use crate::present::View;
-use crate::status::{Cause, Status};
+use crate::status::Status;
 use crate::storage;
 use crate::store::{self, Range, backup::Backup};
 use crate::table::IncludeObject;
@@ -156,19 +157,7 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
     } else {
         Shape::Single
     };
-    let include = IncludeObject::parse(parameters.text("includeObject")).ok_or_else(|| {
-        let known = ["None", "Metadata", "Object"].map(str::to_owned);
-        let cause = Cause::not_supported(
-            "includeObject",
-            Value::from(parameters.text("includeObject")),
-            &known,
-        );
-        Status::invalid_options("TableOptions", vec![cause])
-    })?;
-    let view = View {
-        representation: negotiation::representation(&parts.headers, shape)?,
-        include,
-    };
+    let view = view(&parameters, &parts.headers, shape, &resource)?;
     let call = Call {
         server: server.clone(),
         caller,
@@ -199,7 +188,7 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
             asking.part(Part::Approval, verb, body).await?
         }
         ("finalize", verb) if of_itself => asking.part(Part::Finalize, verb, body).await?,
-        _ => return Ok(not_found()),
+        _ => return Err(no_such_subresource(&asking)),
     };
     if let Some(text) = deprecation {
         warn(&mut response, &text);
@@ -208,6 +197,41 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
         warn(&mut response, text);
     }
     Ok(response)
+}
+
+/// In which form the client wants to see objects.
+fn view(
+    parameters: &Parameters,
+    headers: &HeaderMap,
+    shape: Shape,
+    resource: &Resource,
+) -> Result<View, Status> {
+    let representation = negotiation::representation(headers, shape, resource)?;
+    let asked = parameters.text("includeObject");
+    let include = match IncludeObject::parse(asked) {
+        Some(include) => include,
+        // What is no table has no rows that could include anything.
+        None if representation != Representation::Table => IncludeObject::default(),
+        None => {
+            return Err(Status::bad_request(format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {asked:?}: must be 'Metadata', 'Object', \
+                 'None', or empty"
+            )));
+        }
+    };
+    Ok(View {
+        representation,
+        include,
+    })
+}
+
+/// Upstream takes an unknown subresource of a custom resource for an object that is not there.
+fn no_such_subresource(asking: &Asking) -> Status {
+    if asking.call.resource.is_custom() {
+        Status::not_found(&asking.call.group_resource(), &asking.name)
+    } else {
+        Status::no_such_resource()
+    }
 }
 
 impl Asking {
@@ -237,7 +261,7 @@ impl Asking {
             }
             "list" => {
                 let listed = list::list(call, &ListOptions::of(parameters, false)?, only_name).await?;
-                Ok(json(StatusCode::OK, &view.list(resource, listed)))
+                Ok(answer_of(StatusCode::OK, &view.list(resource, listed)))
             }
             "watch" => {
                 let lines = watch::watch(call, &ListOptions::of(parameters, true)?, *view, only_name).await?;
@@ -255,7 +279,7 @@ impl Asking {
             "deletecollection" => {
                 let options = DeleteOptions::of(parameters, self.optional(body).await?.as_ref())?;
                 let listed = delete_collection(call, &ListOptions::of(parameters, false)?, &options).await?;
-                Ok(json(StatusCode::OK, &view.list(resource, listed)))
+                Ok(answer_of(StatusCode::OK, &view.list(resource, listed)))
             }
             _ => Err(Status::method_not_allowed()),
         }
@@ -308,7 +332,7 @@ impl Asking {
             "get" => {
                 let object = get::get(call, name, ListOptions::of(parameters, false)?.at).await?;
                 let scale = scale::read(&object, scale::paths(call)?, call.resource.is_custom())?;
-                return Ok(json(StatusCode::OK, &scale));
+                return Ok(answer_of(StatusCode::OK, &scale));
             }
             "update" => {
                 let options = WriteOptions::of(parameters, "UpdateOptions")?;
@@ -327,7 +351,7 @@ impl Asking {
             }
             _ => return Err(Status::method_not_allowed()),
         };
-        let mut response = json(StatusCode::OK, &written.object);
+        let mut response = answer_of(StatusCode::OK, &written.object);
         written.warnings.iter().for_each(|text| warn(&mut response, text));
         Ok(response)
     }
@@ -339,8 +363,9 @@ impl Asking {
         }
         let mut question = self.decoded(body).await?.value;
         metadata::check_body(&self.call, &mut question)?;
+        create::record_asker(&self.call, &mut question);
         let answer = reviews::answer(&self.call.caller, &self.call.resource.plural, question).await?;
-        Ok(json(StatusCode::CREATED, &answer))
+        Ok(answer_of(StatusCode::CREATED, &answer))
     }
 
     /// A token for a ServiceAccount.
@@ -348,8 +373,10 @@ impl Asking {
         let Self { call, name, .. } = self;
         let (account, _) = call.read(name).await?;
         let mut request = self.decoded(body).await?.value;
-        request["apiVersion"] = "authentication.k8s.io/v1".into();
-        request["kind"] = "TokenRequest".into();
+        if !request.is_object() {
+            request = json!({});
+        }
+        create::record_token_request(call, name, objects::uid(&account), &mut request);
         let answer = reviews::request_token(
             &call.caller,
             &call.namespace,
@@ -357,7 +384,7 @@ impl Asking {
             objects::uid(&account),
             request,
         )?;
-        Ok(json(StatusCode::CREATED, &answer))
+        Ok(answer_of(StatusCode::CREATED, &answer))
     }
 
     async fn delete(&self, body: Body) -> Result<Response, Status> {
@@ -372,7 +399,7 @@ impl Asking {
             Deleted::Waiting(object) => self.one(StatusCode::OK, object),
             Deleted::Gone(object) => {
                 let uid = objects::uid(&object);
-                json(
+                answer_of(
                     StatusCode::OK,
                     &Status::success(&call.group_resource(), name, uid),
                 )
@@ -381,7 +408,22 @@ impl Asking {
     }
 
     async fn decoded(&self, body: Body) -> Result<Decoded, Status> {
-        negotiation::decode(&self.headers, &negotiation::read(body).await?)
+        let kind = self.expected_kind();
+        negotiation::decode(&self.headers, &negotiation::read(body).await?, kind)
+    }
+
+    /// The kind of what a request's body has to be.
+    fn expected_kind(&self) -> &str {
+        let resource = &self.call.resource;
+        match self.call.caller.attributes.subresource.as_str() {
+            "scale" => "Scale",
+            name => {
+                let mut others = resource.subresources.others.iter();
+                others
+                    .find(|other| other.name == name)
+                    .map_or(&resource.kind, |other| other.kind)
+            }
+        }
     }
 
     /// The body of an apply, which is YAML.
@@ -397,12 +439,12 @@ impl Asking {
         if bytes.is_empty() {
             Ok(None)
         } else {
-            negotiation::decode(&self.headers, &bytes).map(Some)
+            negotiation::decode(&self.headers, &bytes, "DeleteOptions").map(Some)
         }
     }
 
     fn one(&self, code: StatusCode, object: Value) -> Response {
-        json(code, &self.view.object(&self.call.resource, object, true))
+        answer_of(code, &self.view.object(&self.call.resource, object, true))
     }
 
     fn written(&self, written: Written) -> Response {
@@ -422,7 +464,7 @@ fn user_agent(headers: &HeaderMap) -> &str {
     value.unwrap_or_default()
 }
 
-fn json(code: StatusCode, value: &Value) -> Response {
+fn answer_of(code: StatusCode, value: &Value) -> Response {
     (code, axum::Json(value)).into_response()
 }
 

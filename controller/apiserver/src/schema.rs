@@ -57,6 +57,8 @@ pub struct Schema {
     pub checks: Checks,
     /// `x-kubernetes-validations`
     pub rules: Vec<Rule>,
+    /// The type that Kubernetes decodes a built-in kind's node into, such as `v1.PodSpec`; `None` where it has no name.
+    pub go_type: Option<Arc<str>>,
 }
 
 /// `type` of a node.

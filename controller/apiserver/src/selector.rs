@@ -1,5 +1,7 @@
 //! Label and field selectors: parsed once, matched against many objects.
 
+mod parse;
+
 use serde_json::Value;
 
 use crate::kinds::Resource;
@@ -25,6 +27,8 @@ enum LabelCondition {
     Absent,
     In(Vec<String>),
     NotIn(Vec<String>),
+    Above(i64),
+    Below(i64),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +44,7 @@ impl Selector {
     /// # Errors
     /// 400 with the place that is not understood.
     pub fn parse(labels: &str, fields: &str, resource: &Resource) -> Result<Self, Status> {
-        let bad_labels = |why: String| Status::bad_request(format!("unable to parse requirement: {why}"));
-        let labels = parse_labels(labels).map_err(bad_labels)?;
+        let labels = parse::labels(labels).map_err(Status::bad_request)?;
         let fields = parse_fields(fields).map_err(Status::bad_request)?;
         for requirement in &fields {
             if resource.field_value(&Value::Null, &requirement.field).is_none() {
@@ -137,81 +140,14 @@ impl LabelRequirement {
             LabelCondition::Absent => value.is_none(),
             LabelCondition::In(values) => value.is_some_and(|value| values.iter().any(|one| one == value)),
             LabelCondition::NotIn(values) => value.is_none_or(|value| values.iter().all(|one| one != value)),
+            LabelCondition::Above(limit) => number(value).is_some_and(|number| number > *limit),
+            LabelCondition::Below(limit) => number(value).is_some_and(|number| number < *limit),
         }
     }
 }
 
-/// `a=b,c!=d,e in (f,g),h notin (i),j,!k`
-fn parse_labels(text: &str) -> Result<Vec<LabelRequirement>, String> {
-    split_outside_parentheses(text)
-        .into_iter()
-        .map(str::trim)
-        .filter(|term| !term.is_empty() || !text.trim().is_empty())
-        .map(parse_label)
-        .collect()
-}
-
-fn split_outside_parentheses(text: &str) -> Vec<&str> {
-    let (mut depth, mut start, mut terms) = (0_usize, 0, Vec::new());
-    for (place, character) in text.char_indices() {
-        match character {
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            ',' if depth == 0 => {
-                terms.push(&text[start..place]);
-                start = place + 1;
-            }
-            _ => {}
-        }
-    }
-    terms.push(&text[start..]);
-    terms
-}
-
-fn parse_label(term: &str) -> Result<LabelRequirement, String> {
-    let (key, condition) = if let Some(key) = term.strip_prefix('!') {
-        (key, LabelCondition::Absent)
-    } else if let Some((key, value)) = term.split_once("!=") {
-        (key, LabelCondition::NotIn(vec![value.trim().to_owned()]))
-    } else if let Some((key, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
-        (key, LabelCondition::In(vec![value.trim().to_owned()]))
-    } else if let Some((head, list)) = term.split_once('(') {
-        let list = list
-            .strip_suffix(')')
-            .ok_or_else(|| format!("found '{list}', expected: ')'"))?;
-        let values = list.split(',').map(|value| value.trim().to_owned()).collect();
-        match head.trim_end().rsplit_once(char::is_whitespace) {
-            Some((key, "in")) => (key, LabelCondition::In(values)),
-            Some((key, "notin")) => (key, LabelCondition::NotIn(values)),
-            _ => return Err(format!("found '{term}', expected: 'in' or 'notin'")),
-        }
-    } else {
-        (term, LabelCondition::Exists)
-    };
-    let key = key.trim();
-    let well_formed = |text: &str| {
-        text.chars()
-            .all(|one| one.is_ascii_alphanumeric() || "-_./".contains(one))
-    };
-    if key.is_empty() || !well_formed(key) {
-        return Err(format!(
-            "found '{term}', expected: a label key, optionally with =, ==, !=, in or notin"
-        ));
-    }
-    if let LabelCondition::In(values) | LabelCondition::NotIn(values) = &condition
-        && let Some(wrong) = values
-            .iter()
-            .find(|value| !well_formed(value) || value.len() > 63)
-    {
-        return Err(format!(
-            "values[0][{key}]: Invalid value: \"{wrong}\": a valid label must consist of at most 63 \
-                            alphanumeric characters, '-', '_' or '.'"
-        ));
-    }
-    Ok(LabelRequirement {
-        key: key.to_owned(),
-        condition,
-    })
+fn number(value: Option<&str>) -> Option<i64> {
+    value?.parse().ok()
 }
 
 /// `a=b,c==d,e!=f`, with `\,`, `\=` and `\\` for themselves.
@@ -274,7 +210,7 @@ mod tests {
 
     fn labels_match(selector: &str, labels: Value) -> bool {
         let object = json!({"metadata": {"labels": labels}});
-        parse_labels(selector)
+        parse::labels(selector)
             .expect("it is a selector")
             .iter()
             .all(|one| one.matches(&object))
@@ -298,10 +234,13 @@ mod tests {
             ("a in (3)", false),
             ("a notin (3)", true),
             ("c notin (3)", true),
-            ("a=1,b=x/y", false),
+            ("a=1,b=x.y", false),
             ("a=1,b=2", true),
             ("a in (1),b in (2)", true),
             ("b=", false),
+            ("a>0,b<3", true),
+            ("a>1", false),
+            ("c<9", false),
         ] {
             assert_eq!(
                 labels_match(selector, json!({"a": "1", "b": "2"})),
@@ -314,7 +253,7 @@ mod tests {
     #[test]
     fn what_is_no_selector_is_refused() {
         for selector in ["=a", "a in 1", "a in (1", "a,,b", "a of (1)", "a b"] {
-            assert!(parse_labels(selector).is_err(), "{selector}");
+            assert!(parse::labels(selector).is_err(), "{selector}");
         }
         assert!(parse_fields("metadata.name").is_err());
     }

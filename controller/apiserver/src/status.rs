@@ -149,7 +149,9 @@ impl Cause {
 
     fn to_value(&self) -> Value {
         let mut cause = Map::new();
-        cause.insert("reason".into(), self.reason.into());
+        if !self.reason.is_empty() {
+            cause.insert("reason".into(), self.reason.into());
+        }
         cause.insert("message".into(), self.message.clone().into());
         if !self.field.is_empty() {
             cause.insert("field".into(), self.field.clone().into());
@@ -332,6 +334,15 @@ impl Status {
             "only the following media types are accepted: {}",
             accepted.join(", ")
         );
+        Self::new(406, "NotAcceptable", message)
+    }
+
+    /// 406 for a built-in kind, which upstream refuses in other words.
+    pub fn not_representable(available: &[&str]) -> Self {
+        let message = format!(
+            "406: Not Acceptable\n\nAvailable representations: {}",
+            available.join(", ")
+        );
         Self::new(406, "NotAcceptable", message).with_details(Details::default())
     }
 
@@ -341,7 +352,12 @@ impl Status {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: {accepted}"
         );
-        Self::new(415, "UnsupportedMediaType", message).with_details(Details::default())
+        Self::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 415 for a patch of a built-in kind, which upstream refuses in other words.
+    pub fn unsupported_patch_type() -> Self {
+        Self::new(415, "UnsupportedMediaType", "415: Unsupported Media Type").with_details(Details::default())
     }
 
     /// 410: the resource version lies before what the history keeps.

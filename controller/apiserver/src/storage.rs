@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::kinds::Resource;
 use crate::objects;
-use crate::status::Status;
+use crate::status::{Cause, GroupKind, Status};
 use crate::store::{self, Entry};
 
 /// Bytes that a stored object may have: etcd's limit for a request, so that objects can move there.
@@ -57,8 +57,20 @@ pub fn decode_at(resource: &Resource, key: &str, bytes: &Bytes, revision: u64) -
 /// The bytes of an object in the wire form.
 ///
 /// # Errors
-/// 413 when it is too large.
+/// 413 when it is too large, 422 when it is nested too deeply to be read again.
 pub fn encode(resource: &Resource, object: &Value) -> Result<Bytes, Status> {
+    if objects::depth(object) > objects::DEPTH_MAX {
+        let kind = GroupKind {
+            group: resource.group.clone(),
+            kind: resource.kind.clone(),
+        };
+        let why = format!(
+            "is nested too deeply: at most {} levels are kept",
+            objects::DEPTH_MAX
+        );
+        let cause = Cause::invalid("", "null", &why);
+        return Err(Status::invalid(&kind, objects::name(object), vec![cause]));
+    }
     let mut stored = resource.to_storage(object.clone());
     objects::metadata_mut(&mut stored).shift_remove("resourceVersion");
     let bytes = serde_json::to_vec(&stored).map_err(Status::internal)?;

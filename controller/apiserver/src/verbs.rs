@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use self::patch::Patch;
 use self::update::Method;
 use crate::ApiServer;
 use crate::admission;
@@ -92,6 +93,18 @@ impl Call {
         }
     }
 
+    /// Where upstream keeps an object, for messages.
+    fn registry_path(&self, name: &str) -> String {
+        let group = if self.resource.is_custom() {
+            self.resource.group.as_str()
+        } else {
+            ""
+        };
+        let parts = [group, &self.resource.plural, &self.namespace, name];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join("/")
+    }
+
     /// The store's key of an object.
     pub fn key(&self, name: &str) -> Arc<str> {
         storage::key(&self.resource, &self.namespace, name)
@@ -125,7 +138,12 @@ impl Call {
     }
 
     /// The refusal of an object that its kind does not admit.
-    fn rejected(&self, rejection: Rejection, name: &str, method: Method<'_>) -> Status {
+    fn rejected(&self, rejection: Rejection, name: &str, method: Method<'_>, old: &Value) -> Status {
+        let of_patch = |patch: Option<&Patch>, why: &str| {
+            let quoted = patch.map_or_else(String::new, |patch| patch.quoted(&self.resource, old));
+            let cause = Cause::invalid("patch", Value::from(quoted), why);
+            Status::invalid(&GroupKind::default(), "", vec![cause])
+        };
         match (rejection, method) {
             (Rejection::Invalid(causes), _) => Status::invalid(&self.group_kind(), name, causes),
             (Rejection::Undecodable(why), Method::Put | Method::Apply) => Status::bad_request(format!(
@@ -133,24 +151,12 @@ impl Call {
                 kind = self.resource.kind,
                 version = self.resource.version,
             )),
-            (Rejection::Undecodable(why), Method::Patch(patch)) => {
-                let cause = Cause::invalid("patch", Value::from(patch), &why);
-                Status::invalid(&GroupKind::default(), "", vec![cause])
-            }
+            (Rejection::Undecodable(why), Method::Patch(patch)) => of_patch(patch, &why),
             (Rejection::UnknownFields(fields), Method::Put | Method::Apply) => {
                 Status::bad_request(self.resource.strict_decoding_message(&fields))
             }
             (Rejection::UnknownFields(fields), Method::Patch(patch)) => {
-                let why = format!("strict decoding error: {}", fields.join(", "));
-                let cause = Cause::invalid("patch", Value::from(patch), &why);
-                Status::invalid(
-                    &GroupKind {
-                        group: String::new(),
-                        kind: String::new(),
-                    },
-                    "",
-                    vec![cause],
-                )
+                of_patch(patch, &format!("strict decoding error: {}", fields.join(", ")))
             }
         }
     }

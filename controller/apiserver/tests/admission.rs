@@ -457,6 +457,7 @@ fn a_definition_needs_one_storage_version_and_the_right_name() {
         [
             "metadata.name: Invalid value: \"gadgets.edge.test\": must be spec.names.plural+\".\"+spec.group",
             "spec.versions: Invalid value: [\"v1\"]: must have exactly one version marked as storage version",
+            "status.storedVersions: Invalid value: null: must have at least one stored version",
         ]
     );
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::pods;
 use crate::objects;
 use crate::status::Status;
 use crate::verbs::{Call, metadata};
@@ -22,10 +23,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Fills in a new object.
 ///
 /// # Errors
-/// 403 when a pod names a ServiceAccount that is not there.
+/// 403 when a pod names a ServiceAccount or a PriorityClass that is not there.
 pub(crate) async fn fill(call: &Call, object: &mut Value) -> Result<(), Status> {
     match (call.resource.group.as_str(), call.resource.plural.as_str()) {
-        ("", "pods") => give_account(call, object).await,
+        ("", "pods") => {
+            if object["spec"].is_object() {
+                pods::give_priority(call, object).await?;
+                pods::tolerate_lost_nodes(&mut object["spec"]);
+            }
+            give_account(call, object).await
+        }
         ("certificates.k8s.io", "certificatesigningrequests") => {
             name_requester(call, object);
             Ok(())

@@ -24,13 +24,20 @@ pub(super) struct Facts {
     pub(super) impersonator: Option<UserInfo>,
 }
 
+/// What an event tells of objects.
+#[derive(Default)]
+pub(super) struct Objects {
+    pub(super) request: Option<Value>,
+    pub(super) response: Option<Value>,
+}
+
 /// The line of an event.
 pub(super) fn line(
     facts: &Facts,
     level: Level,
     stage: Stage,
     code: u16,
-    object: Option<Value>,
+    objects: Objects,
     now: Timestamp,
 ) -> Bytes {
     let asked = &facts.attributes;
@@ -47,8 +54,11 @@ pub(super) fn line(
         event["objectRef"] = object_reference(asked);
     }
     event["responseStatus"] = json!({"metadata": {}, "code": code});
-    if let Some(object) = object {
+    if let Some(object) = objects.request {
         event["requestObject"] = object;
+    }
+    if let Some(object) = objects.response {
+        event["responseObject"] = object;
     }
     event["requestReceivedTimestamp"] = micro_time(facts.received).into();
     event["stageTimestamp"] = micro_time(now).into();
@@ -77,7 +87,7 @@ pub(super) fn object(headers: &HeaderMap, body: &Bytes) -> Option<Value> {
             .or_else(|_| serde_yaml::from_slice(body))
             .ok();
     }
-    negotiation::decode(headers, body)
+    negotiation::decode(headers, body, "")
         .ok()
         .map(|decoded| decoded.value)
 }

@@ -14,6 +14,8 @@ pub enum Level {
     Metadata,
     /// The request's object, too.
     Request,
+    /// The answer's object, too; of a watch, only the request.
+    RequestResponse,
 }
 
 impl Level {
@@ -23,6 +25,7 @@ impl Level {
             Self::None => "None",
             Self::Metadata => "Metadata",
             Self::Request => "Request",
+            Self::RequestResponse => "RequestResponse",
         }
     }
 }
@@ -129,7 +132,7 @@ impl Policy {
 
     /// Whether some request's object is to be told.
     pub(super) fn wants_objects(&self) -> bool {
-        self.rules.iter().any(|rule| rule.level == Level::Request)
+        self.rules.iter().any(|rule| rule.level >= Level::Request)
     }
 
     /// How much is told of a request at a stage.
@@ -254,9 +257,9 @@ rules:
     #[test]
     fn a_policy_that_cannot_be_kept_is_refused() {
         let refused = |text: &str| Policy::parse(text).unwrap_err();
-        let response = POLICY.replace("level: Request", "level: RequestResponse");
+        let response = POLICY.replace("level: Request", "level: Everything");
         assert!(
-            refused(&response).contains("unknown variant `RequestResponse`"),
+            refused(&response).contains("unknown variant `Everything`"),
             "{}",
             refused(&response)
         );

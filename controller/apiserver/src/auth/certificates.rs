@@ -16,6 +16,8 @@ pub struct Facts {
     pub organizations: Vec<String>,
     /// Hostnames and addresses that it is valid for.
     pub names: Vec<String>,
+    /// The beginning of its validity.
+    pub not_before: Timestamp,
     /// The end of its validity.
     pub not_after: Timestamp,
 }
@@ -58,6 +60,7 @@ fn facts(certificate: &X509Certificate<'_>) -> Option<Facts> {
         common_name: subject.iter_common_name().find_map(text).unwrap_or_default(),
         organizations: subject.iter_organization().filter_map(text).collect(),
         names,
+        not_before: Timestamp::from_second(certificate.validity().not_before.timestamp()).ok()?,
         not_after: Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?,
     })
 }

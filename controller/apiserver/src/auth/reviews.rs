@@ -7,12 +7,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Caller, Decision, RequestAttributes, UserInfo};
-use crate::status::Status;
+use crate::status::{Cause, GroupKind, Status};
 
 /// Lifetime of a requested token when the request names none, as upstream.
 const TOKEN_SECONDS: u64 = 3600;
-/// Bounds of what a request may name, as upstream: ten minutes, and 2^32 seconds.
-const TOKEN_SECONDS_BOUNDS: std::ops::RangeInclusive<u64> = 600..=1 << 32;
+/// Bounds of what a request may name, as upstream.
+const TOKEN_SECONDS_MIN: i64 = 600;
+const TOKEN_SECONDS_MAX: i64 = 1 << 32;
 
 /// Answers the review `body` (an object of the wire form) that was created as `resource` (plural). The answer is the
 /// same object with its `status`.
@@ -77,18 +78,11 @@ pub fn request_token(
     let tokens = caller
         .tokens()
         .ok_or_else(|| Status::internal("this server issues no tokens"))?;
-    let seconds = body["spec"]["expirationSeconds"]
-        .as_u64()
-        .unwrap_or(TOKEN_SECONDS);
-    if !TOKEN_SECONDS_BOUNDS.contains(&seconds) {
-        let bounds = TOKEN_SECONDS_BOUNDS;
-        return Err(Status::bad_request(format!(
-            "spec.expirationSeconds: {seconds} must be between {} and {}",
-            bounds.start(),
-            bounds.end()
-        )));
+    let seconds = lifetime(&body["spec"]["expirationSeconds"])?;
+    let mut audiences: Vec<String> = strings(&body["spec"]["audiences"]);
+    if audiences.is_empty() {
+        audiences.push(super::tokens::ISSUER.to_owned());
     }
-    let audiences: Vec<String> = strings(&body["spec"]["audiences"]);
     let groups = [
         "system:serviceaccounts".to_owned(),
         format!("system:serviceaccounts:{namespace}"),
@@ -102,9 +96,30 @@ pub fn request_token(
         .issue(&user, &audiences, lifetime, now)
         .map_err(Status::internal)?;
     let until = Timestamp::from_second((now + lifetime).as_second()).expect("within a century of now");
+    body["spec"]["audiences"] = json!(audiences);
     body["spec"]["expirationSeconds"] = json!(seconds);
+    if body["spec"].get("boundObjectRef").is_none() {
+        body["spec"]["boundObjectRef"] = Value::Null;
+    }
     body["status"] = json!({ "token": token, "expirationTimestamp": until.to_string() });
     Ok(body)
+}
+
+/// The seconds for which a token is asked.
+fn lifetime(asked: &Value) -> Result<u64, Status> {
+    let why = match asked.as_i64() {
+        None if asked.is_null() => return Ok(TOKEN_SECONDS),
+        None => "must be a whole number",
+        Some(seconds) if seconds < TOKEN_SECONDS_MIN => "may not specify a duration less than 10 minutes",
+        Some(seconds) if seconds > TOKEN_SECONDS_MAX => "may not specify a duration larger than 2^32 seconds",
+        Some(seconds) => return Ok(seconds.unsigned_abs()),
+    };
+    let kind = GroupKind {
+        group: "authentication.k8s.io".into(),
+        kind: "TokenRequest".into(),
+    };
+    let cause = Cause::invalid("spec.expirationSeconds", asked, why);
+    Err(Status::invalid(&kind, "", vec![cause]))
 }
 
 async fn access(caller: &Caller, user: UserInfo, spec: &Value) -> Result<Value, Status> {
@@ -142,10 +157,25 @@ fn asked_attributes(user: UserInfo, spec: &Value) -> Result<RequestAttributes, S
             path: text(&path["path"]),
             ..RequestAttributes::default()
         }),
-        _ => Err(Status::bad_request(
-            "spec.resourceAttributes: Required value: exactly one of resourceAttributes and nonResourceAttributes is to \
-             be given",
-        )),
+        (asks, _) => {
+            let (field, value, why) = if asks {
+                let why = "cannot be specified in combination with resourceAttributes";
+                ("spec.nonResourceAttributes", path, why)
+            } else {
+                let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+                ("spec", &Value::Null, why)
+            };
+            // As upstream: the refusal does not name the kind.
+            let kind = GroupKind {
+                group: "authorization.k8s.io".into(),
+                kind: String::new(),
+            };
+            Err(Status::invalid(
+                &kind,
+                "",
+                vec![Cause::invalid(field, value, why)],
+            ))
+        }
     }
 }
 
@@ -192,7 +222,7 @@ fn token_review(caller: &Caller, spec: &Value) -> Result<Value, Status> {
         Some(user) => {
             json!({ "authenticated": true, "user": user_value(&user), "audiences": [super::tokens::ISSUER] })
         }
-        None => json!({ "authenticated": false, "error": "the token is unknown, meant for others, or over" }),
+        None => json!({ "user": {}, "error": "the token is unknown, meant for others, or over" }),
     })
 }
 
@@ -257,7 +287,7 @@ mod tests {
                 .await
                 .unwrap_err()
                 .code,
-            400
+            422
         );
     }
 
@@ -272,12 +302,14 @@ mod tests {
             said["status"]["user"]["username"],
             "system:serviceaccount:ns:robot"
         );
-        let short = json!({ "spec": { "expirationSeconds": 1 } });
-        assert_eq!(
-            request_token(&admin, "ns", "robot", "u1", short)
-                .unwrap_err()
-                .code,
-            400
-        );
+        for (seconds, why) in [
+            (1_i64, "may not specify a duration less than 10 minutes"),
+            (1_i64 << 33, "may not specify a duration larger than 2^32 seconds"),
+        ] {
+            let asked = json!({ "spec": { "expirationSeconds": seconds } });
+            let refused = request_token(&admin, "ns", "robot", "u1", asked).unwrap_err();
+            assert_eq!(refused.code, 422);
+            assert!(refused.message.ends_with(why), "{refused}");
+        }
     }
 }

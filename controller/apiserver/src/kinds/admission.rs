@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::{Resource, builtin};
+use crate::go::decoding;
 use crate::schema::metadata;
 use crate::status::Cause;
 
@@ -66,7 +67,7 @@ impl Resource {
         field_validation: FieldValidation,
     ) -> Result<Vec<String>, Rejection> {
         if !self.is_custom() {
-            builtin::rules::normalise(self, operation, object);
+            builtin::rules::normalise(self, operation, object, old);
         }
         metadata::drop_empty(object);
         let mut warnings = if self.refuses_bare_finalizers() {
@@ -75,6 +76,9 @@ impl Resource {
             metadata::finalizer_warnings(object)
         };
         if let Some(schema) = &self.schema {
+            if !self.is_custom() {
+                decoding::settle(schema, object);
+            }
             let unknown: Vec<String> = schema
                 .prune(object)
                 .into_iter()
@@ -88,10 +92,12 @@ impl Resource {
                 FieldValidation::Strict | FieldValidation::Ignore => {}
             }
             schema.fill_defaults(object);
-            let causes = schema.validate(object, old);
-            if let Some(why) = self.decoding_error(&causes) {
+            if !self.is_custom()
+                && let Some(why) = decoding::error(schema, &self.kind, object)
+            {
                 return Err(Rejection::Undecodable(why));
             }
+            let causes = schema.validate(object, old);
             if !causes.is_empty() {
                 return Err(Rejection::Invalid(causes));
             }
@@ -106,33 +112,6 @@ impl Resource {
         } else {
             Err(Rejection::Invalid(causes))
         }
-    }
-
-    /// What Go's decoder says of the first value of a wrong type in a built-in kind.
-    fn decoding_error(&self, causes: &[Cause]) -> Option<String> {
-        if self.is_custom() {
-            return None;
-        }
-        let cause = causes
-            .iter()
-            .find(|cause| cause.reason == "FieldValueTypeInvalid")?;
-        let (_, types) = cause.message.split_once(" in body must be of type ")?;
-        let (wanted, found) = types.split_once(": ")?;
-        if wanted == "byte" {
-            let valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\r\n".contains(byte);
-            let text = found.trim_matches('"').as_bytes();
-            let place = text.iter().position(|byte| !valid(byte)).unwrap_or(text.len());
-            return Some(format!("illegal base64 data at input byte {place}"));
-        }
-        let found = match found.trim_matches('"') {
-            "integer" => "number",
-            "boolean" => "bool",
-            other => other,
-        };
-        Some(format!(
-            "json: cannot unmarshal {found} into Go struct field {}.{} of type {wanted}",
-            self.kind, cause.field
-        ))
     }
 
     /// Whether finalizers need a domain: in kinds whose metadata upstream validates as that of the core group.

@@ -155,7 +155,7 @@ impl Kinds {
 }
 
 /// Kubernetes' order of versions: GA before beta before alpha, then the higher number; anything else last, by name.
-fn version_priority(version: &str) -> (u8, u32, u32, std::cmp::Reverse<String>) {
+pub(super) fn version_priority(version: &str) -> (u8, u32, u32, std::cmp::Reverse<String>) {
     let name = std::cmp::Reverse(version.to_owned());
     let Some(rest) = version.strip_prefix('v') else {
         return (0, 0, 0, name);

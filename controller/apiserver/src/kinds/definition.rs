@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 pub use self::checks::validate;
 pub use self::conditions::{accept, establish};
+use super::catalog::version_priority;
 use super::{CUSTOM_VERBS, Form, Origin, Resource, ScalePaths, SelectableField, Storage, Subresources};
 use crate::schema::Schema;
 use crate::table::{Column, column::Source};
@@ -156,14 +157,28 @@ fn deprecation_warning(definition: &Value, version: &Value) -> Option<String> {
         return None;
     }
     Some(match text(&version["deprecationWarning"]) {
-        "" => format!(
-            "{}/{} {} is deprecated",
-            text(&definition["spec"]["group"]),
-            text(&version["name"]),
-            text(&definition["spec"]["names"]["kind"])
-        ),
+        "" => {
+            let spec = &definition["spec"];
+            let (group, kind) = (text(&spec["group"]), text(&spec["names"]["kind"]));
+            let name = text(&version["name"]);
+            let mut warning = format!("{group}/{name} {kind} is deprecated");
+            if let Some(newer) = successor(spec, name) {
+                warning.push_str(&format!("; use {group}/{newer} {kind}"));
+            }
+            warning
+        }
         given => given.to_owned(),
     })
+}
+
+/// The highest version that is served, not deprecated, and ranks above another.
+fn successor<'a>(spec: &'a Value, version: &str) -> Option<&'a str> {
+    let versions = spec["versions"].as_array().into_iter().flatten();
+    versions
+        .filter(|other| other["served"] == true && other["deprecated"] != true)
+        .map(|other| text(&other["name"]))
+        .filter(|other| version_priority(other) > version_priority(version))
+        .max_by_key(|other| version_priority(other))
 }
 
 fn text(value: &Value) -> &str {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::path::Step;
 use super::typed::{Shape, entry_schema, item_step, shape};
+use crate::go::printed;
 use crate::schema::{Schema, ValueType};
 
 /// What is wrong with a configuration, in Kubernetes' words; `None` when nothing is.
@@ -110,24 +111,6 @@ fn type_name(value: &Value) -> &'static str {
         Value::String(_) => "string",
         Value::Array(_) => "[]interface {}",
         Value::Object(_) => "map[string]interface {}",
-    }
-}
-
-/// A value as these messages print it.
-fn printed(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(" ")),
-        Value::Object(fields) => {
-            let mut fields: Vec<String> = fields
-                .iter()
-                .map(|(name, value)| format!("{name}:{}", printed(value)))
-                .collect();
-            fields.sort();
-            format!("map[{}]", fields.join(" "))
-        }
-        other => other.to_string(),
     }
 }
 

@@ -182,7 +182,7 @@ async fn restore(call: &Call, data: Value) -> Result<(), Status> {
     let change = Change {
         part: Part::Main,
         options: WriteOptions::default(),
-        method: Method::Patch(""),
+        method: Method::Patch(None),
     };
     let restored = update::change_object(call, ROOT_CERTIFICATE, change, |old| {
         let mut new = old.clone();

@@ -5,15 +5,22 @@ use json_patch::{PatchOperation, TestOperation};
 use serde_json::Value;
 
 use super::Error;
+use crate::go;
+use crate::negotiation::MAX_BODY_BYTES;
+use crate::objects;
 
 /// Operations that a patch may have: upstream's limit, which bounds the work that one request can cause.
 const MAX_OPERATIONS: usize = 10_000;
 
 /// Applies the operations in their order; all or none.
 pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
-    let Some(list) = patch.as_array() else {
-        let why = "error decoding patch: a JSON patch must be a list of operations";
-        return Err(Error::Malformed(why.to_owned()));
+    let list = match patch {
+        Value::Array(list) => list.as_slice(),
+        Value::Null => &[],
+        other => {
+            let why = go::cannot_unmarshal(other, "[]handlers.jsonPatchOp");
+            return Err(Error::Malformed(format!("error decoding patch: {why}")));
+        }
     };
     // Upstream meets an operation that it does not know when it applies it, not when it reads it.
     let operations: Vec<PatchOperation> = list
@@ -29,7 +36,15 @@ pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
         return Err(Error::Unprocessable(message));
     }
     let mut patched = document.clone();
+    let mut copied = 0;
     for operation in operations {
+        copied += check_growth(&operation, &patched)?;
+        if copied > MAX_BODY_BYTES {
+            let message = format!(
+                "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit {MAX_BODY_BYTES}"
+            );
+            return Err(Error::Unprocessable(message));
+        }
         if let PatchOperation::Test(TestOperation {
             path,
             value: Value::Null,
@@ -42,6 +57,30 @@ pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
             .map_err(|error| Error::Unprocessable(error.to_string()))?;
     }
     Ok(patched)
+}
+
+/// How many bytes an operation adds that the patch does not have itself. What it moves may not come to lie too deep: values are walked
+/// by functions that call themselves.
+fn check_growth(operation: &PatchOperation, document: &Value) -> Result<usize, Error> {
+    let found = |from: &str| document.pointer(from).unwrap_or(&Value::Null);
+    let (path, value, grows) = match operation {
+        PatchOperation::Add(add) => (&add.path, &add.value, false),
+        PatchOperation::Replace(replace) => (&replace.path, &replace.value, false),
+        PatchOperation::Copy(copy) => (&copy.path, found(copy.from.as_str()), true),
+        PatchOperation::Move(shift) => (&shift.path, found(shift.from.as_str()), false),
+        PatchOperation::Remove(_) | PatchOperation::Test(_) => return Ok(0),
+    };
+    let steps = path.as_str().matches('/').count();
+    if steps + objects::depth(value) > objects::DEPTH_MAX {
+        let message = format!("at most {} levels may lie inside one another", objects::DEPTH_MAX);
+        return Err(Error::Unprocessable(message));
+    }
+    // A value always serializes.
+    Ok(if grows {
+        serde_json::to_vec(value).map_or(0, |bytes| bytes.len())
+    } else {
+        0
+    })
 }
 
 #[cfg(test)]

@@ -3,11 +3,17 @@
 use serde_json::{Map, Value};
 
 use super::Error;
+use crate::go;
 
 /// Applies a merge patch, which has to be an object.
 pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
-    if !patch.is_object() {
-        return Err(Error::Malformed("a merge patch must be a JSON object".to_owned()));
+    match patch {
+        Value::Object(_) => {}
+        Value::Null => return Err(Error::Malformed("Invalid JSON Patch".to_owned())),
+        other => {
+            let why = go::cannot_unmarshal(other, "map[string]interface {}");
+            return Err(Error::Malformed(format!("error decoding patch: {why}")));
+        }
     }
     let mut merged = document.clone();
     merge(&mut merged, patch);

@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::Error;
+use crate::go;
 use crate::schema::ListMerge;
 
 /// How the list at a path such as `metadata`, `finalizers` is merged.
@@ -19,10 +20,15 @@ const ELEMENT_ORDER: &str = "$setElementOrder/";
 
 /// Applies a strategic merge patch, which has to be an object.
 pub fn apply(document: &Value, patch: &Value, strategies: Strategies<'_>) -> Result<Value, Error> {
-    let (Value::Object(document), Value::Object(patch)) = (document, patch) else {
-        return Err(Error::Malformed(
-            "a strategic merge patch must be a JSON object".to_owned(),
-        ));
+    let (document, patch) = match (document, patch) {
+        (Value::Object(document), Value::Object(patch)) => (document, patch),
+        (document, Value::Null) => return Ok(document.clone()),
+        (_, other) => {
+            return Err(Error::Malformed(go::cannot_unmarshal(
+                other,
+                "map[string]interface {}",
+            )));
+        }
     };
     let merged = merge_objects(
         document,
@@ -66,7 +72,7 @@ fn merge_objects(current: &Object, patch: &Object, place: &mut Place<'_>) -> Res
     if let Some(retained) = patch.get(RETAIN_KEYS) {
         let retained = retained
             .as_array()
-            .ok_or_else(|| malformed(RETAIN_KEYS, "a list of field names"))?;
+            .ok_or_else(|| Error::Malformed("invalid patch format of retainKeys".to_owned()))?;
         merged.retain(|key, _| retained.iter().any(|kept| kept == key));
     }
     for (key, value) in patch {
@@ -200,7 +206,16 @@ fn directive(patch: &Object) -> Result<Option<&str>, Error> {
         Some(Value::String(word)) if ["replace", "delete", "merge"].contains(&word.as_str()) => {
             Ok(Some(word))
         }
-        Some(_) => Err(malformed(DIRECTIVE, "replace, delete or merge")),
+        Some(other) => {
+            let word = match other {
+                Value::String(word) => word.clone(),
+                other => other.to_string(),
+            };
+            let map = go::printed(&Value::Object(patch.clone()));
+            Err(Error::Internal(format!(
+                "unknown patch type: {word} in map: {map}"
+            )))
+        }
     }
 }
 

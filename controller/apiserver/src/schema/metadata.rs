@@ -2,7 +2,7 @@
 //!
 //! Not here: the object's own name and namespace, which the verbs judge, since only they know the path.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use regex::Regex;
 use serde_json::{Map, Value, json};
@@ -65,7 +65,18 @@ pub fn object_meta() -> &'static Schema {
                 "managedFields": {"type": "array", "items": manager},
             },
         });
-        Schema::parse_built_in(&schema, &|_| None)
+        let mut schema = Schema::parse_built_in(&schema, &|_| None);
+        schema.go_type = Some("v1.ObjectMeta".into());
+        for (list, go_type) in [
+            ("ownerReferences", "v1.OwnerReference"),
+            ("managedFields", "v1.ManagedFieldsEntry"),
+        ] {
+            let items = schema.properties.get_mut(list).map(Arc::make_mut);
+            if let Some(items) = items.and_then(|list| list.items.as_mut()) {
+                Arc::make_mut(items).go_type = Some(go_type.into());
+            }
+        }
+        schema
     });
     &OBJECT_META
 }
@@ -178,7 +189,8 @@ fn owner_causes(owners: &Value) -> Vec<Cause> {
             }
         }
         if owner["controller"] == true {
-            controllers.push(owner["name"].as_str().unwrap_or_default());
+            let text = |field: &str| owner[field].as_str().unwrap_or_default();
+            controllers.push(format!("{}/{}", text("kind"), text("name")));
         }
     }
     if controllers.len() > 1 {
@@ -189,7 +201,8 @@ fn owner_causes(owners: &Value) -> Vec<Cause> {
     causes
 }
 
-fn key_cause(field: &str, key: &str) -> Option<Cause> {
+/// What is wrong with the key of a label or an annotation, if anything.
+pub(crate) fn key_cause(field: &str, key: &str) -> Option<Cause> {
     let (prefix, name) = key
         .split_once('/')
         .map_or((None, key), |(prefix, name)| (Some(prefix), name));
@@ -197,6 +210,13 @@ fn key_cause(field: &str, key: &str) -> Option<Cause> {
     if prefix.is_some_and(|prefix| !is_dns_subdomain(prefix)) {
         let detail = "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
                       '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com')";
+        return Some(Cause::invalid(field, &value, detail));
+    }
+    if name.contains('/') {
+        let detail = "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                      alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+                      '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. \
+                      'example.com/MyName')";
         return Some(Cause::invalid(field, &value, detail));
     }
     if name.is_empty() {
@@ -215,7 +235,8 @@ fn key_cause(field: &str, key: &str) -> Option<Cause> {
     (!QUALIFIED_NAME.is_match(name)).then(|| Cause::invalid(field, &value, detail))
 }
 
-fn label_value_cause(value: &Value) -> Option<Cause> {
+/// What is wrong with the value of a label, if anything.
+pub(crate) fn label_value_cause(value: &Value) -> Option<Cause> {
     let text = value.as_str()?;
     if text.len() > 63 {
         return Some(Cause::invalid(

@@ -128,6 +128,7 @@ impl Parser<'_> {
                 .flatten()
                 .map(Rule::parse)
                 .collect(),
+            go_type: None,
         };
         if schema.embedded_resource {
             schema.add_object_fields();

@@ -30,6 +30,7 @@ const UNSUPPORTED: [&str; 7] = [
 /// All causes for which the schema at `field` (such as `spec.versions[0].schema.openAPIV3Schema`) is not structural.
 pub fn validate(schema: &Value, field: &str) -> Vec<Cause> {
     let mut causes = Vec::new();
+    node_causes(schema, field, Position::Root, &mut causes);
     match schema["type"].as_str() {
         Some("object") => {}
         Some(other) => causes.push(Cause::invalid(
@@ -52,7 +53,6 @@ pub fn validate(schema: &Value, field: &str) -> Vec<Cause> {
         &schema["properties"]["metadata"],
         &format!("{field}.properties[metadata]"),
     ));
-    node_causes(schema, field, Position::Root, &mut causes);
     if causes.is_empty() {
         let schema = Schema::parse(schema);
         default_causes(&schema, field, &mut causes);

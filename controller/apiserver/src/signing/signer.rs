@@ -75,7 +75,7 @@ async fn sign(call: &Call, authority: &Authority, request: &Value) -> Result<(),
     let change = Change {
         part: Part::Status,
         options: WriteOptions::default(),
-        method: Method::Patch(""),
+        method: Method::Patch(None),
     };
     let written = change_object(call, objects::name(request), change, |old| {
         let mut new = old.clone();

@@ -23,10 +23,7 @@ pub fn namespace() -> Vec<Column> {
 /// NAME DATA AGE
 pub fn config_map() -> Vec<Column> {
     let data = |object: &Value, _| json!(count(&object["data"]) + count(&object["binaryData"]));
-    vec![
-        Column::computed("Data", "Number of entries.", data).of_type("integer"),
-        age(),
-    ]
+    vec![Column::computed("Data", "Number of entries.", data), age()]
 }
 
 /// NAME TYPE DATA AGE
@@ -35,7 +32,7 @@ pub fn secret() -> Vec<Column> {
     let data = |object: &Value, _| json!(count(&object["data"]));
     vec![
         Column::computed("Type", "What kind of data it holds.", secret_type),
-        Column::computed("Data", "Number of entries.", data).of_type("integer"),
+        Column::computed("Data", "Number of entries.", data),
         age(),
     ]
 }
@@ -44,7 +41,7 @@ pub fn secret() -> Vec<Column> {
 pub fn service_account() -> Vec<Column> {
     let secrets = |object: &Value, _| json!(count(&object["secrets"]));
     vec![
-        Column::computed("Secrets", "Number of secrets that it may use.", secrets).of_type("integer"),
+        Column::computed("Secrets", "Number of secrets that it may use.", secrets),
         age(),
     ]
 }

@@ -7,6 +7,7 @@ use super::create::{Origin, create_object};
 use super::update::{Change, Method, Part, change_object};
 use super::{Call, Written, metadata, scale};
 use crate::auth::{Decision, refusal};
+use crate::go;
 use crate::kinds::FieldValidation;
 use crate::kinds::builtin::types;
 use crate::managed::apply::{Applied, Refusal, apply};
@@ -36,8 +37,8 @@ pub async fn apply_object(
         &call.resource.version,
         &call.resource.kind,
     )?;
-    let warnings = judge_duplicates(body, options)?;
-    let mut written = apply_config(call, name, part, &body.value, options).await?;
+    let warnings = warnings_of_duplicates(body, options);
+    let mut written = apply_config(call, name, part, body, &body.value, options).await?;
     written.warnings.splice(0..0, warnings);
     Ok(written)
 }
@@ -53,7 +54,7 @@ pub async fn apply_scale(
     options: ApplyOptions,
 ) -> Result<Written, Status> {
     check_type(&body.value, "autoscaling", "v1", "Scale")?;
-    let warnings = judge_duplicates(body, options)?;
+    let warnings = warnings_of_duplicates(body, options);
     let paths = scale::paths(call)?;
     let schema = types::schema_of("autoscaling/v1", "Scale");
     if let Some(why) = schema.and_then(|schema| check::error(&schema, &body.value)) {
@@ -69,7 +70,7 @@ pub async fn apply_scale(
             scale::replicas(&body.value, name)?.into(),
         );
     }
-    let mut written = apply_config(call, name, Part::Scale, &config, options)
+    let mut written = apply_config(call, name, Part::Scale, body, &config, options)
         .await
         .map_err(in_words_of_scale)?;
     written.object = scale::of(&written.object, paths);
@@ -81,6 +82,7 @@ async fn apply_config(
     call: &Call,
     name: &str,
     part: Part,
+    body: &Decoded,
     config: &Value,
     options: ApplyOptions,
 ) -> Result<Written, Status> {
@@ -101,6 +103,7 @@ async fn apply_config(
             let mut live = old.clone();
             managed::take(&mut live);
             let applied = merged(call, part, Some((&live, old)), config, options.force, now)?;
+            refuse_duplicates(body, options)?;
             let mut wanted = applied.object;
             check_name(name, &wanted)?;
             metadata::check_body(call, &mut wanted)?;
@@ -111,7 +114,7 @@ async fn apply_config(
             Err(gone) if gone.reason == "NotFound" && part == Part::Main => {}
             outcome => return outcome,
         }
-        match make(call, name, config, options, now).await {
+        match make(call, name, body, config, options, now).await {
             Err(there) if there.reason == "AlreadyExists" => {}
             outcome => return outcome,
         }
@@ -123,6 +126,7 @@ async fn apply_config(
 async fn make(
     call: &Call,
     name: &str,
+    body: &Decoded,
     config: &Value,
     options: ApplyOptions,
     now: Timestamp,
@@ -135,6 +139,7 @@ async fn make(
         return Err(Status::conflict(&call.group_resource(), name, &why));
     }
     let applied = merged(call, Part::Main, None, config, options.force, now)?;
+    refuse_duplicates(body, options)?;
     let mut object = applied.object;
     check_name(name, &object)?;
     metadata::check_body(call, &mut object)?;
@@ -182,10 +187,11 @@ fn unfit(config: &Value, api_version: &str, kind: &str, why: &str) -> Status {
 }
 
 fn check_type(config: &Value, group: &str, version: &str, kind: &str) -> Result<(), Status> {
-    if !config.is_object() {
-        return Err(Status::bad_request(
-            "error decoding patch: the configuration must be an object",
-        ));
+    if !config.is_object() && !config.is_null() {
+        let why = go::cannot_unmarshal(config, "map[string]interface {}");
+        return Err(Status::bad_request(format!(
+            "error decoding patch: error unmarshaling JSON: while decoding JSON: {why}"
+        )));
     }
     let text = |field: &str| config.get(field).and_then(Value::as_str).unwrap_or_default();
     let (own_group, own_version) = text("apiVersion")
@@ -212,14 +218,21 @@ fn check_name(name: &str, object: &Value) -> Result<(), Status> {
     }))
 }
 
-fn judge_duplicates(body: &Decoded, options: ApplyOptions) -> Result<Vec<String>, Status> {
+/// Refuses fields that stand in the body twice if the client wants them refused. Conflicts are told before, as upstream does.
+fn refuse_duplicates(body: &Decoded, options: ApplyOptions) -> Result<(), Status> {
+    if options.write.field_validation != FieldValidation::Strict || body.duplicates.is_empty() {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!(
+        "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
+        body.duplicates.join("\n  ")
+    )))
+}
+
+fn warnings_of_duplicates(body: &Decoded, options: ApplyOptions) -> Vec<String> {
     match options.write.field_validation {
-        FieldValidation::Strict if !body.duplicates.is_empty() => Err(Status::bad_request(format!(
-            "error strict decoding patch: error converting YAML to JSON: yaml: unmarshal errors:\n  {}",
-            body.duplicates.join("\n  ")
-        ))),
-        FieldValidation::Warn => Ok(body.duplicates.clone()),
-        FieldValidation::Strict | FieldValidation::Ignore => Ok(Vec::new()),
+        FieldValidation::Warn => body.duplicates.clone(),
+        FieldValidation::Strict | FieldValidation::Ignore => Vec::new(),
     }
 }
 

@@ -7,8 +7,10 @@ use super::update::{Method, Part};
 use super::{Call, Written, metadata};
 use crate::admission;
 use crate::kinds::Operation;
+use crate::kinds::builtin::{rules, types};
 use crate::managed::entries::{self, Managers};
-use crate::managed::{self, track};
+use crate::managed::set::FieldSet;
+use crate::managed::{self, Context, track};
 use crate::negotiation::Decoded;
 use crate::objects;
 use crate::parameters::WriteOptions;
@@ -78,7 +80,8 @@ pub(super) async fn create_object(
         let mut admitted = call
             .resource
             .admit(Operation::Create, &mut candidate, None, options.field_validation)
-            .map_err(|rejection| call.rejected(rejection, &name, Method::Put))?;
+            .map_err(|rejection| call.rejected(rejection, &name, Method::Put, &Value::Null))?;
+        rules::complete(&call.resource, &mut candidate);
         record_managers(call, &mut candidate, &origin);
         // Nobody manages what the server adds, as upstream.
         admission::fill(call, &mut candidate).await?;
@@ -108,6 +111,40 @@ fn record_managers(call: &Call, object: &mut Value, origin: &Origin) {
             managed::put(object, &managers);
         }
     }
+}
+
+/// Writes into a review who asks: it is an object as others are, but for being kept.
+pub fn record_asker(call: &Call, review: &mut Value) {
+    let sent = managed::take(review);
+    record_managers(call, review, &Origin::Sent(sent));
+}
+
+/// Makes a request for a token what upstream answers: an object that has the name of its account.
+pub fn record_token_request(call: &Call, account: &str, uid: &str, request: &mut Value) {
+    let (api_version, kind) = ("authentication.k8s.io/v1", "TokenRequest");
+    request["apiVersion"] = api_version.into();
+    request["kind"] = kind.into();
+    managed::take(request);
+    let now = Timestamp::now();
+    let schema = types::schema_of(api_version, kind);
+    let context = Context {
+        schema: schema.as_ref().unwrap_or_else(|| managed::untyped()),
+        manager: entries::Manager {
+            name: call.manager.clone(),
+            operation: entries::Operation::Update,
+            api_version: api_version.to_owned(),
+            subresource: "token".to_owned(),
+        },
+        ignored: FieldSet::default(),
+        built_in: true,
+    };
+    let managers = track::update(&context, None, request, Managers::default(), now);
+    let metadata = objects::metadata_mut(request);
+    metadata.insert("name".into(), account.into());
+    metadata.insert("namespace".into(), call.namespace.clone().into());
+    metadata.insert("uid".into(), uid.into());
+    metadata.insert("creationTimestamp".into(), metadata::timestamp(now).into());
+    managed::put(request, &managers);
 }
 
 async fn store_new(call: &Call, name: &str, object: &mut Value, dry_run: bool) -> Result<(), Status> {

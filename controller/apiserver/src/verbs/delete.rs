@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::{Call, list, metadata, update};
 use crate::admission;
-use crate::kinds::definition::CLEANUP_FINALIZER;
+use crate::kinds::definition::{CLEANUP_FINALIZER, conditions};
 use crate::negotiation::Decoded;
 use crate::objects;
 use crate::parameters::{ListOptions, Parameters, dry_run};
-use crate::status::{Cause, Status};
+use crate::status::{Cause, GroupResource, Status};
 use crate::storage;
 use crate::store::{self, Write};
 
@@ -80,7 +80,7 @@ impl DeleteOptions {
             "Foreground" => Some(Propagation::Foreground),
             "Orphan" => Some(Propagation::Orphan),
             other => {
-                let known = ["Foreground", "Background", "Orphan"].map(str::to_owned);
+                let known = ["Foreground", "Background", "Orphan", "nil"].map(str::to_owned);
                 causes.push(Cause::not_supported(
                     "propagationPolicy",
                     Value::from(other),
@@ -90,8 +90,9 @@ impl DeleteOptions {
             }
         };
         if !policy.is_empty() && orphans.is_some() {
-            causes.push(Cause::forbidden(
-                "orphanDependents",
+            causes.push(Cause::invalid(
+                "propagationPolicy",
+                Value::from(policy.as_str()),
                 "orphanDependents and deletionPropagation cannot be both set",
             ));
         }
@@ -196,12 +197,17 @@ pub async fn delete_collection(
 }
 
 fn check_preconditions(call: &Call, name: &str, options: &DeleteOptions, old: &Value) -> Result<(), Status> {
+    // As upstream: preconditions name the kind where other conflicts name the resource.
+    let by_kind = GroupResource {
+        group: call.resource.group.clone(),
+        resource: call.resource.kind.clone(),
+    };
     let check = |asked: &Option<String>, actual: &str, what: &str, hint: &str| match asked {
         Some(asked) if asked != actual => {
             let why = format!(
                 "the {what} in the precondition ({asked}) does not match the {what} in record ({actual}). {hint}"
             );
-            Err(Status::conflict(&call.group_resource(), name, &why))
+            Err(Status::conflict(&by_kind, name, &why))
         }
         _ => Ok(()),
     };
@@ -266,10 +272,13 @@ fn mark(call: &Call, old: &Value, propagation: Option<Propagation>, now: Timesta
     if update::is_held(&marked) && !objects::is_terminating(&marked) {
         let metadata = objects::metadata_mut(&mut marked);
         metadata.insert("deletionTimestamp".into(), metadata::timestamp(now).into());
-        metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
-        metadata::next_generation(&mut marked, old);
         if namespace {
             marked["status"]["phase"] = "Terminating".into();
+        } else if definition {
+            marked["status"] = conditions::await_termination(&marked["status"], now);
+        } else {
+            metadata.insert("deletionGracePeriodSeconds".into(), 0.into());
+            metadata::next_generation(&mut marked, old);
         }
     }
     Ok(marked)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Call;
+use crate::go::{self, syntax};
 use crate::parameters::{At, ListOptions};
 use crate::selector::Selector;
 use crate::status::Status;
@@ -29,7 +30,8 @@ pub struct Listed {
 }
 
 /// Where the next page begins; clients carry it as opaque text.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Continuation {
     #[serde(rename = "v")]
     version: String,
@@ -63,16 +65,30 @@ impl Continuation {
         };
         let bytes = URL_SAFE_NO_PAD
             .decode(token.trim_end_matches('='))
-            .map_err(|error| invalid(&error.to_string()))?;
-        let read: Self = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
-        let known = read.version == CONTINUATION_VERSION
-            && (read.rv > 0 || read.rv == INCONSISTENT)
-            && !read.start.is_empty();
-        if known {
-            Ok(read)
-        } else {
-            Err(invalid("it was not made by this server"))
+            .map_err(|error| invalid(&base64_error(&error)))?;
+        let read: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| invalid(&syntax::error(&bytes).unwrap_or_else(|| error.to_string())))?;
+        if !read.is_object() {
+            return Err(invalid(&go::cannot_unmarshal(&read, "storage.continueToken")));
         }
+        let read: Self = serde_json::from_value(read).map_err(|error| invalid(&error.to_string()))?;
+        let version = &read.version;
+        if version != CONTINUATION_VERSION {
+            return Err(invalid(&format!(
+                "server does not recognize this encoded version {version}"
+            )));
+        }
+        if read.rv == 0 || read.rv < INCONSISTENT {
+            let why = format!("incorrect encoded start resourceVersion (version {version})");
+            return Err(invalid(&why));
+        }
+        if read.start.is_empty() {
+            return Err(invalid(&format!("encoded start key empty (version {version})")));
+        }
+        if read.start.split('/').any(|step| step == "..") {
+            return Err(invalid(&read.start));
+        }
+        Ok(read)
     }
 }
 
@@ -162,6 +178,15 @@ fn selected(call: &Call, selector: &Selector, entry: &Entry) -> Result<Option<Va
 fn token(revision: u64, prefix: &str, key: &str) -> String {
     let rv = i64::try_from(revision).expect("a server does not write 2^63 times");
     Continuation::new(rv, key.strip_prefix(prefix).unwrap_or(key)).to_token()
+}
+
+fn base64_error(error: &base64::DecodeError) -> String {
+    match error {
+        base64::DecodeError::InvalidByte(place, _) | base64::DecodeError::InvalidLastSymbol(place, _) => {
+            format!("illegal base64 data at input byte {place}")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// The revision to read at, and the key to start after.

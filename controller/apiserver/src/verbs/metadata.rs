@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 
 use super::Call;
 use crate::kinds::Resource;
+use crate::kinds::builtin::types;
 use crate::objects;
 use crate::schema::metadata::{is_dns_label, is_dns_subdomain};
-use crate::status::{Cause, Status};
+use crate::status::{Cause, GroupKind, Status};
 
 /// Letters of a generated suffix: no vowels, so that no words arise, and none that look alike.
 const SUFFIX_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -69,23 +70,12 @@ pub fn check_body(call: &Call, object: &mut Value) -> Result<(), Status> {
     };
     let resource = &call.resource;
     let version = resource.api_version();
-    for (field, expected, what) in [
-        ("apiVersion", version.as_str(), "API version"),
-        ("kind", &resource.kind, "kind"),
-    ] {
-        match fields.get(field) {
-            Some(Value::String(found)) if found == expected => {}
-            None | Some(Value::Null) => {}
-            Some(Value::String(found)) if found.is_empty() => {}
-            Some(found) => {
-                let found = found.as_str().map_or_else(|| found.to_string(), str::to_owned);
-                let why = format!(
-                    "the {what} in the data ({found}) does not match the expected {what} ({expected})"
-                );
-                return Err(Status::bad_request(why));
-            }
-        }
-    }
+    let said = |field: &str| match fields.get(field) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    check_type(resource, &said("apiVersion"), &said("kind"), fields)?;
     put_first(fields, "kind", resource.kind.as_str());
     put_first(fields, "apiVersion", &version);
     if !matches!(
@@ -107,6 +97,67 @@ pub fn check_body(call: &Call, object: &mut Value) -> Result<(), Status> {
     }
     metadata.shift_remove("selfLink");
     Ok(())
+}
+
+/// Upstream's name for its register of kinds, which its messages mention.
+const SCHEME: &str = "pkg/runtime/scheme.go:111";
+
+/// Checks the type that a body gives itself; what it leaves out is taken to be right.
+fn check_type(
+    resource: &Resource,
+    api_version: &str,
+    kind: &str,
+    fields: &Map<String, Value>,
+) -> Result<(), Status> {
+    let expected = resource.api_version();
+    let api_version = if api_version.is_empty() {
+        &expected
+    } else {
+        api_version
+    };
+    let kind = if kind.is_empty() { &resource.kind } else { kind };
+    if api_version == expected && kind == resource.kind {
+        return Ok(());
+    }
+    if resource.is_custom() {
+        return Err(other_custom_type(resource, api_version, kind, fields));
+    }
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    let why = if types::component_name(api_version, kind).is_some() {
+        let (package, own) = (resource.go_package(), &resource.kind);
+        format!("converting ({version}.{kind}) to ({package}.{own}): unknown conversion")
+    } else {
+        format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
+    };
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {}: {why}",
+        resource.kind
+    )))
+}
+
+fn other_custom_type(
+    resource: &Resource,
+    api_version: &str,
+    kind: &str,
+    fields: &Map<String, Value>,
+) -> Status {
+    let expected = resource.api_version();
+    if api_version != expected {
+        return Status::bad_request(format!(
+            "the API version in the data ({api_version}) does not match the expected API version ({expected})"
+        ));
+    }
+    let cause = Cause::invalid("kind", Value::from(kind), &format!("must be {}", resource.kind));
+    let found = GroupKind {
+        group: resource.group.clone(),
+        kind: kind.to_owned(),
+    };
+    let name = fields.get("metadata").and_then(|metadata| metadata.get("name"));
+    Status::invalid(
+        &found,
+        name.and_then(Value::as_str).unwrap_or_default(),
+        vec![cause],
+    )
 }
 
 fn put_first(fields: &mut Map<String, Value>, field: &str, text: &str) {

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use super::update::{Change, Method, Part, change_object};
 use super::{Call, Written, metadata};
+use crate::go;
 use crate::kinds::Resource;
-use crate::negotiation;
+use crate::negotiation::{self, Decoded};
 use crate::objects;
 use crate::parameters::WriteOptions;
 use crate::patch::{Error, Format};
@@ -16,13 +17,6 @@ use crate::status::{Details, Status};
 const CUSTOM: &[&str] = &[
     "application/json-patch+json",
     "application/merge-patch+json",
-    "application/apply-patch+yaml",
-];
-/// Patches of built-in kinds.
-const BUILT_IN: &[&str] = &[
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 ];
 
@@ -36,11 +30,8 @@ pub const APPLY: &str = "application/apply-patch+yaml";
 pub fn format(call: &Call, media_type: &str) -> Result<Format, Status> {
     match Format::of(media_type) {
         Some(format) if format != Format::Strategic || call.resource.strategic => Ok(format),
-        _ => Err(Status::unsupported_media_type(if call.resource.strategic {
-            BUILT_IN
-        } else {
-            CUSTOM
-        })),
+        _ if call.resource.strategic => Err(Status::unsupported_patch_type()),
+        _ => Err(Status::unsupported_media_type(CUSTOM)),
     }
 }
 
@@ -49,7 +40,6 @@ pub fn format(call: &Call, media_type: &str) -> Result<Format, Status> {
 pub struct Patch {
     format: Format,
     value: Value,
-    text: String,
 }
 
 impl Patch {
@@ -58,12 +48,13 @@ impl Patch {
     /// # Errors
     /// 400 when it is no JSON.
     pub fn read(format: Format, bytes: &Bytes) -> Result<Self, Status> {
-        let value = negotiation::json(bytes)?.value;
-        Ok(Self {
-            format,
-            value,
-            text: String::from_utf8_lossy(bytes).into_owned(),
-        })
+        match negotiation::json(bytes) {
+            Ok(Decoded { value, .. }) => Ok(Self { format, value }),
+            Err(why) => {
+                tracing::debug!(why, "a patch is no JSON");
+                Err(Status::bad_request("invalid JSON patch"))
+            }
+        }
     }
 
     /// The patched document.
@@ -75,6 +66,7 @@ impl Patch {
             .apply(document, &self.value, &|path| resource.list_merge(path))
             .map_err(|error| match error {
                 Error::Malformed(why) => Status::bad_request(why),
+                Error::Internal(why) => Status::new(500, "", why),
                 Error::Unprocessable(why) => {
                     tracing::debug!(why, "a patch does not fit its object");
                     Status::new(
@@ -86,6 +78,55 @@ impl Patch {
                 }
             })
     }
+}
+
+impl Patch {
+    /// What a refusal quotes of the patch: the object that it makes of `document`, or a strategic patch itself.
+    pub(super) fn quoted(&self, resource: &Resource, document: &Value) -> String {
+        if self.format == Format::Strategic {
+            return go::printed(&self.value);
+        }
+        match self.apply(resource, document) {
+            Ok(patched) if resource.is_custom() => go::sorted(&patched).to_string(),
+            Ok(patched) => in_order_of_structs(patched).to_string(),
+            Err(_) => self.value.to_string(),
+        }
+    }
+}
+
+/// A patched object of a built-in kind as upstream prints it: its own fields by name, those of `metadata` as its struct has them.
+fn in_order_of_structs(patched: Value) -> Value {
+    const OF_METADATA: [&str; 15] = [
+        "name",
+        "generateName",
+        "namespace",
+        "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "labels",
+        "annotations",
+        "ownerReferences",
+        "finalizers",
+        "managedFields",
+    ];
+    let Value::Object(fields) = patched else {
+        return patched;
+    };
+    let mut fields: Vec<(String, Value)> = fields.into_iter().collect();
+    fields.sort_by(|(one, _), (other, _)| one.cmp(other));
+    for (_, metadata) in fields.iter_mut().filter(|(name, _)| name == "metadata") {
+        if let Value::Object(entries) = metadata {
+            let mut entries: Vec<(String, Value)> = std::mem::take(entries).into_iter().collect();
+            let place = |name: &str| OF_METADATA.iter().position(|one| *one == name);
+            entries.sort_by_key(|(name, _)| place(name).unwrap_or(OF_METADATA.len()));
+            *metadata = entries.into_iter().collect();
+        }
+    }
+    fields.into_iter().collect()
 }
 
 /// Patches an object, or a part of it.
@@ -102,7 +143,7 @@ pub async fn patch(
     let change = Change {
         part,
         options,
-        method: Method::Patch(&patch.text),
+        method: Method::Patch(Some(patch)),
     };
     change_object(call, name, change, |old| {
         let mut wanted = patch.apply(&call.resource, old)?;

@@ -109,7 +109,7 @@ pub async fn patch(call: &Call, name: &str, patch: &Patch, options: WriteOptions
     let change = Change {
         part: Part::Scale,
         options,
-        method: Method::Patch(""),
+        method: Method::Patch(None),
     };
     apply(call, name, change, |scale| patch.apply(&call.resource, scale)).await
 }

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::patch::Patch;
 use super::{Call, Written, create, metadata};
 use crate::kinds::{Operation, Resource};
 use crate::managed::{self, Context, entries};
@@ -74,12 +75,12 @@ impl Part {
 }
 
 /// How a change is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Method<'a> {
     /// By the whole object.
     Put,
-    /// By a patch with this text, which is quoted back where it is wrong; empty if there are no client's words.
-    Patch(&'a str),
+    /// By this patch, which is quoted back where it is wrong; `None` if it is a patch of something else, such as a scale.
+    Patch(Option<&'a Patch>),
     /// By server-side apply: the wanted object says who manages it.
     Apply,
 }
@@ -190,7 +191,7 @@ fn check_suppositions(
 ) -> Result<(), Status> {
     let version = objects::resource_version(wanted);
     if matches!(version, "" | "0") {
-        if change.method == Method::Put && !call.resource.unconditional_update {
+        if matches!(change.method, Method::Put) && !call.resource.unconditional_update {
             let cause = Cause::invalid("metadata.resourceVersion", 0, "must be specified for an update");
             // Upstream names the resource here, where other invalid objects are named by their kind.
             let resource = GroupKind {
@@ -204,7 +205,11 @@ fn check_suppositions(
     }
     let (asked, actual) = (objects::uid(wanted), objects::uid(old));
     if !asked.is_empty() && asked != actual {
-        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {actual}");
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
+             UID in precondition: {asked}, UID in object meta: {actual}",
+            call.registry_path(name)
+        );
         return Err(Status::conflict(&call.group_resource(), name, &why));
     }
     Ok(())
@@ -256,7 +261,7 @@ fn prepare(
     };
     let warnings = resource
         .admit(operation, &mut new, Some(old), change.options.field_validation)
-        .map_err(|rejection| call.rejected(rejection, name, change.method))?;
+        .map_err(|rejection| call.rejected(rejection, name, change.method, old))?;
     metadata::count_generation(resource, &mut new, old);
     record_managers(call, change, &mut new, old, sent);
     Ok((new, warnings))
@@ -264,10 +269,13 @@ fn prepare(
 
 /// Writes who manages what into the new object; `sent` is what the wanted object said of it.
 fn record_managers(call: &Call, change: &Change<'_>, new: &mut Value, old: &Value, sent: Value) {
-    if change.method == Method::Apply {
+    if matches!(change.method, Method::Apply) {
         if !sent.is_null() {
             objects::metadata_mut(new).insert("managedFields".into(), sent);
         }
+    } else if change.part == Part::Scale && call.resource.is_custom() {
+        // As upstream, which keeps no record of who scales a custom resource.
+        managed::put(new, &managed::of_object(old));
     } else {
         let of_subresource = change.part != Part::Main;
         let sent = if of_subresource { &Value::Null } else { &sent };

@@ -38,6 +38,9 @@ rules:
   nonResourceURLs: ['*']
 - level: Request
   resources: [{group: '', resources: [configmaps]}]
+- level: RequestResponse
+  verbs: [create]
+  resources: [{group: '', resources: [serviceaccounts]}]
 - level: Metadata
 ";
 
@@ -61,6 +64,7 @@ async fn the_audit_log_tells_who_did_what() {
         .ok("create secret generic kept --from-literal=password=hunter2")
         .await;
     jane.fails("get secrets", "").await;
+    admin.ok("create serviceaccount robot").await;
     admin
         .ok("get configmaps --as jim --as-group system:masters")
         .await;
@@ -94,6 +98,11 @@ async fn the_audit_log_tells_who_did_what() {
     );
     assert!(created["userAgent"].as_str().unwrap().starts_with("kubectl"));
     assert_eq!(event("create", "secrets")["requestObject"], Value::Null);
+    let answered = event("create", "serviceaccounts");
+    assert_eq!(answered["level"], "RequestResponse");
+    assert_eq!(answered["requestObject"]["metadata"]["name"], "robot");
+    let uid = &answered["responseObject"]["metadata"]["uid"];
+    assert!(uid.is_string(), "{answered}");
     let refused = event("list", "secrets");
     assert_eq!(
         (&refused["user"]["username"], &refused["responseStatus"]["code"]),
@@ -298,4 +307,43 @@ async fn a_server_that_is_to_stop_says_so_and_serves_until_everybody_knows() {
     kubectl.ok("create configmap after").await;
     watch.line_with("after").await;
     drop(running);
+}
+
+/// A PKCS #10 request for this common name, in base64.
+fn certificate_request(common_name: &str) -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, common_name);
+    STANDARD.encode(params.serialize_request(&key).unwrap().pem().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificate_requests_are_approved_and_denied_with_kubectl() {
+    let served = Served::new().await;
+    let admin = Kubectl::new(served.kubeconfig());
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    for name in ["comes-in", "stays-out"] {
+        let request = json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
+            "spec": {
+                "request": certificate_request(name), "signerName": "kubernetes.io/kube-apiserver-client",
+                "usages": ["client auth"],
+            },
+        });
+        let (code, body) = served.ask("POST", path, request).await;
+        assert_eq!(code, 201, "{body}");
+    }
+    admin.ok("certificate approve comes-in").await;
+    admin.ok("certificate deny stays-out").await;
+    served
+        .until(&format!("{path}/comes-in"), |_, request| {
+            request["status"]["certificate"].is_string()
+        })
+        .await;
+    let (_, denied) = served.ask("GET", &format!("{path}/stays-out"), Value::Null).await;
+    assert_eq!(denied["status"]["conditions"][0]["type"], "Denied", "{denied}");
+    assert_eq!(denied["status"].get("certificate"), None);
 }

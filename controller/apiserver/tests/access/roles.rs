@@ -120,7 +120,7 @@ async fn nobody_grants_what_they_do_not_have() {
             "",
         )
         .await;
-    assert!(changed.contains("cannot change roleRef"), "{changed}");
+    assert!(changed.contains("field is immutable"), "{changed}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -214,13 +214,11 @@ async fn scale_shares_the_count_with_the_object() {
         )
         .await;
     assert_eq!(scaled.code, 200, "{}", scaled.body);
-    let refused = harness
+    // As kube-apiserver 1.37, which keeps no record of who scales a custom resource.
+    let again = harness
         .apply("me", "a", json!({"replicas": 1, "node": "n"}))
         .await;
-    assert_eq!(
-        message(&refused),
-        "Apply failed with 1 conflict: conflict with \"hand\" with subresource \"scale\" using edge.test/v1: .spec.replicas"
-    );
+    assert_eq!((again.code, &again.body["spec"]["replicas"]), (200, &json!(1)));
     let scale = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "a"}, "spec": {"replicas": 7}});
     let conflict = harness
         .send_as(APPLY, "PATCH", &format!("{path}?fieldManager=auto"), &scale)

@@ -3,6 +3,7 @@
 mod applies;
 mod harness;
 
+mod answers;
 mod builtin;
 mod crud;
 mod definitions;

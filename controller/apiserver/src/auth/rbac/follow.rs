@@ -89,7 +89,7 @@ async fn gather(server: &ApiServer, roles: &[Value]) {
         let change = Change {
             part: Part::Main,
             options: WriteOptions::default(),
-            method: Method::Patch(""),
+            method: Method::Patch(None),
         };
         let name = objects::name(role);
         let written = change_object(&call, name, change, |old| {

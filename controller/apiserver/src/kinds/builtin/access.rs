@@ -113,7 +113,8 @@ pub(super) fn validate_binding(binding: &Value, old: Option<&Value>) -> Vec<Caus
         }
     }
     if old.is_some_and(|old| old["roleRef"] != *role) {
-        causes.push(Cause::invalid("roleRef", json!(role), "cannot change roleRef"));
+        let internal = json!({"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]});
+        causes.push(Cause::invalid("roleRef", internal, "field is immutable"));
     }
     causes
 }

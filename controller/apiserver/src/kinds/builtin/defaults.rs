@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::kinds::Resource;
+use crate::objects;
 
 /// Fills in the defaults of a built-in kind.
 pub(super) fn fill(resource: &Resource, object: &mut Value) {
@@ -41,7 +42,7 @@ pub(super) fn fill(resource: &Resource, object: &mut Value) {
             set(spec, "replicas", json!(1));
             set(spec, "revisionHistoryLimit", json!(10));
             set(spec, "podManagementPolicy", json!("OrderedReady"));
-            rolling(spec, "updateStrategy", &[("partition", 0)]);
+            rolling(spec, "updateStrategy", &[("partition", 0), ("maxUnavailable", 1)]);
             let retained = json!({"whenDeleted": "Retain", "whenScaled": "Retain"});
             set(spec, "persistentVolumeClaimRetentionPolicy", retained);
             template(spec);
@@ -80,10 +81,42 @@ pub(super) fn begin(resource: &Resource, object: &mut Value) {
         ("policy", "PodDisruptionBudget") => {
             json!({"disruptionsAllowed": 0, "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0})
         }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            let versions = object["spec"]["versions"].as_array().into_iter().flatten();
+            let stored = versions.filter(|version| version["storage"] == true);
+            let stored: Vec<&Value> = stored.map(|version| &version["name"]).collect();
+            json!({"acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored})
+        }
         _ => return,
     };
     if let Some(fields) = object.as_object_mut() {
         fields.entry("status").or_insert(status);
+    }
+}
+
+/// Counts the templates that a DaemonSet has had, as its annotation.
+pub(super) fn count_templates(set: &mut Value, old: Option<&Value>) {
+    const COUNT: &str = "deprecated.daemonset.template.generation";
+    let count_of = |set: &Value| {
+        set["metadata"]["annotations"][COUNT]
+            .as_str()?
+            .parse::<i64>()
+            .ok()
+    };
+    let count = match old {
+        None => count_of(set).filter(|count| *count > 0).unwrap_or(1),
+        Some(old) => {
+            let before = count_of(old).unwrap_or(1);
+            before + i64::from(old["spec"]["template"] != set["spec"]["template"])
+        }
+    };
+    let metadata = objects::metadata_mut(set);
+    let annotations = metadata.entry("annotations").or_insert(Value::Null);
+    if annotations.is_null() {
+        *annotations = json!({});
+    }
+    if let Some(annotations) = annotations.as_object_mut() {
+        annotations.insert(COUNT.to_owned(), count.to_string().into());
     }
 }
 
@@ -180,6 +213,9 @@ fn cron_job(spec: &mut Map<String, Value>) {
     set(spec, "successfulJobsHistoryLimit", json!(3));
     set(spec, "failedJobsHistoryLimit", json!(1));
     // A job's own defaults are filled in when it is made; those of its pods here already.
+    if let Some(template) = object(spec, "jobTemplate") {
+        template.entry("metadata").or_insert_with(|| json!({}));
+    }
     if let Some(job) = object(spec, "jobTemplate").and_then(|job| object(job, "spec")) {
         template(job);
     }

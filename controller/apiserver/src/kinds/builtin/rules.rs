@@ -14,7 +14,12 @@ use crate::status::Cause;
 const DATA_BYTES_MAX: usize = 1024 * 1024;
 
 /// Brings what a client wrote into the form that is kept.
-pub(in crate::kinds) fn normalise(resource: &Resource, operation: Operation, object: &mut Value) {
+pub(in crate::kinds) fn normalise(
+    resource: &Resource,
+    operation: Operation,
+    object: &mut Value,
+    old: Option<&Value>,
+) {
     match (resource.group.as_str(), resource.kind.as_str()) {
         ("", "Secret") => {
             fold_string_data(object);
@@ -34,9 +39,22 @@ pub(in crate::kinds) fn normalise(resource: &Resource, operation: Operation, obj
     }
     if !resource.is_custom() {
         defaults::fill(resource, object);
+        if resource.group == "apps" && resource.kind == "DaemonSet" {
+            defaults::count_templates(object, old);
+        }
         if operation == Operation::Create {
             defaults::begin(resource, object);
         }
+    }
+}
+
+/// Adds what upstream writes into a new object as null.
+pub(crate) fn complete(resource: &Resource, object: &mut Value) {
+    if resource.group == "apiextensions.k8s.io"
+        && resource.kind == "CustomResourceDefinition"
+        && let Some(status) = object.get_mut("status").and_then(Value::as_object_mut)
+    {
+        status.entry("conditions").or_insert(Value::Null);
     }
 }
 

@@ -210,9 +210,19 @@ fn parse_component(
         && schema.properties.is_empty()
         && matches!(schema.additional, Additional::None);
     schema.preserve_unknown_fields |= is_free_form;
+    schema.go_type = Some(go_type(name));
     let schema = Arc::new(schema);
     done.insert(name.to_owned(), schema.clone());
     schema
+}
+
+/// What Go calls a component: its package and name, such as `v1.PodSpec`.
+fn go_type(component: &str) -> Arc<str> {
+    let start = component
+        .rmatch_indices('.')
+        .nth(1)
+        .map_or(0, |(place, _)| place + 1);
+    component[start..].into()
 }
 
 fn for_each_reference(value: &Value, found: &mut Vec<String>) {

@@ -51,6 +51,12 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<Cause> {
     }
     versions_causes(spec, &mut causes);
     approval_causes(definition, &mut causes);
+    let stores = |version: &Value| version["storage"] == true;
+    let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if old.is_none() && !versions.iter().any(stores) {
+        let why = "must have at least one stored version";
+        causes.push(Cause::invalid("status.storedVersions", Value::Null, why));
+    }
     if let Some(old) = old {
         immutable_causes(spec, &old["spec"], established(old), &mut causes);
     }
@@ -238,6 +244,11 @@ fn selectable_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
+    if !declared.is_empty() && version["schema"]["openAPIV3Schema"].is_null() {
+        let why = "may only be set when `version.schema.openAPIV3Schema` is not included";
+        causes.push(Cause::invalid(format!("{field}.selectableFields"), "\"\"", why));
+        return;
+    }
     if declared.len() > SELECTABLE_FIELDS_MAX {
         causes.push(Cause::too_many(
             format!("{field}.selectableFields"),

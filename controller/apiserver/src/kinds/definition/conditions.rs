@@ -57,6 +57,23 @@ pub fn establish(status: &Value, now: Timestamp) -> Value {
     Value::Object(status)
 }
 
+/// The status of a definition that is to be deleted, before anybody has begun with its objects.
+pub fn await_termination(status: &Value, now: Timestamp) -> Value {
+    let mut status = status.as_object().cloned().unwrap_or_default();
+    let message = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon";
+    set_condition(
+        &mut status,
+        (
+            "Terminating",
+            "True",
+            "InstanceDeletionPending",
+            message.to_owned(),
+        ),
+        now,
+    );
+    Value::Object(status)
+}
+
 /// The status of a definition that is being deleted: it stays until its objects are gone.
 pub fn terminate(status: &Value, now: Timestamp) -> Value {
     let mut status = status.as_object().cloned().unwrap_or_default();
