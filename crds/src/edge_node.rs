@@ -211,7 +211,7 @@ pub enum Provenance {
     Declared,
 }
 
-/// What the agent reports. Written when a value leaves its dead band, or after five minutes.
+/// What the agent reports, and what the controller has learnt. Written when a value leaves its dead band, or after five minutes.
 #[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct EdgeNodeStatus {
@@ -247,6 +247,11 @@ pub struct EdgeNodeStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["node".into()]))]
     #[schemars(length(max = 64))]
     pub lost_peers: Vec<LostPeer>,
+    /// What requests have shown of the times in `devices[].benchmarks` (written by the controller).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["model".into()]))]
+    #[schemars(length(max = 64))]
+    pub corrections: Vec<SpeedCorrection>,
     /// When the status was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_time: Option<Time>,
@@ -356,6 +361,35 @@ pub struct BenchmarkPoint {
     /// What a thousand positions, which the session held before the batch, add to one block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_nanoseconds: Option<i64>,
+}
+
+/// How much longer a model's blocks take in requests than when they were timed, learnt from what heads observe. Decisions
+/// are made with corrected times.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct SpeedCorrection {
+    /// The digest of the weights.
+    pub model: String,
+    /// The device that runs them.
+    pub device: String,
+    /// The engine that runs them; another engine is learnt anew.
+    pub engine_version: String,
+    /// When the times that are corrected were measured; times that are measured anew are learnt anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub benchmarked_time: Option<Time>,
+    /// The factor on times of prompts, in thousandths: 1000 where they are as they were timed.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub prompt_milli: i32,
+    /// The factor on times of single tokens, in thousandths.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub token_milli: i32,
+    /// Windows of requests that it was learnt from, since it last faded.
+    pub windows: i32,
+    /// Times that it had faded, since nothing confirmed it, and was found again. Each doubles the time for which it holds.
+    #[serde(default)]
+    pub relapses: i32,
+    /// When requests last confirmed it.
+    pub observed_time: Time,
 }
 
 /// A battery's state.

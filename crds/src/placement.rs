@@ -1,6 +1,6 @@
 //! `Placement`: the decision for a service, and the commit record of its plan.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -233,6 +233,45 @@ pub struct PlacementStatus {
     /// How good the choice for all services of the same priority together is known to be, and what memory is worth to them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub together: Option<Together>,
+    /// How the times that are predicted now compare with those that the head observed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
+}
+
+/// How well the pipeline is predicted: observed times over predicted ones, for prompts of the observed length. A time
+/// between what is predicted with all other services idle and with all of them busy counts as predicted.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Accuracy {
+    /// Observed over predicted time to the first token, in thousandths, without waiting for a seat; 0 where it was not
+    /// observed.
+    #[serde(default)]
+    pub first_token_milli: i64,
+    /// Observed over predicted time per output token, in thousandths; 0 where it was not observed.
+    #[serde(default)]
+    pub per_token_milli: i64,
+    /// The head's count of requests when this was looked at.
+    pub requests: i64,
+    /// When it was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_time: Option<Time>,
+    /// The factors that the prediction holds already, one for each node of the pipeline.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 64))]
+    pub corrections: Vec<AppliedCorrection>,
+}
+
+/// Factors on the times of a node, in thousandths.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedCorrection {
+    /// The EdgeNode.
+    pub node: String,
+    /// On times of prompts.
+    pub prompt_milli: i32,
+    /// On times of single tokens.
+    pub token_milli: i32,
 }
 
 /// The choice for all services of one priority. All fields are written, absent ones as `null`: a merge patch then leaves

@@ -238,11 +238,21 @@ pub struct ObservedService {
     pub service: String,
     /// Requests since the agent started.
     pub requests: i64,
+    /// Requests that the figures below are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<i32>,
+    /// The pipeline's revision that answered them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
     /// Median of the prompts' tokens.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt_tokens: Option<i32>,
     /// Median from the arrival at the head to the first token.
     pub time_to_first_token_microseconds: i64,
+    /// Median from the moment when a session's seat was free to the first token: what is left when requests have not to wait
+    /// for each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seated_to_first_token_microseconds: Option<i64>,
     /// Median between two tokens.
     pub time_per_output_token_microseconds: i64,
     /// The same times at other percentiles, ascending.

@@ -27,6 +27,8 @@ pub(crate) struct Answered {
     pub(crate) prompt_tokens: u32,
     /// From its arrival at the head to its first token.
     pub(crate) first_token: Duration,
+    /// How much of that it waited for a seat.
+    pub(crate) waited: Duration,
     /// Between two of its tokens; none for an answer of one.
     pub(crate) per_token: Option<Duration>,
 }
@@ -71,6 +73,10 @@ impl Figures {
         let recent = self.recent.iter();
         let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
         let first = sorted(recent.clone().map(|answered| micros(answered.first_token)));
+        let seated = sorted(recent.clone().map(|answered| {
+            let seated = answered.first_token.saturating_sub(answered.waited);
+            micros(seated)
+        }));
         let each = sorted(
             recent
                 .clone()
@@ -85,8 +91,11 @@ impl Figures {
         ObservedService {
             service: service.to_owned(),
             requests: self.requests,
+            samples: i32::try_from(self.recent.len()).ok(),
+            revision: i64::try_from(self.revision).ok(),
             prompt_tokens: i32::try_from(round(nearest_rank(&prompts, 50))).ok(),
             time_to_first_token_microseconds: round(nearest_rank(&first, 50)),
+            seated_to_first_token_microseconds: Some(round(nearest_rank(&seated, 50))),
             time_per_output_token_microseconds: round(nearest_rank(&each, 50)),
             quantiles: PERCENTILES.map(quantile).to_vec(),
             within_objective_parts_per_million: None,
@@ -123,6 +132,7 @@ mod tests {
         Answered {
             prompt_tokens,
             first_token: Duration::from_micros(micros),
+            waited: Duration::from_micros(micros / 2),
             per_token: None,
         }
     }
@@ -148,6 +158,8 @@ mod tests {
         (0..WINDOW).for_each(|_| observed.record("a/b", 1, answered(50, 35)));
         let report = &observed.report()[0];
         assert_eq!((report.requests, report.prompt_tokens), (256, Some(35)));
+        assert_eq!((report.samples, report.revision), (Some(128), Some(1)));
+        assert_eq!(report.seated_to_first_token_microseconds, Some(25));
         assert_eq!(
             (first_token_at(report, 50), first_token_at(report, 100)),
             (50, 50)
@@ -175,6 +187,7 @@ mod tests {
         observed.record("a/b", 2, answered(10, 8));
         let report = &observed.report()[0];
         assert_eq!((report.requests, first_token_at(report, 100)), (2, 10));
+        assert_eq!((report.samples, report.revision), (Some(1), Some(2)));
     }
 
     #[test]

@@ -223,12 +223,16 @@ impl Writer<'_> {
         for node in others.into_iter().chain(withheld) {
             let wanted = status::of_node(world, plan, node, now);
             let known = node.status.as_ref().map(|status| status.conditions.as_slice());
-            if known != Some(wanted.as_slice()) {
+            let learnt = plan.corrections.get(&node.name_any());
+            if known != Some(wanted.as_slice()) || learnt.is_some() {
                 // The agent writes conditions of its own in the same list: the version keeps its write from being lost.
-                let patch = json!({
+                let mut patch = json!({
                     "metadata": { "resourceVersion": node.resource_version() },
                     "status": { "conditions": wanted },
                 });
+                if let Some(learnt) = learnt {
+                    patch["status"]["corrections"] = json!(learnt);
+                }
                 let api: Api<crds::EdgeNode> = Api::all(self.client.clone());
                 self.status(&api, &node.name_any(), &patch).await?;
             }

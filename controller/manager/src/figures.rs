@@ -1,10 +1,11 @@
 //! What Prometheus is told of a world and its plan: one pure function from these to figures. Labels are names of services,
-//! nodes and peers, never of users or requests. What is not known has no figure.
+//! models, nodes and peers, never of users or requests. What is not known has no figure.
 
 use crds::{EdgeLink, EdgeNode, LLMService, edge_node::PowerSource, placement::Pipeline};
 use kube::ResourceExt;
 
 use crate::{
+    corrections,
     plan::{Plan, Verdict},
     world::{ServiceName, World},
 };
@@ -44,6 +45,10 @@ pub enum Family {
     NodeReported,
     /// The share of the battery that is left alone.
     NodeReserve,
+    /// The factor that a model's times on a node are corrected by.
+    NodeCorrection,
+    /// Observed times of a service over predicted ones.
+    PredictionError,
     /// Nominal rate of a link.
     LinkRate,
     /// Nominal round trip of a link.
@@ -52,7 +57,7 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::ServiceFeasible,
         Self::ServiceReady,
         Self::ServiceGap,
@@ -69,6 +74,8 @@ impl Family {
         Self::NodeReachable,
         Self::NodeReported,
         Self::NodeReserve,
+        Self::NodeCorrection,
+        Self::PredictionError,
         Self::LinkRate,
         Self::LinkRoundTrip,
     ];
@@ -93,6 +100,8 @@ impl Family {
             Self::NodeReachable => "edgeloom_node_reachable",
             Self::NodeReported => "edgeloom_node_reported_timestamp_seconds",
             Self::NodeReserve => "edgeloom_node_battery_reserve_ratio",
+            Self::NodeCorrection => "edgeloom_node_correction_ratio",
+            Self::PredictionError => "edgeloom_service_observed_to_predicted_ratio",
             Self::LinkRate => "edgeloom_link_nominal_rate_bytes_per_second",
             Self::LinkRoundTrip => "edgeloom_link_nominal_round_trip_seconds",
         }
@@ -122,6 +131,12 @@ impl Family {
             Self::NodeReachable => "1 when the node's agent answers, 0 when it is lost or was never seen.",
             Self::NodeReported => "When the node's agent last wrote its status.",
             Self::NodeReserve => "The share of the node's battery that is left alone.",
+            Self::NodeCorrection => {
+                "What requests have shown of a model's times on the node: 1 when they are as they were measured."
+            }
+            Self::PredictionError => {
+                "Observed times of the service over predicted ones when last compared: 1 when they agree."
+            }
             Self::LinkRate => "Nominal rate of the link from the node to the peer.",
             Self::LinkRoundTrip => "Nominal round trip between the node and the peer.",
         }
@@ -144,6 +159,8 @@ impl Family {
             }
             Self::Placements => &["phase"],
             Self::NodeReachable | Self::NodeReported | Self::NodeReserve => &["node"],
+            Self::NodeCorrection => &["node", "model", "kind"],
+            Self::PredictionError => &["service", "kind"],
             Self::LinkRate | Self::LinkRoundTrip => &["node", "peer"],
         }
     }
@@ -209,6 +226,17 @@ impl Figures {
             Some(Verdict::Infeasible(..)) => self.say(Family::ServiceFeasible, &labels, 0.0),
             Some(Verdict::Skipped(_) | Verdict::Unknown) | None => {}
         }
+        let accuracy = plan.services.get(&name).and_then(|known| known.accuracy.as_ref());
+        if let Some(accuracy) = accuracy {
+            for (kind, milli) in [
+                (PROMPT, accuracy.first_token_milli),
+                (TOKEN, accuracy.per_token_milli),
+            ] {
+                if milli > 0 {
+                    self.say(Family::PredictionError, &[&label, kind], milli as f64 / 1e3);
+                }
+            }
+        }
         let serving = plan.serving(&name);
         if service.spec.replicas > 0 {
             let ready = serving.is_some_and(|placement| placement.progress.is_ready());
@@ -267,6 +295,13 @@ impl Figures {
         if let Some(time) = reported {
             self.say(Family::NodeReported, &[&name], time.0.as_second() as f64);
         }
+        for (digest, factors) in corrections::of_node(node, world.at) {
+            let model = model_name(world, digest).unwrap_or_else(|| digest.to_owned());
+            for (kind, milli) in [(PROMPT, factors.prompt), (TOKEN, factors.token)] {
+                let factor = f64::from(milli) / 1e3;
+                self.say(Family::NodeCorrection, &[&name, &model, kind], factor);
+            }
+        }
         let power = &node.spec.power;
         if power.source == PowerSource::Battery {
             let reserve = f64::from(power.reserve_percent) / 100.0;
@@ -289,6 +324,20 @@ impl Figures {
             self.say(Family::LinkRoundTrip, &[node, peer], round_trip);
         }
     }
+}
+
+/// What times are of: prompts up to the first token, or single tokens.
+const PROMPT: &str = "prompt";
+const TOKEN: &str = "token";
+
+/// Weights as `namespace/model/variant`; of several with one digest, the first.
+fn model_name(world: &World, digest: &str) -> Option<String> {
+    world.models.iter().find_map(|model| {
+        let mut variants = model.status.iter().flat_map(|status| &status.variants);
+        let variant = variants.find(|variant| variant.digest == digest)?;
+        let namespace = model.namespace().unwrap_or_default();
+        Some(format!("{namespace}/{}/{}", model.name_any(), variant.name))
+    })
 }
 
 fn seconds(microseconds: i64) -> f64 {

@@ -9,6 +9,7 @@
 
 pub mod apply;
 mod cordons;
+pub mod corrections;
 pub mod events;
 pub mod figures;
 pub mod identity;

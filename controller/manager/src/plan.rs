@@ -12,12 +12,14 @@ use std::{
 
 use crds::{
     LLMService, Placement, PlacementSpec, RouteTableSpec, StageSpec,
+    edge_node::SpeedCorrection,
     llm_service::ServiceFigures,
-    placement::{Alternative, PlacementPhase, Together},
+    placement::{Accuracy, Alternative, PlacementPhase, Together},
 };
 use solver::{Solution, solution::Outcome};
 
 use crate::{
+    corrections::Learner,
     snapshot::{Skipped, Snapshot},
     world::{ServiceName, World},
 };
@@ -48,6 +50,8 @@ pub struct Plan<State> {
     pub route_tables: BTreeMap<String, RouteTableSpec>,
     /// What is to be said of each service.
     pub services: BTreeMap<ServiceName, ServicePlan>,
+    /// What was learnt of nodes' speeds, where it is not what their status says.
+    pub corrections: BTreeMap<String, Vec<SpeedCorrection>>,
     state: PhantomData<State>,
 }
 
@@ -81,6 +85,8 @@ pub struct ServicePlan {
     pub blocked: Option<String>,
     /// What the cost model says of requests like those that were observed, when there were any.
     pub forecast: Option<ServiceFigures>,
+    /// How well the pipeline that takes requests is predicted, once enough of them were observed.
+    pub accuracy: Option<Accuracy>,
     /// How good the choice for all services of its priority is, if it has a pipeline.
     pub together: Option<Together>,
 }
@@ -132,6 +138,7 @@ impl<State> Plan<State> {
             stages,
             route_tables,
             services,
+            corrections,
             state: _,
         } = self;
         Plan {
@@ -140,6 +147,7 @@ impl<State> Plan<State> {
             stages,
             route_tables,
             services,
+            corrections,
             state: PhantomData,
         }
     }
@@ -155,18 +163,20 @@ impl Plan<Proposed> {
             stages: BTreeMap::new(),
             route_tables: BTreeMap::new(),
             services: BTreeMap::new(),
+            corrections: BTreeMap::new(),
             state: PhantomData,
         };
+        let mut learner = Learner::new(world, snapshot, solution);
         for service in &world.services {
             let name = ServiceName::of(service);
             let (verdict, decision) = verdict_of(world, snapshot, solution, service, &name);
             let outcome = phases::advance(world, service, &name, decision.as_ref());
             let mut live = outcome.placements.iter();
-            let forecast = live
-                .find(|placement| placement.phase == PlacementPhase::Serving)
-                .and_then(|placement| {
-                    forecast::like_observed(world, snapshot, solution, &placement.spec, &name)
-                });
+            let serving = live.find(|placement| placement.phase == PlacementPhase::Serving);
+            let forecast = serving.and_then(|placement| {
+                forecast::like_observed(world, snapshot, solution, &placement.spec, &name)
+            });
+            let accuracy = serving.and_then(|placement| learner.look(placement));
             plan.finished.extend(outcome.finished);
             let stays = snapshot.staying.get(&name).filter(|_| decision.is_some());
             let stays = stays.map(|why| format!("it stays on a node that takes no new stages: {why}"));
@@ -180,11 +190,13 @@ impl Plan<Proposed> {
                     next: name_in_phase(&outcome.placements, |phase| phase < PlacementPhase::Serving),
                     blocked: outcome.blocked.or(stays),
                     forecast,
+                    accuracy,
                 },
             );
             plan.placements.extend(outcome.placements);
         }
         let orphans = phases::orphans(world);
+        plan.corrections = learner.changed();
         plan.finished.extend(orphans.finished);
         plan.placements.extend(orphans.placements);
         plan.stages = stages::derive(world, &plan.placements);

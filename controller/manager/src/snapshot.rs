@@ -17,8 +17,9 @@ use crds::{
 use kube::ResourceExt;
 use solver::{
     problem::{
-        ActivationFormat, Battery, Candidate, DeclaredSpeed, EngineMemory, ExcludedNode, Exclusion, Ingress,
-        Link, LoadedStage, Mode, Node, Precision, Privacy, Problem, Service, SpeedPoint, SpeedTable, Variant,
+        ActivationFormat, Battery, Candidate, Correction, DeclaredSpeed, EngineMemory, ExcludedNode,
+        Exclusion, Ingress, Link, LoadedStage, Mode, Node, Precision, Privacy, Problem, Service, SpeedPoint,
+        SpeedTable, Variant,
     },
     solution::{PipelineShape, StageShape},
     units::{
@@ -27,7 +28,10 @@ use solver::{
     },
 };
 
-use crate::world::{ServiceName, World};
+use crate::{
+    corrections::{self, Factors},
+    world::{ServiceName, World},
+};
 
 pub mod stay;
 
@@ -130,6 +134,7 @@ impl Snapshot {
         let mut kernels = Kernels::default();
         snapshot.add_models(world, &mut kernels);
         snapshot.add_nodes(world, &kernels, options);
+        snapshot.add_corrections(world, &kernels);
         snapshot.add_links(world);
         snapshot.add_loaded(world, &kernels);
         snapshot.add_services(world, options);
@@ -190,6 +195,22 @@ impl Snapshot {
             self.problem
                 .nodes
                 .push(node_of(node, trust_domain, kernels, options));
+        }
+    }
+
+    /// What requests have shown of measured times.
+    fn add_corrections(&mut self, world: &World, kernels: &Kernels) {
+        let milli = |factor: i32| u32::try_from(factor).unwrap_or(0).max(1);
+        for (digest, kernel) in &kernels.by_digest {
+            let factors = corrections::of_model(world, digest);
+            for (node, name) in self.problem.nodes.iter_mut().zip(&self.nodes) {
+                let corrected = factors.get(name).filter(|factors| **factors != Factors::NONE);
+                node.corrections.extend(corrected.map(|factors| Correction {
+                    kernel: *kernel,
+                    prompt_milli: milli(factors.prompt),
+                    token_milli: milli(factors.token),
+                }));
+            }
         }
     }
 
@@ -627,6 +648,7 @@ fn node_of(node: &EdgeNode, trust_domain: TrustDomainOrd, kernels: &Kernels, opt
             .flat_map(|device| &device.benchmarks)
             .filter_map(|benchmark| speed_of(benchmark, kernels))
             .collect(),
+        corrections: vec![],
         declared: options.offline.then_some(DeclaredSpeed {
             flops_per_second: FLOPS_PER_CORE * cores.max(1) / 1000,
             memory_rate: BytesPerSecond(MEMORY_BYTES_PER_SECOND_PER_CORE * cores.max(1) / 1000),

@@ -265,6 +265,9 @@ pub fn of_placement<S>(plan: &Plan<S>, placement: &PlannedPlacement, now: Now) -
         conditions,
         stages: Some(format!("{}/{}", progress.ready, progress.total)),
         together: decided.and_then(|decided| decided.together.clone()),
+        accuracy: decided
+            .filter(|_| placement.phase == PlacementPhase::Serving)
+            .and_then(|decided| decided.accuracy.clone()),
     }
 }
 

@@ -176,9 +176,10 @@ impl Watches {
             lost,
             cut,
             identity: identity.clone(),
+            at: Some(Timestamp::now()),
             settling: BTreeSet::new(),
         };
-        world.settling = world.settling_at(Timestamp::now());
+        world.settling = world.at.map(|now| world.settling_at(now)).unwrap_or_default();
         (
             world.sorted(),
             next_expiry.map(|expiry| expiry.saturating_sub(now)),

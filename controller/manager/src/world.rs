@@ -40,6 +40,8 @@ pub struct World {
     pub cut: BTreeSet<(String, String)>,
     /// EdgeNodes that take no new stages for now, and why. Services leave them where there is room elsewhere.
     pub withheld: BTreeMap<String, Withheld>,
+    /// When this is how things stand; none where time plays no part, as for plans made offline. Nothing has aged then.
+    pub at: Option<Now>,
     /// Services that have moved a moment ago, and stay unless another place is far better.
     pub settling: BTreeSet<ServiceName>,
     /// Keyed hashes of API keys, by namespace and EdgeUser.

@@ -58,6 +58,7 @@ pub fn smollm_node(memory: Bytes) -> Node {
             history: [(1, 300), (512, 100_000)].map(point).to_vec(),
             embedding_row: Nanos::from_micros(2),
         }],
+        corrections: Vec::new(),
         declared: None,
         message_overhead: Nanos::from_micros(150),
     }

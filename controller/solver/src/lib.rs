@@ -50,5 +50,5 @@ pub mod units;
 
 pub use check::check;
 pub use problem::Problem;
-pub use search::{Budget, forecast, solve, why_not};
+pub use search::{Budget, forecast, forecast_range, solve, why_not};
 pub use solution::Solution;

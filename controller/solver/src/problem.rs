@@ -68,6 +68,10 @@ pub struct Node {
     pub engine: EngineMemory,
     /// Measured speeds, one table for each kernel that was measured.
     pub speeds: Vec<SpeedTable>,
+    /// What pipelines on this node have shown of those times; at most one for each kernel. A kernel without one takes the
+    /// times that were measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub corrections: Vec<Correction>,
     /// Peak rates for kernels without a table; `None` when nothing is known, and then those kernels cannot run here.
     pub declared: Option<DeclaredSpeed>,
     /// Time to take one message in and give one out (decode, copy, wake), per stage and batch.
@@ -135,6 +139,18 @@ pub struct SpeedTable {
     pub history: Vec<SpeedPoint>,
     /// Looking up the embedding of one row.
     pub embedding_row: Nanos,
+}
+
+/// Factors on a node's times of one kernel, in thousandths, learnt from how long requests really took there. Messages
+/// between stages are not corrected: links are measured by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    /// The kernel.
+    pub kernel: KernelOrd,
+    /// On times of rows of a prompt.
+    pub prompt_milli: u32,
+    /// On times of single tokens, and of the head.
+    pub token_milli: u32,
 }
 
 /// Positions that [`SpeedTable::history`] is about.

@@ -33,7 +33,7 @@ mod why_not;
 use std::cmp::Reverse;
 
 pub use budget::{Budget, DEFAULT_STEPS};
-pub use forecast::forecast;
+pub use forecast::{ForecastRange, forecast, forecast_range};
 pub use regional::{Answer, InvalidChange, LinkChange, Throughput, Tracker, throughput};
 
 use crate::check::Occupancy;

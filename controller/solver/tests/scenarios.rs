@@ -2,17 +2,17 @@
 
 use solver::fixtures::{FIRST, declared_node, mesh, round_model, smollm_fleet, wire};
 use solver::problem::{
-    ActivationFormat, Battery, ExcludedNode, Exclusion, Ingress, LoadedStage, Mode, Precision, Privacy,
-    Regions, Service, SpeedPoint, Tier,
+    ActivationFormat, Battery, Correction, ExcludedNode, Exclusion, Ingress, LoadedStage, Mode, Precision,
+    Privacy, Regions, Service, SpeedPoint, Tier,
 };
 use solver::solution::{
     Binding, Cause, Decision, Illegality, Infeasible, NodeReason, Offer, PipelineShape, Placed, Remedy,
     StageShape,
 };
 use solver::units::{
-    Bytes, BytesPerSecond, LayerRange, MicroJoules, Nanos, NodeOrd, ServiceOrd, TrustDomainOrd,
+    Bytes, BytesPerSecond, KernelOrd, LayerRange, MicroJoules, Nanos, NodeOrd, ServiceOrd, TrustDomainOrd,
 };
-use solver::{Budget, Problem, Solution, check, forecast, solve};
+use solver::{Budget, Problem, Solution, check, forecast, forecast_range, solve};
 
 fn answer(problem: &Problem) -> Solution {
     let solution = solve(problem, &Budget::default()).expect("a meaningful problem");
@@ -488,6 +488,52 @@ fn chunks_pay_for_what_the_session_holds_and_little_for_the_last_layer() {
     assert_eq!(predicted.ttft, Nanos::from_micros(3 * chunk + 2_000));
     // An answer's tokens have 192 to 208 positions before them.
     assert_eq!(predicted.tpot, Nanos::from_micros(30 * (1_000 + 100) + 2_000));
+}
+
+#[test]
+fn times_are_corrected_by_what_requests_have_shown() {
+    let mut problem = round_times();
+    let kernel = problem.nodes[0].speeds[0].kernel;
+    problem.nodes[0].corrections = vec![Correction {
+        kernel,
+        prompt_milli: 2_000,
+        token_milli: 1_500,
+    }];
+    let predicted = placed(&problem).predicted;
+    let chunk = 29 * (10_000 + 1_280) + 3_000 + 1_280;
+    assert_eq!(predicted.ttft, Nanos::from_micros(2 * 3 * chunk + 3_000));
+    assert_eq!(
+        predicted.tpot,
+        Nanos::from_micros((30 * (1_000 + 100) + 2_000) * 3 / 2)
+    );
+
+    problem.nodes[0].corrections[0].kernel = KernelOrd(kernel.0 + 1);
+    assert_eq!(
+        placed(&problem).predicted,
+        placed(&round_times()).predicted,
+        "of another kernel"
+    );
+    problem.nodes[0].corrections[0].token_milli = 0;
+    let refused = solve(&problem, &Budget::default()).expect_err("a meaningless problem");
+    assert_eq!(refused.field, "nodes[0].corrections[0]");
+}
+
+#[test]
+fn what_other_services_do_lies_between_the_two_ends_of_a_forecast() {
+    let mut problem = round_times();
+    let other = problem.services[0].clone();
+    problem.services.push(other);
+    let solution = answer(&problem);
+    let shape = solution.services[0].placed().expect("both fit").pipeline.shape();
+    let range = forecast_range(&problem, &solution, ServiceOrd(0), &shape, 64).expect("speeds are known");
+    let (alone, beside) = (range.alone.predicted, range.beside.predicted);
+    assert_eq!(alone.ttft, Nanos::from_micros(29 * 10_000 + 3_000 + 2_000));
+    assert_eq!(
+        beside.ttft,
+        alone.ttft.times(2),
+        "one other session keeps the node busy"
+    );
+    assert_eq!(beside.tpot, alone.tpot.times(2));
 }
 
 #[test]

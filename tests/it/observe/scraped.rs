@@ -27,9 +27,9 @@ use super::{
 };
 use crate::up::{ask, router, until_settled};
 
-/// Labels that our metrics may have: their values are names of services, nodes and peers, or one of a few words. Users,
+/// Labels that our metrics may have: their values are names of services, models, nodes and peers, or one of a few words. Users,
 /// keys and requests are not among them.
-const LABELS: [&str; 19] = [
+const LABELS: [&str; 20] = [
     "code",
     "component",
     "device",
@@ -37,6 +37,7 @@ const LABELS: [&str; 19] = [
     "kind",
     "le",
     "met",
+    "model",
     "node",
     "objective",
     "ordinal",

@@ -108,6 +108,7 @@ impl Reporter {
             temperature_millicelsius: self.facts.machine.temperature_millicelsius(),
             models: self.core.files.held(),
             lost_peers: lost_peers(&self.core.endpoint.peer_states().borrow()),
+            corrections: held.corrections.clone(),
             observed_time: held.observed_time.clone(),
         }
     }

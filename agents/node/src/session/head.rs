@@ -57,6 +57,8 @@ pub(crate) struct Order {
 pub(crate) struct Head {
     order: Order,
     arrived: Instant,
+    /// How long it waited for its seat.
+    waited: Duration,
     hop: Hop,
     seat: Seat,
     text: Arc<Text>,
@@ -111,11 +113,13 @@ impl Head {
             .map_err(|error| unavailable(format!("{place}: {error}")))?;
         let within = SEAT_WITHIN.min(left(order.deadline));
         let seat = Seats::admit(core, &stage, &hop, epoch, within);
+        let asked = Instant::now();
         let seat = seat.await.map_err(failure::before_text)?;
         Ok(Self {
             sampling: sampling_of(&order.sampling),
             order,
             arrived,
+            waited: asked.elapsed(),
             hop,
             seat,
             text,
@@ -233,6 +237,7 @@ impl Head {
         let answered = Answered {
             prompt_tokens: self.prompt.len() as u32,
             first_token: first_token.duration_since(self.arrived),
+            waited: self.waited,
             per_token: (generated > 1).then(|| first_token.elapsed() / (generated - 1)),
         };
         core.observed

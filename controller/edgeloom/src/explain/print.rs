@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crds::{
     InferenceMode, PlacementSpec,
     llm_service::ServiceFigures,
-    placement::{Alternative, Pipeline, Prediction, Together},
+    placement::{Accuracy, Alternative, Pipeline, Prediction, Together},
 };
 
 use super::{Report, Table};
@@ -23,6 +23,7 @@ pub(crate) fn text(report: &Report) -> String {
         objective: _,
         impossible,
         together: _,
+        accuracy: _,
     } = report;
     let mut text = format!("LLMService {service}: {state}\n");
     for sentence in why.lines() {
@@ -64,6 +65,9 @@ fn write_placement(text: &mut String, placement: &PlacementSpec, report: &Report
         write_stages(text, pipeline);
         write_figures(text, &pipeline.predicted, report);
     }
+    if let Some(accuracy) = &report.accuracy {
+        write_accuracy(text, accuracy);
+    }
     let why = &placement.explanation;
     text.push('\n');
     if !why.binding.is_empty() {
@@ -82,6 +86,44 @@ fn write_placement(text: &mut String, placement: &PlacementSpec, report: &Report
     if !why.alternatives.is_empty() {
         text.push_str("\nAlternatives:\n");
         write_alternatives(text, &why.alternatives);
+    }
+}
+
+/// What requests have shown of the predictions, and what these hold of it already.
+fn write_accuracy(text: &mut String, accuracy: &Accuracy) {
+    let Accuracy {
+        first_token_milli,
+        per_token_milli,
+        requests,
+        observed_time: _,
+        corrections,
+    } = accuracy;
+    let compared = |milli: i64, of: &str| {
+        (milli > 0).then(|| format!("{of} took {} of what was predicted", fixed(milli, 1_000, 2)))
+    };
+    let compared: Vec<String> = [
+        compared(*first_token_milli, "prompts"),
+        compared(*per_token_milli, "tokens"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    text.push('\n');
+    if !compared.is_empty() {
+        let _ = writeln!(
+            text,
+            "Observed:    {}, other work of the nodes aside ({requests} requests)",
+            compared.join(", ")
+        );
+    }
+    for correction in corrections {
+        let _ = writeln!(
+            text,
+            "Corrected:   measured times of {} by a factor of {} for prompts and {} for tokens",
+            correction.node,
+            fixed(i64::from(correction.prompt_milli), 1_000, 2),
+            fixed(i64::from(correction.token_milli), 1_000, 2),
+        );
     }
 }
 
@@ -274,7 +316,9 @@ fn fixed(number: i64, unit: i64, digits: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crds::placement::{ChosenModel, Explanation, MemoryPrice, PipelineStage, StageCost, StageMemory};
+    use crds::placement::{
+        AppliedCorrection, ChosenModel, Explanation, MemoryPrice, PipelineStage, StageCost, StageMemory,
+    };
 
     use super::*;
 
@@ -361,6 +405,17 @@ mod tests {
                 prompt_tokens: Some(35),
             }),
             objective: (Some(2000), None),
+            accuracy: Some(Accuracy {
+                first_token_milli: 1_064,
+                per_token_milli: 1_000,
+                requests: 64,
+                observed_time: None,
+                corrections: vec![AppliedCorrection {
+                    node: "robot".to_owned(),
+                    prompt_milli: 1_420,
+                    token_milli: 1_000,
+                }],
+            }),
             together: Some(Together {
                 services: 3,
                 placed: 3,
@@ -391,6 +446,9 @@ Pipeline default/chat/0, revision 1: split over two nodes
   observed   330 ms               30.0 ms         prompts of 35 tokens, medians, 7 requests answered
   predicted  310 ms               29.2 ms         prompts of 35 tokens, to be compared with what was observed
   objective  2000 ms              -
+
+Observed:    prompts took 1.06 of what was predicted, tokens took 1.00 of what was predicted, other work of the nodes aside (64 requests)
+Corrected:   measured times of robot by a factor of 1.42 for prompts and 1.00 for tokens
 
 Limited by:  the memory of robot
 Objective:   4200 ms for a typical request; none can be below 4200 ms (gap 0.00 %)

@@ -3,7 +3,7 @@
 use crds::{
     ConditionType, LLMService, Placement, PlacementSpec, condition,
     llm_service::ServiceFigures,
-    placement::{Alternative, PlacementPhase, Together},
+    placement::{Accuracy, Alternative, PlacementPhase, Together},
 };
 use kube::ResourceExt as _;
 
@@ -30,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) impossible: Vec<Alternative>,
     /// How good the choice for all services of its priority is.
     pub(crate) together: Option<Together>,
+    /// How its predictions compare with what was observed, and what they hold of it.
+    pub(crate) accuracy: Option<Accuracy>,
 }
 
 impl Report {
@@ -66,6 +68,7 @@ impl Report {
             ),
             impossible: vec![],
             together: shown.and_then(|placement| placement.status.as_ref()?.together.clone()),
+            accuracy: shown.and_then(|placement| placement.status.as_ref()?.accuracy.clone()),
         }
     }
 }

@@ -35,6 +35,7 @@ impl Run<'_> {
         self.power
             .report(&mut self.world, &self.fleet.machines, &self.serving);
         self.agents.acknowledge(&mut self.world, &self.serving);
+        self.world.at = Some(timestamp(self.now));
         self.world.settling = self.world.settling_at(timestamp(self.now));
         let (snapshot, plan) = self.planned()?;
         let findings = lint::lint(&self.world, &plan);

@@ -42,7 +42,15 @@ pub fn batch_time(
     }
     let source = Source::of(node, model, variant);
     let (first, last) = (layers.start == 0, layers.end == variant.num_layers());
-    let at = |time: Nanos| stretch(node, 0, time);
+    let is_prompt = matches!(batch, Batch::Prompt { .. });
+    let corrected = |time| {
+        if is_prompt {
+            source.prompt(time)
+        } else {
+            source.token(time)
+        }
+    };
+    let at = |time: Nanos| stretch(node, 0, corrected(time));
     let (rows, layer, last_layer, outputs) = match batch {
         Batch::Prompt { rows, history, ends } => {
             let attention = source.history(rows, history)?;
@@ -63,7 +71,7 @@ pub fn batch_time(
     if last {
         time += last_layer;
         if outputs > 0 {
-            time += at(source.head(outputs)?);
+            time += stretch(node, 0, source.token(source.head(outputs)?));
         }
     }
     Some(time)

@@ -3,7 +3,7 @@
 //! Measured tables first, interpolated between their points; where nothing was measured a roofline over declared rates,
 //! marked as an estimate. How these times add up to a request is [`CostModel`](super::CostModel)'s business.
 
-use crate::problem::{HISTORY_POSITIONS, Model, Node, Segment, SpeedPoint, SpeedTable, Variant};
+use crate::problem::{Correction, HISTORY_POSITIONS, Model, Node, Segment, SpeedPoint, SpeedTable, Variant};
 use crate::units::{Bytes, BytesPerSecond, Nanos};
 
 /// A request's text on the wire, per token: four characters, JSON around them.
@@ -34,7 +34,7 @@ pub(crate) struct Batches {
     pub(crate) concurrency: u32,
 }
 
-/// Times of one node for one variant, its share of compute applied.
+/// Times of one node for one variant, its share of compute and what was learnt of it applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodeSpeed {
     /// One layer, a prefill chunk.
@@ -82,18 +82,19 @@ pub(crate) fn node_speed(
         token_history,
         concurrency,
     } = batches;
-    let stretched = |time: Nanos| stretch(node, load_milli, time);
+    let prompt = |time: Nanos| stretch(node, load_milli, source.prompt(time));
+    let token = |time: Nanos| stretch(node, load_milli, source.token(time));
     let chunk_attention = source.history(chunk_rows, chunk_history)?;
     Some(NodeSpeed {
-        chunk_layer: stretched(source.layer(chunk_rows)? + chunk_attention),
-        chunk_last_layer: stretched(source.last_layer(chunk_rows)? + chunk_attention),
-        chunk_embedding: stretched(source.embedding(chunk_rows)?),
-        decode_layer: stretched(source.layer(1)? + source.history(1, token_history)?),
-        decode_embedding: stretched(source.embedding(1)?),
-        head: stretched(source.head(1)?),
-        crowd_layer: stretched(source.layer(concurrency)? + source.histories(concurrency, token_history)?),
-        crowd_embedding: stretched(source.embedding(concurrency)?),
-        crowd_head: stretched(source.head(concurrency)?),
+        chunk_layer: prompt(source.layer(chunk_rows)? + chunk_attention),
+        chunk_last_layer: prompt(source.last_layer(chunk_rows)? + chunk_attention),
+        chunk_embedding: prompt(source.embedding(chunk_rows)?),
+        decode_layer: token(source.layer(1)? + source.history(1, token_history)?),
+        decode_embedding: token(source.embedding(1)?),
+        head: token(source.head(1)?),
+        crowd_layer: token(source.layer(concurrency)? + source.histories(concurrency, token_history)?),
+        crowd_embedding: token(source.embedding(concurrency)?),
+        crowd_head: token(source.head(concurrency)?),
         overhead: node.message_overhead.min(LONGEST),
         estimate: source.table.is_none_or(|table| table.head.is_empty()),
     })
@@ -111,6 +112,7 @@ pub(super) struct Source<'p> {
     model: &'p Model,
     variant: &'p Variant,
     table: Option<&'p SpeedTable>,
+    correction: Option<&'p Correction>,
 }
 
 impl<'p> Source<'p> {
@@ -120,7 +122,21 @@ impl<'p> Source<'p> {
             model,
             variant,
             table: node.speeds.iter().find(|table| table.kernel == variant.kernel),
+            correction: node
+                .corrections
+                .iter()
+                .find(|correction| correction.kernel == variant.kernel),
         }
+    }
+
+    /// A time of rows of a prompt, corrected by what was observed.
+    pub(super) fn prompt(&self, time: Nanos) -> Nanos {
+        corrected(time, self.correction.map(|correction| correction.prompt_milli))
+    }
+
+    /// A time of single tokens, corrected by what was observed.
+    pub(super) fn token(&self, time: Nanos) -> Nanos {
+        corrected(time, self.correction.map(|correction| correction.token_milli))
     }
 
     pub(super) fn layer(&self, rows: u32) -> Option<Nanos> {
@@ -187,6 +203,16 @@ impl<'p> Source<'p> {
                 let bytes = u64::from(rows) * u64::from(self.model.hidden) * 4;
                 transfer(Bytes(bytes), declared.memory_rate)
             }),
+        }
+    }
+}
+
+fn corrected(time: Nanos, factor_milli: Option<u32>) -> Nanos {
+    match factor_milli {
+        None => time,
+        Some(factor) => {
+            let time = u128::from(time.0) * u128::from(factor) / 1_000;
+            Nanos(u64::try_from(time).unwrap_or(u64::MAX)).min(LONGEST)
         }
     }
 }

@@ -97,6 +97,17 @@ impl Problem {
                 let first = node.speeds[..at].iter().all(|other| other.kernel != table.kernel);
                 require(first, path, "one table for each kernel")?;
             }
+            for (at, correction) in node.corrections.iter().enumerate() {
+                let path = || format!("nodes[{index}].corrections[{at}]");
+                require(
+                    correction.prompt_milli > 0 && correction.token_milli > 0,
+                    path,
+                    "factors above zero",
+                )?;
+                let mut before = node.corrections[..at].iter();
+                let first = before.all(|other| other.kernel != correction.kernel);
+                require(first, path, "one correction for each kernel")?;
+            }
         }
         Ok(())
     }

@@ -3,9 +3,8 @@
 
 use super::budget::{Budget, Meter};
 use super::choose::cost_model;
+use super::forecast::beside_others;
 use super::infeasible::node_reason;
-use super::order;
-use super::residual::Residual;
 use super::survey::Survey;
 use crate::cost::CostModel;
 use crate::links::LinkIndex;
@@ -62,17 +61,6 @@ pub fn why_not(
 
 fn has(shape: &PipelineShape, node: NodeOrd) -> bool {
     shape.stages.iter().any(|stage| stage.node == node)
-}
-
-/// What the other services leave.
-fn beside_others(problem: &Problem, solution: &Solution, service: ServiceOrd) -> Residual {
-    let mut residual = Residual::new(problem);
-    for other in order(problem).into_iter().filter(|other| *other != service) {
-        if let Some(placed) = solution.services.get(other.index()).and_then(Outcome::placed) {
-            residual.take(&problem.services[other.index()], placed);
-        }
-    }
-    residual
 }
 
 /// Split pipelines that are cheapest when the layers of all other nodes cost more.

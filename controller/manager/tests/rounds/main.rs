@@ -25,6 +25,8 @@ use manager::{
 };
 use serde_json::json;
 
+mod corrections;
+
 const MIB: i64 = 1 << 20;
 
 /// The shape of SmolLM2-135M at Q4_1.
@@ -168,16 +170,23 @@ impl Scene {
             let mut placement = planned.existing.as_deref().cloned().unwrap_or_else(|| {
                 let mut placement = Placement::new(&planned.name, planned.spec.clone());
                 placement.metadata.namespace = Some(planned.service.namespace.clone());
+                placement.metadata.creation_timestamp = self.world.at.map(Time);
                 placement
             });
             let known = placement.status.take().unwrap_or_default();
+            let now = self.world.at.unwrap_or_default();
             placement.status = Some(PlacementStatus {
                 phase: planned.phase,
+                accuracy: status::of_placement(&plan, planned, now).accuracy,
                 ..known
             });
             placements.push(Arc::new(placement));
         }
         self.world.placements = placements;
+        for (name, corrections) in &plan.corrections {
+            let status = self.node(name).status.as_mut().expect("a node that was observed");
+            status.corrections.clone_from(corrections);
+        }
         let known = std::mem::take(&mut self.world.stages);
         self.world.stages = plan
             .stages
