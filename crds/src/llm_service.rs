@@ -108,6 +108,11 @@ pub struct LLMServiceSpec {
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub energy_weight_milliseconds_per_joule: i32,
+    /// The percentile of measured link rates that decisions count on. 10 counts on what nine tenths of the observations
+    /// reach, 1 is more careful, 50 counts on the median. Measurements that are old count for less in any case.
+    #[serde(default = "default_link_rate_percentile")]
+    #[schemars(range(min = 1, max = 50))]
+    pub link_rate_percentile: i32,
     /// Formats in which hidden states may cross a cut. Only F32 keeps greedy text exactly.
     #[serde(default = "exact_activations")]
     #[x_kube(merge_strategy = ListMerge::Set)]
@@ -263,6 +268,9 @@ fn default_output() -> i32 {
 }
 fn default_percentile() -> i32 {
     95
+}
+fn default_link_rate_percentile() -> i32 {
+    10
 }
 fn default_prompt() -> i32 {
     128

@@ -188,11 +188,31 @@ pub struct Explanation {
     /// (objective − bound) / objective, in parts per million.
     #[serde(default)]
     pub gap_parts_per_million: i64,
+    /// The rates that were counted on between the pipeline's nodes, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 64))]
+    pub links: Vec<LinkRate>,
     /// What else was considered: the runner-up first, then the best of each mode.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 16))]
     pub alternatives: Vec<Alternative>,
+}
+
+/// A rate that was counted on.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkRate {
+    /// The EdgeNode that sends.
+    pub from: String,
+    /// The EdgeNode that receives.
+    pub to: String,
+    /// The rate, to three digits.
+    pub bits_per_second: i64,
+    /// Where it comes from.
+    #[schemars(length(max = 512))]
+    pub why: String,
 }
 
 /// Something that was not chosen.

@@ -9,7 +9,6 @@ use std::{
 
 use crds::{
     ActivationPrecision, ConditionType, EdgeNode, InferenceMode, LLMService, Model, PlacementSpec, condition,
-    edge_link::{LinkReport, RateProvenance},
     edge_node::{Benchmark, BenchmarkPoint, PowerSource, Tier},
     llm_service::PrivacyLevel,
     stage::StagePhase,
@@ -33,7 +32,10 @@ use crate::{
     world::{ServiceName, World},
 };
 
+pub(crate) mod links;
 pub mod stay;
+
+pub use links::RateSource;
 
 /// Rows of a prompt that are computed and sent at once: enough to keep the matrix kernels busy, few enough that a
 /// token of another session waits for one chunk only.
@@ -91,6 +93,8 @@ pub struct Snapshot {
     pub skipped: BTreeMap<ServiceName, Skipped>,
     /// Services that may stay on nodes that take no new stages, and why they have room nowhere else.
     pub staying: BTreeMap<ServiceName, String>,
+    /// Where the rates of EdgeLinks come from, by sender and receiver.
+    pub rates: BTreeMap<(NodeOrd, NodeOrd), RateSource>,
     /// Why nodes could not time models.
     pub untimed: BTreeMap<NodeOrd, String>,
 }
@@ -229,15 +233,20 @@ impl Snapshot {
                 .reverse_rate_bits_per_second
                 .as_ref()
                 .map_or(forth, crds::Quantity::value);
-            let nominal = Nominal {
-                latency: Nanos::from_micros(unsigned(link.spec.latency_microseconds)),
-                price_per_mebibyte: Nanos(unsigned(link.spec.cost_milli_per_gigabyte) * 1_000),
-            };
             for (from, to, rate, source) in [
                 (from, to, forth, &link.spec.from),
                 (to, from, back, &link.spec.to),
             ] {
-                links.insert((from, to), link_of(from, to, rate, &nominal, report(source)));
+                let direction = links::Direction {
+                    spec: &link.spec,
+                    from,
+                    to,
+                    rate,
+                    report: report(source),
+                };
+                let (known, source) = direction.link(world.at);
+                links.insert((from, to), known);
+                self.rates.insert((from, to), source);
             }
         }
         let names = &self.nodes;
@@ -282,6 +291,7 @@ impl Snapshot {
             from,
             to,
             rate: SITE_RATE,
+            spread_milli: 0,
             latency: SITE_LATENCY,
             message_overhead: MESSAGE_OVERHEAD,
             price_per_mebibyte: Nanos::ZERO,
@@ -399,6 +409,7 @@ impl Snapshot {
                 .iter()
                 .map(|precision| format_of(*precision))
                 .collect(),
+            link_margin_milli: links::margin_milli(spec.link_rate_percentile),
             joule_cost: milliseconds(spec.energy_weight_milliseconds_per_joule),
             excluded: self.excluded(world, options),
             previous: self.previous_of(world, name, &asked.candidates),
@@ -520,35 +531,6 @@ impl Kernels {
     fn of(&mut self, digest: &str) -> KernelOrd {
         let next = KernelOrd::from_index(self.by_digest.len());
         *self.by_digest.entry(digest.to_owned()).or_insert(next)
-    }
-}
-
-struct Nominal {
-    latency: Nanos,
-    price_per_mebibyte: Nanos,
-}
-
-fn link_of(from: NodeOrd, to: NodeOrd, rate: i64, nominal: &Nominal, report: Option<&LinkReport>) -> Link {
-    let declared = u64::try_from(rate).unwrap_or(0);
-    let observed = report
-        .and_then(|report| report.rate_bits_per_second_p10)
-        .and_then(|rate| u64::try_from(rate).ok());
-    let bits = match (observed, report.map(|report| report.rate_provenance)) {
-        (Some(observed), Some(RateProvenance::Measured | RateProvenance::Probed)) => observed,
-        (Some(observed), Some(RateProvenance::LowerBound)) => observed.max(declared),
-        _ => declared,
-    };
-    let round_trip = report.and_then(|report| report.round_trip_microseconds);
-    let latency = round_trip
-        .and_then(|micros| u64::try_from(micros).ok())
-        .map_or(nominal.latency, |micros| Nanos::from_micros(micros / 2));
-    Link {
-        from,
-        to,
-        rate: BytesPerSecond((bits / 8).max(1)),
-        latency,
-        message_overhead: MESSAGE_OVERHEAD,
-        price_per_mebibyte: nominal.price_per_mebibyte,
     }
 }
 

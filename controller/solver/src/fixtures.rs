@@ -71,6 +71,7 @@ pub fn wire(from: u32, to: u32, megabits: u64, latency: Nanos) -> Link {
         from: NodeOrd(from),
         to: NodeOrd(to),
         rate: BytesPerSecond::megabits(megabits),
+        spread_milli: 0,
         latency,
         message_overhead: Nanos::from_micros(50),
         price_per_mebibyte: Nanos::ZERO,
@@ -234,6 +235,7 @@ pub fn fleet_in_regions(num_nodes: u32, num_regions: u64, num_layers: usize, see
 pub fn segment(megabits: u64, latency: Nanos) -> Segment {
     Segment {
         rate: BytesPerSecond::megabits(megabits),
+        spread_milli: 0,
         latency,
         message_overhead: Nanos::from_micros(20),
         price_per_mebibyte: Nanos::ZERO,

@@ -183,6 +183,10 @@ pub struct Link {
     pub to: NodeOrd,
     /// The rate to count on: the quantile that the caller chose of what was measured. Not zero.
     pub rate: BytesPerSecond,
+    /// How far the rate strays, in thousandths of its logarithm. A service with a
+    /// [`link_margin_milli`](Service::link_margin_milli) counts on so much less, or more, of links that waver.
+    #[serde(default)]
+    pub spread_milli: u32,
     /// One-way latency.
     pub latency: Nanos,
     /// Further time per message on this path (framing, encryption, relays).
@@ -380,6 +384,10 @@ pub struct Service {
     pub ingress: Vec<Ingress>,
     /// Precisions allowed at cuts, the preferred one first; at least one if a split mode is allowed.
     pub activations: Vec<ActivationFormat>,
+    /// Thousandths of a link's [spread](Link::spread_milli) that this service stays below the link's rate (chance
+    /// constraint); below zero it counts on more.
+    #[serde(default)]
+    pub link_margin_milli: i32,
     /// What a joule from a battery costs, in the objective's currency.
     pub joule_cost: Nanos,
     /// A running pipeline is kept unless the new one costs less by this many thousandths of the running one's cost.
@@ -477,6 +485,7 @@ impl Service {
             priority: 0,
             ingress: Vec::new(),
             activations: vec![ActivationFormat::F32],
+            link_margin_milli: 0,
             joule_cost: Nanos::ZERO,
             switching_margin_milli: 100,
             sessions_in_flight_milli: 1_000,

@@ -142,6 +142,7 @@ pub(crate) fn segment() -> impl Strategy<Value = Segment> {
     (1_u64..1_000, 0_u64..20_000, 0_u64..200, 0_u64..2).prop_map(|(megabits, latency, overhead, price)| {
         Segment {
             rate: BytesPerSecond::megabits(megabits),
+            spread_milli: 0,
             latency: Nanos::from_micros(latency),
             message_overhead: Nanos::from_micros(overhead),
             price_per_mebibyte: Nanos::from_micros(price * 50),

@@ -80,6 +80,14 @@ fn write_placement(text: &mut String, placement: &PlacementSpec, report: &Report
         milliseconds(why.lower_bound_microseconds),
         fixed(why.gap_parts_per_million, 10_000, 2),
     );
+    for link in &why.links {
+        let megabits = fixed(link.bits_per_second, 1_000_000, 1);
+        let _ = writeln!(
+            text,
+            "Link:        {megabits} Mbit/s from {} to {} are counted on: {}",
+            link.from, link.to, link.why
+        );
+    }
     if let Some(together) = &report.together {
         write_together(text, together);
     }
@@ -317,7 +325,8 @@ fn fixed(number: i64, unit: i64, digits: usize) -> String {
 #[cfg(test)]
 mod tests {
     use crds::placement::{
-        AppliedCorrection, ChosenModel, Explanation, MemoryPrice, PipelineStage, StageCost, StageMemory,
+        AppliedCorrection, ChosenModel, Explanation, LinkRate, MemoryPrice, PipelineStage, StageCost,
+        StageMemory,
     };
 
     use super::*;
@@ -376,6 +385,12 @@ mod tests {
                 objective_microseconds: 4_200_000,
                 lower_bound_microseconds: 4_200_000,
                 gap_parts_per_million: 0,
+                links: vec![LinkRate {
+                    from: "laptop".to_owned(),
+                    to: "robot".to_owned(),
+                    bits_per_second: 18_200_000,
+                    why: "as spec says, since nobody has measured it".to_owned(),
+                }],
                 alternatives: vec![Alternative {
                     mode: InferenceMode::OnDevice,
                     why_not: "laptop lacks 60 MiB".to_owned(),
@@ -452,6 +467,7 @@ Corrected:   measured times of robot by a factor of 1.42 for prompts and 1.00 fo
 
 Limited by:  the memory of robot
 Objective:   4200 ms for a typical request; none can be below 4200 ms (gap 0.00 %)
+Link:        18.2 Mbit/s from laptop to robot are counted on: as spec says, since nobody has measured it
 Together:    3 of 3 services of this priority are placed and cost 9000 ms; no choice for all of them costs less than 8910 ms (gap 1.00 %)
 Memory:      one more GiB on robot is worth 41.0 ms per request to them, at most
 Gives way:   robot[0, 30) would cost it 120 ms less

@@ -4,7 +4,8 @@
 use crds::{
     ActivationPrecision, InferenceMode, LLMService, PlacementSpec,
     placement::{
-        Alternative, ChosenModel, Explanation, Pipeline, PipelineStage, Prediction, StageCost, StageMemory,
+        Alternative, ChosenModel, Explanation, LinkRate, Pipeline, PipelineStage, Prediction, StageCost,
+        StageMemory,
     },
 };
 use kube::ResourceExt;
@@ -16,9 +17,12 @@ use solver::{
 
 use super::{stages::name_of, wording::Wording};
 use crate::{
-    snapshot::Snapshot,
+    snapshot::{Snapshot, links},
     world::{ServiceName, World},
 };
+
+/// Rates that an explanation tells; the schema's bound.
+const LINKS_MAX: usize = 64;
 
 /// The content of a Placement for the solver's answer. Its pipelines have revision 0 until the decision is new.
 #[must_use]
@@ -56,7 +60,7 @@ pub fn content(
             stages,
             predicted: prediction(&placed.predicted, service),
         }],
-        explanation: explanation(snapshot, service, placed),
+        explanation: explanation(snapshot, service, name, placed),
     }
 }
 
@@ -66,7 +70,12 @@ pub fn infeasible(snapshot: &Snapshot, infeasible: &Infeasible) -> String {
     clip(Wording(snapshot).infeasible(infeasible), 2000)
 }
 
-fn explanation(snapshot: &Snapshot, service: &LLMService, placed: &Placed) -> Explanation {
+fn explanation(
+    snapshot: &Snapshot,
+    service: &LLMService,
+    name: &ServiceName,
+    placed: &Placed,
+) -> Explanation {
     let wording = Wording(snapshot);
     let certificate = &placed.certificate;
     let runner_up = placed.runner_up.iter().map(|runner_up| Alternative {
@@ -110,8 +119,39 @@ fn explanation(snapshot: &Snapshot, service: &LLMService, placed: &Placed) -> Ex
                     / best,
             )
         },
+        links: link_rates(snapshot, service, name, placed),
         alternatives: runner_up.chain(modes).take(16).collect(),
     }
+}
+
+/// The rates between neighbours of the pipeline, and from its end back to its head, where an EdgeLink joins them.
+fn link_rates(
+    snapshot: &Snapshot,
+    service: &LLMService,
+    name: &ServiceName,
+    placed: &Placed,
+) -> Vec<LinkRate> {
+    let Some(asked) = snapshot.services.iter().position(|known| known == name) else {
+        return vec![];
+    };
+    let asked = &snapshot.problem.services[asked];
+    let nodes: Vec<_> = placed.pipeline.stages.iter().map(|stage| stage.node).collect();
+    let hops = (0..nodes.len()).map(|hop| (nodes[hop], nodes[(hop + 1) % nodes.len()]));
+    hops.filter_map(|(from, to)| {
+        let source = *snapshot.rates.get(&(from, to))?;
+        let all = &snapshot.problem.links;
+        let link = all
+            .binary_search_by_key(&(from, to), |link| (link.from, link.to))
+            .ok()?;
+        Some(LinkRate {
+            from: snapshot.node_name(from).to_owned(),
+            to: snapshot.node_name(to).to_owned(),
+            bits_per_second: links::bits_for(asked, &all[link]),
+            why: links::why(source, service.spec.link_rate_percentile),
+        })
+    })
+    .take(LINKS_MAX)
+    .collect()
 }
 
 fn chosen_model(world: &World, snapshot: &Snapshot, candidate: Candidate) -> ChosenModel {

@@ -26,6 +26,7 @@ use manager::{
 use serde_json::json;
 
 mod corrections;
+mod links;
 
 const MIB: i64 = 1 << 20;
 

@@ -23,6 +23,7 @@ pub(crate) struct Wire {
     concurrency: u64,
     prompt_tokens: u64,
     output_tokens: u64,
+    link_margin_milli: i32,
 }
 
 impl Wire {
@@ -35,7 +36,17 @@ impl Wire {
             concurrency: u64::from(service.concurrency),
             prompt_tokens: u64::from(service.prompt_tokens),
             output_tokens: u64::from(service.output_tokens),
+            link_margin_milli: service.link_margin_milli,
         }
+    }
+
+    /// Time of so many bytes on a segment, at the rate that this service counts on.
+    fn transfer(&self, bytes: Bytes, segment: &Segment) -> Nanos {
+        transfer(bytes, segment.rate_with(self.link_margin_milli))
+    }
+
+    fn transfer_over(&self, path: &Path, bytes: Bytes) -> Nanos {
+        path.segments().map(|segment| self.transfer(bytes, segment)).sum()
     }
 
     /// Sending hidden states over a path in a format.
@@ -56,10 +67,10 @@ impl Wire {
     pub(crate) fn hop_segment(&self, segment: &Segment, format: &ActivationFormat) -> Part {
         let (chunk, token, bytes) = self.hop_bytes(format);
         let latency = message_latency(segment);
-        let chunk = transfer(chunk, segment.rate);
+        let chunk = self.transfer(chunk, segment);
         Part {
             ttft: (latency + chunk).0,
-            tpot: (latency + transfer(token, segment.rate)).0,
+            tpot: (latency + self.transfer(token, segment)).0,
             busy: (segment.message_overhead + chunk).0,
             traffic_cost: traffic_cost(segment, bytes),
             ..Part::default()
@@ -79,8 +90,8 @@ impl Wire {
         let (chunk, token, bytes) = self.hop_bytes(format);
         let crowd = format.row_bytes(self.hidden).times(self.concurrency) + Bytes(FRAME_BYTES);
         HopCost {
-            chunk_transfer: transfer_over(path, chunk),
-            ..message_cost(path, token, crowd, bytes)
+            chunk_transfer: self.transfer_over(path, chunk),
+            ..self.message_cost(path, token, crowd, bytes)
         }
     }
 
@@ -93,7 +104,7 @@ impl Wire {
 
     /// Sending tokens over one segment.
     pub(crate) fn token_segment(&self, segment: &Segment) -> Part {
-        let time = (message_latency(segment) + transfer(Bytes(TOKEN_BYTES), segment.rate)).0;
+        let time = (message_latency(segment) + self.transfer(Bytes(TOKEN_BYTES), segment)).0;
         Part {
             ttft: time,
             tpot: time,
@@ -104,7 +115,7 @@ impl Wire {
 
     pub(super) fn token_cost(&self, path: &Path) -> HopCost {
         let token = Bytes(TOKEN_BYTES);
-        message_cost(
+        self.message_cost(
             path,
             token,
             token.times(self.concurrency),
@@ -158,7 +169,7 @@ impl Wire {
     pub(crate) fn request_segment(&self, segment: &Segment) -> Part {
         let bytes = Bytes(REQUEST_BYTES_PER_TOKEN * self.prompt_tokens + REQUEST_BYTES);
         Part {
-            ttft: (message_latency(segment) + transfer(bytes, segment.rate)).0,
+            ttft: (message_latency(segment) + self.transfer(bytes, segment)).0,
             traffic_cost: traffic_cost(segment, bytes),
             ..Part::default()
         }
@@ -175,25 +186,21 @@ impl Wire {
     pub(crate) fn answer_segment(&self, segment: &Segment) -> Part {
         let event = Bytes(EVENT_BYTES);
         Part {
-            ttft: (message_latency(segment) + transfer(event, segment.rate)).0,
+            ttft: (message_latency(segment) + self.transfer(event, segment)).0,
             traffic_cost: traffic_cost(segment, event.times(self.output_tokens)),
             ..Part::default()
         }
     }
-}
 
-fn transfer_over(path: &Path, bytes: Bytes) -> Nanos {
-    path.segments().map(|segment| transfer(bytes, segment.rate)).sum()
-}
-
-fn message_cost(path: &Path, token: Bytes, crowd: Bytes, bytes: Bytes) -> HopCost {
-    HopCost {
-        from: path.from,
-        to: path.to,
-        latency: path.segments().map(message_latency).sum(),
-        chunk_transfer: Nanos::ZERO,
-        token_transfer: transfer_over(path, token),
-        token_transfer_at_concurrency: transfer_over(path, crowd),
-        bytes,
+    fn message_cost(&self, path: &Path, token: Bytes, crowd: Bytes, bytes: Bytes) -> HopCost {
+        HopCost {
+            from: path.from,
+            to: path.to,
+            latency: path.segments().map(message_latency).sum(),
+            chunk_transfer: Nanos::ZERO,
+            token_transfer: self.transfer_over(path, token),
+            token_transfer_at_concurrency: self.transfer_over(path, crowd),
+            bytes,
+        }
     }
 }

@@ -62,6 +62,9 @@ pub struct Backbone {
 pub struct Segment {
     /// The rate to count on. Not zero.
     pub rate: BytesPerSecond,
+    /// How far it strays, as a link's does.
+    #[serde(default)]
+    pub spread_milli: u32,
     /// One-way latency.
     pub latency: Nanos,
     /// Further time per message (framing, encryption, relays).
@@ -70,10 +73,29 @@ pub struct Segment {
     pub price_per_mebibyte: Nanos,
 }
 
+impl Segment {
+    /// The rate that a service with so much [margin](crate::problem::Service::link_margin_milli) counts on. Not zero.
+    #[must_use]
+    pub fn rate_with(&self, margin_milli: i32) -> BytesPerSecond {
+        if margin_milli == 0 || self.spread_milli == 0 {
+            return self.rate;
+        }
+        let logarithm = f64::from(margin_milli) * f64::from(self.spread_milli) / 1e6;
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
+        let rate = (self.rate.0 as f64 * (-logarithm).exp()) as u64;
+        BytesPerSecond(rate.max(1))
+    }
+}
+
 impl From<&Link> for Segment {
     fn from(link: &Link) -> Self {
         Self {
             rate: link.rate,
+            spread_milli: link.spread_milli,
             latency: link.latency,
             message_overhead: link.message_overhead,
             price_per_mebibyte: link.price_per_mebibyte,
