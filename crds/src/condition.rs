@@ -14,6 +14,8 @@ pub enum ConditionType {
     Feasible,
     /// The observed quality is within the service's objective.
     SLOMet,
+    /// The service survives the loss of any one node of its pipeline.
+    FaultTolerant,
     /// The agent renews its Lease (written by the controller on EdgeNode).
     Reachable,
     /// New stages may be placed on the EdgeNode (written by the controller).
@@ -32,6 +34,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Feasible => "Feasible",
             Self::SLOMet => "SLOMet",
+            Self::FaultTolerant => "FaultTolerant",
             Self::Reachable => "Reachable",
             Self::Schedulable => "Schedulable",
             Self::Inspected => "Inspected",
@@ -93,6 +96,8 @@ pub enum Reason {
     AgentUpdate,
     /// A model could not be timed on the node.
     BenchmarkFailed,
+    /// The loss of one node would leave the service without a pipeline.
+    NoStandby,
 }
 
 impl Reason {
@@ -125,6 +130,7 @@ impl Reason {
             Self::NodeCordoned => "NodeCordoned",
             Self::AgentUpdate => "AgentUpdate",
             Self::BenchmarkFailed => "BenchmarkFailed",
+            Self::NoStandby => "NoStandby",
         }
     }
 }

@@ -104,6 +104,9 @@ pub struct LLMServiceSpec {
     #[serde(default)]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: i32,
+    /// What the service is to survive. The condition `FaultTolerant` says whether it does.
+    #[serde(default)]
+    pub fault_tolerance: FaultTolerance,
     /// Milliseconds of latency that one joule of battery energy is worth. 0 ignores energy.
     #[serde(default)]
     #[schemars(range(min = 0, max = 1_000_000))]
@@ -247,6 +250,17 @@ pub enum UpdatePolicy {
     AllowPause,
 }
 
+/// What a service is to survive.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
+pub enum FaultTolerance {
+    /// It is placed again where there is room then.
+    #[default]
+    None,
+    /// The loss of any one node of its pipeline: that another pipeline remains is found out beforehand. The service is placed
+    /// before others of its priority that do not ask for it, so that these give way when a node is lost.
+    NodeLoss,
+}
+
 /// Who may send requests.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 pub enum Access {
@@ -295,7 +309,7 @@ pub struct LLMServiceStatus {
     /// The generation that was decided on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Feasible`, `Ready` and `SLOMet`.
+    /// `Feasible`, `Ready` and `SLOMet`; `FaultTolerant` where the spec asks for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

@@ -256,6 +256,33 @@ pub struct PlacementStatus {
     /// How the times that are predicted now compare with those that the head observed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Accuracy>,
+    /// What the service has when one of its nodes is lost, for each of them, if the service asks for fault tolerance.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["lost".into()]))]
+    #[schemars(length(max = 64))]
+    pub contingencies: Vec<Contingency>,
+}
+
+/// What remains of a service after the loss of a node.
+#[derive(KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Contingency {
+    /// The EdgeNode that is lost.
+    pub lost: String,
+    /// The pipeline that answers then, in one line; none when nothing remains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub pipeline: Option<String>,
+    /// Its predicted time to the first token for the typical request, to two digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token_microseconds: Option<i64>,
+    /// Its predicted time per output token, to two digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_per_output_token_microseconds: Option<i64>,
+    /// Why nothing remains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub why_not: Option<String>,
 }
 
 /// How well the pipeline is predicted: observed times over predicted ones, for prompts of the observed length. A time

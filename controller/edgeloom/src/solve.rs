@@ -6,12 +6,12 @@ use anyhow::Context as _;
 use crds::{LLMService, Placement, manifest};
 use manager::{
     offline,
-    plan::{Plan, Proposed, ServicePlan, Verdict},
+    plan::{Plan, Proposed, ServicePlan, Verdict, standby},
     snapshot::{Options, Skipped, Snapshot},
     world::{ServiceName, World},
 };
 use serde_json::json;
-use solver::Solution;
+use solver::{Budget, Solution};
 
 use crate::{
     explain::{self, Asked, Report},
@@ -87,6 +87,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (snapshot, solution) = (changed, after);
     }
     let plan = Plan::propose(&world, &snapshot, &solution);
+    let asked = standby::asked(&world, &snapshot);
+    let foreseen = standby::foresee(&snapshot, &solution, &asked, &Budget::default())
+        .context("what remains after a loss")?;
+    let plan = plan.with_contingencies(&snapshot, &solution, &foreseen);
     let text = match arguments.output {
         Output::Table => {
             let mut text = difference + &tables(&world, &plan);
@@ -172,6 +176,9 @@ fn report(service: &LLMService, plan: &Plan<Proposed>) -> Report {
         ),
         impossible,
         together: decided.and_then(|decided| decided.together.clone()),
+        contingencies: decided
+            .map(|decided| decided.contingencies.clone())
+            .unwrap_or_default(),
         ..Report::default()
     }
 }

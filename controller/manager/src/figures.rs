@@ -17,6 +17,8 @@ pub enum Family {
     ServiceFeasible,
     /// Whether requests have somewhere to go.
     ServiceReady,
+    /// Whether the service survives the loss of any one node.
+    ServiceFaultTolerant,
     /// Distance from the lower bound.
     ServiceGap,
     /// The promised share of requests.
@@ -57,9 +59,10 @@ pub enum Family {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::ServiceFeasible,
         Self::ServiceReady,
+        Self::ServiceFaultTolerant,
         Self::ServiceGap,
         Self::ServiceObjective,
         Self::PromisedFirstToken,
@@ -86,6 +89,7 @@ impl Family {
         match self {
             Self::ServiceFeasible => "edgeloom_service_feasible",
             Self::ServiceReady => "edgeloom_service_ready",
+            Self::ServiceFaultTolerant => "edgeloom_service_fault_tolerant",
             Self::ServiceGap => "edgeloom_service_gap_ratio",
             Self::ServiceObjective => "edgeloom_service_objective_ratio",
             Self::PromisedFirstToken => "edgeloom_service_promised_time_to_first_token_seconds",
@@ -115,6 +119,9 @@ impl Family {
                 "1 when the solver has a pipeline for the service, 0 when there is none."
             }
             Self::ServiceReady => "1 when requests of the service have a pipeline to go to.",
+            Self::ServiceFaultTolerant => {
+                "1 when a service that asks for it survives the loss of any one node of its pipeline."
+            }
             Self::ServiceGap => "How far the service's placement may be from the best, over its objective.",
             Self::ServiceObjective => "The share of requests that must meet what the service promises.",
             Self::PromisedFirstToken => "The longest time to the first token that the service promises.",
@@ -148,6 +155,7 @@ impl Family {
         match self {
             Self::ServiceFeasible
             | Self::ServiceReady
+            | Self::ServiceFaultTolerant
             | Self::ServiceGap
             | Self::ServiceObjective
             | Self::PromisedFirstToken
@@ -225,6 +233,20 @@ impl Figures {
             Some(Verdict::Feasible(_)) => self.say(Family::ServiceFeasible, &labels, 1.0),
             Some(Verdict::Infeasible(..)) => self.say(Family::ServiceFeasible, &labels, 0.0),
             Some(Verdict::Skipped(_) | Verdict::Unknown) | None => {}
+        }
+        let contingencies = plan
+            .services
+            .get(&name)
+            .map(|known| known.contingencies.as_slice());
+        if let Some(contingencies) = contingencies.filter(|contingencies| !contingencies.is_empty()) {
+            let survives = contingencies
+                .iter()
+                .all(|contingency| contingency.why_not.is_none());
+            self.say(
+                Family::ServiceFaultTolerant,
+                &labels,
+                f64::from(u8::from(survives)),
+            );
         }
         let accuracy = plan.services.get(&name).and_then(|known| known.accuracy.as_ref());
         if let Some(accuracy) = accuracy {

@@ -14,7 +14,7 @@ use crds::{
     LLMService, Placement, PlacementSpec, RouteTableSpec, StageSpec,
     edge_node::SpeedCorrection,
     llm_service::ServiceFigures,
-    placement::{Accuracy, Alternative, PlacementPhase, Together},
+    placement::{Accuracy, Alternative, Contingency, PlacementPhase, Together},
 };
 use solver::{Solution, solution::Outcome};
 
@@ -30,6 +30,7 @@ pub mod peers;
 pub mod phases;
 pub mod routes;
 pub mod stages;
+pub mod standby;
 pub mod together;
 pub mod wording;
 
@@ -87,6 +88,8 @@ pub struct ServicePlan {
     pub forecast: Option<ServiceFigures>,
     /// How well the pipeline that takes requests is predicted, once enough of them were observed.
     pub accuracy: Option<Accuracy>,
+    /// What the service has after the loss of each of its nodes, if it asks.
+    pub contingencies: Vec<Contingency>,
     /// How good the choice for all services of its priority is, if it has a pipeline.
     pub together: Option<Together>,
 }
@@ -191,6 +194,7 @@ impl Plan<Proposed> {
                     blocked: outcome.blocked.or(stays),
                     forecast,
                     accuracy,
+                    contingencies: vec![],
                 },
             );
             plan.placements.extend(outcome.placements);

@@ -22,7 +22,7 @@ use crate::{
     leader::Leadership,
     lint::{self, Finding},
     metrics::Metrics,
-    plan::{Plan, Verdict},
+    plan::{Plan, Proposed, Verdict, standby},
     pulse::Pulse,
     rollout::{self, Leaving, Step, Turn},
     snapshot::{Options, Snapshot, stay},
@@ -39,6 +39,9 @@ const RESYNC: Duration = Duration::from_secs(30);
 
 /// Steps of work for one round of the solver; a fleet of a hundred nodes takes a fraction of it.
 pub const BUDGET_STEPS: u64 = 200_000_000;
+
+/// What may be lost is looked into with this part of a round's work.
+const FORESIGHT_PART: u64 = 4;
 
 /// While the solver works, losses are looked for this often.
 const LOOK_FOR_LOSSES: Duration = Duration::from_millis(200);
@@ -129,6 +132,7 @@ async fn manage(config: Config) -> Result<(), Error> {
         watches,
         identity,
         config,
+        foreseen: None,
     };
     let _shown = manager.config.metrics.while_leading();
     manager.rounds().await;
@@ -141,6 +145,8 @@ struct Manager {
     identity: Identity,
     inspector: Inspector,
     storyteller: Storyteller,
+    /// The last question that was looked into for losses, and what was found.
+    foreseen: Option<(solver::Problem, Vec<solver::search::Contingency>)>,
 }
 
 /// The update of agents, at one moment.
@@ -226,11 +232,13 @@ impl Manager {
         }
         let mut plan = Plan::propose(world, &snapshot, &solution);
         if let Some(beside) = stay::ask_beside(world, &snapshot, &plan) {
-            let solution = self.solve(world, &beside).await?;
-            if stay::all_move(&beside, &solution) {
-                plan = Plan::propose(world, &beside, &solution);
+            let moves = self.solve(world, &beside).await?;
+            if stay::all_move(&beside, &moves) {
+                plan = Plan::propose(world, &beside, &moves);
+                (snapshot, solution) = (beside, moves);
             }
         }
+        plan = self.foresee(world, plan, snapshot, solution).await?;
         let findings = lint::lint(world, &plan);
         if !findings.is_empty() {
             return Err(RoundError::Lint(findings));
@@ -309,6 +317,40 @@ impl Manager {
             .observe(began.elapsed().as_secs_f64());
         self.config.metrics.solve_steps.inc_by(solution.steps);
         Ok(solution)
+    }
+
+    /// What remains after the loss of a node, for services that ask. The same question is answered once.
+    async fn foresee(
+        &mut self,
+        world: &World,
+        plan: Plan<Proposed>,
+        snapshot: Snapshot,
+        solution: Solution,
+    ) -> Result<Plan<Proposed>, RoundError> {
+        let services = standby::asked(world, &snapshot);
+        if services.is_empty() {
+            self.foreseen = None;
+            return Ok(plan);
+        }
+        if let Some((problem, foreseen)) = &self.foreseen
+            && *problem == snapshot.problem
+        {
+            return Ok(plan.with_contingencies(&snapshot, &solution, foreseen));
+        }
+        let foreseeing = tokio::task::spawn_blocking(move || {
+            let budget = Budget::steps(BUDGET_STEPS / FORESIGHT_PART);
+            let foreseen = standby::foresee(&snapshot, &solution, &services, &budget)?;
+            Ok::<_, InvalidProblem>((
+                plan.with_contingencies(&snapshot, &solution, &foreseen),
+                snapshot,
+                foreseen,
+            ))
+        });
+        let foreseen = foreseeing.await;
+        let (plan, snapshot, foreseen) =
+            foreseen.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        self.foreseen = Some((snapshot.problem, foreseen));
+        Ok(plan)
     }
 
     fn report<State>(&mut self, world: &World, plan: &Plan<State>, written: Written) {

@@ -10,7 +10,7 @@ use std::{
 use crds::{
     ActivationPrecision, ConditionType, EdgeNode, InferenceMode, LLMService, Model, PlacementSpec, condition,
     edge_node::{Benchmark, BenchmarkPoint, PowerSource, Tier},
-    llm_service::PrivacyLevel,
+    llm_service::{FaultTolerance, PrivacyLevel},
     stage::StagePhase,
 };
 use kube::ResourceExt;
@@ -50,6 +50,9 @@ const MESSAGE_OVERHEAD: Nanos = Nanos::from_micros(150);
 
 /// How much better another place must be, in thousandths, before a service goes there that has moved a moment ago.
 const SETTLING_MARGIN_MILLI: u32 = 500;
+
+/// The same while it is being learnt how fast the service really is where it runs: only what is lost is left.
+const LEARNING_MARGIN_MILLI: u32 = 900;
 
 /// What a lossy activation format has to save per request before it is chosen over the exact one.
 const FIDELITY_COST: Nanos = Nanos::from_millis(5);
@@ -402,7 +405,7 @@ impl Snapshot {
                 PrivacyLevel::TrustedText => trusted(small(spec.privacy.shallow_layers)),
                 PrivacyLevel::TrustedOnly => trusted(u32::MAX),
             },
-            priority: spec.priority,
+            priority: precedence(service),
             ingress: self.ingress_of(world, service, name),
             activations: spec
                 .activation_precisions
@@ -413,7 +416,12 @@ impl Snapshot {
             joule_cost: milliseconds(spec.energy_weight_milliseconds_per_joule),
             excluded: self.excluded(world, options),
             previous: self.previous_of(world, name, &asked.candidates),
-            switching_margin_milli: if world.settling.contains(name) {
+            switching_margin_milli: if world
+                .runs_on(name)
+                .is_some_and(|runs| corrections::is_learning(world, runs))
+            {
+                LEARNING_MARGIN_MILLI
+            } else if world.settling.contains(name) {
                 SETTLING_MARGIN_MILLI
             } else {
                 asked.switching_margin_milli
@@ -793,6 +801,12 @@ fn nanos(nanoseconds: i64) -> Nanos {
 
 fn milliseconds(number: i32) -> Nanos {
     Nanos::from_millis(unsigned(number))
+}
+
+/// Of two services of one priority, the one that is to survive the loss of a node is placed first.
+fn precedence(service: &LLMService) -> i32 {
+    let survives = service.spec.fault_tolerance == FaultTolerance::NodeLoss;
+    service.spec.priority.saturating_mul(2) + i32::from(survives)
 }
 
 /// Why a model that a service names is not in the question.

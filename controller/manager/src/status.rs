@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crds::{
     ConditionType, EdgeUser, EdgeUserStatus, LLMService, LLMServiceStatus, PlacementStatus, SERVICE_LABEL,
     condition::{self, Reason, State},
-    llm_service::ServiceFigures,
+    llm_service::{FaultTolerance, ServiceFigures},
     placement::PlacementPhase,
     route_table::{ObservedQuantile, ObservedService},
 };
@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use crate::{
-    plan::{Plan, PlannedPlacement, Verdict, decision::pipeline_line, forecast, routes},
+    plan::{Plan, PlannedPlacement, ServicePlan, Verdict, decision::pipeline_line, forecast, routes},
     snapshot::attachment,
     world::{Loss, Now, ServiceName, Withheld, World},
 };
@@ -70,6 +70,10 @@ pub fn of_service<S>(world: &World, plan: &Plan<S>, service: &LLMService, now: N
     let mut conditions = service.status.clone().unwrap_or_default().conditions;
     feasible(&known.verdict).set(&mut conditions, ConditionType::Feasible, generation, now);
     ready(plan, &name, serving).set(&mut conditions, ConditionType::Ready, generation, now);
+    match fault_tolerant(service, &known) {
+        Some(said) => said.set(&mut conditions, ConditionType::FaultTolerant, generation, now),
+        None => conditions.retain(|known| known.type_ != ConditionType::FaultTolerant.as_str()),
+    }
     slo(service, seen).set(&mut conditions, ConditionType::SLOMet, generation, now);
 
     let shown = serving.or_else(|| plan.placements_of(&name).last());
@@ -118,6 +122,41 @@ fn feasible(verdict: &Verdict) -> Said {
         Verdict::Skipped(why) => Said::new(None, Reason::ScaledToZero, why),
         Verdict::Unknown => Said::new(None, Reason::NotObservedYet, "the solver has not looked yet"),
     }
+}
+
+/// Whether a service that is to survive the loss of a node does; nothing for others.
+fn fault_tolerant(service: &LLMService, known: &ServicePlan) -> Option<Said> {
+    if service.spec.fault_tolerance == FaultTolerance::None {
+        return None;
+    }
+    if known.contingencies.is_empty() {
+        return Some(Said::new(
+            None,
+            Reason::Infeasible,
+            "the service has no pipeline to lose",
+        ));
+    }
+    let ends = known.contingencies.iter().find_map(|contingency| {
+        let why_not = contingency.why_not.as_ref()?;
+        Some(format!(
+            "the loss of {} would end the service: {why_not}",
+            contingency.lost
+        ))
+    });
+    if let Some(message) = ends {
+        return Some(Said::new(Some(false), Reason::NoStandby, message));
+    }
+    let remains = known.contingencies.iter().map(|contingency| {
+        let pipeline = contingency.pipeline.as_deref().unwrap_or_default();
+        format!("without {}, {pipeline}", contingency.lost)
+    });
+    let message: String = remains
+        .collect::<Vec<_>>()
+        .join("; ")
+        .chars()
+        .take(2_048)
+        .collect();
+    Some(Said::new(Some(true), Reason::AsDesired, message))
 }
 
 fn ready<S>(plan: &Plan<S>, name: &ServiceName, serving: Option<&PlannedPlacement>) -> Said {
@@ -268,6 +307,9 @@ pub fn of_placement<S>(plan: &Plan<S>, placement: &PlannedPlacement, now: Now) -
         accuracy: decided
             .filter(|_| placement.phase == PlacementPhase::Serving)
             .and_then(|decided| decided.accuracy.clone()),
+        contingencies: decided
+            .map(|decided| decided.contingencies.clone())
+            .unwrap_or_default(),
     }
 }
 

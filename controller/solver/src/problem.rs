@@ -11,6 +11,7 @@ use crate::units::{
     VariantOrd,
 };
 
+mod lose;
 mod regions;
 mod validate;
 

@@ -16,6 +16,7 @@
 
 mod budget;
 mod choose;
+mod contingency;
 mod exact;
 mod forecast;
 mod infeasible;
@@ -33,6 +34,7 @@ mod why_not;
 use std::cmp::Reverse;
 
 pub use budget::{Budget, DEFAULT_STEPS};
+pub use contingency::{Contingency, contingencies};
 pub use forecast::{ForecastRange, forecast, forecast_range};
 pub use regional::{Answer, InvalidChange, LinkChange, Throughput, Tracker, throughput};
 

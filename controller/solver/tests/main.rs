@@ -1,6 +1,7 @@
 //! The solver's suites: properties that hold for every problem, scenarios and explanations that are told one by one.
 
 mod caching;
+mod contingencies;
 mod explanations;
 mod joint;
 mod mobility;

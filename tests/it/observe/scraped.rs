@@ -75,10 +75,11 @@ const UNITS: [&str; 18] = [
 ];
 
 /// States, and counts of nodes and requests by state.
-const STATES: [&str; 8] = [
+const STATES: [&str; 9] = [
     "edgeloom_controller_leader",
     "edgeloom_service_feasible",
     "edgeloom_service_ready",
+    "edgeloom_service_fault_tolerant",
     "edgeloom_node_reachable",
     "edgeloom_link_connected",
     "edgeloom_nodes_alive",

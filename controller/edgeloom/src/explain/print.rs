@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crds::{
     InferenceMode, PlacementSpec,
     llm_service::ServiceFigures,
-    placement::{Accuracy, Alternative, Pipeline, Prediction, Together},
+    placement::{Accuracy, Alternative, Contingency, Pipeline, Prediction, Together},
 };
 
 use super::{Report, Table};
@@ -24,6 +24,7 @@ pub(crate) fn text(report: &Report) -> String {
         impossible,
         together: _,
         accuracy: _,
+        contingencies: _,
     } = report;
     let mut text = format!("LLMService {service}: {state}\n");
     for sentence in why.lines() {
@@ -88,6 +89,9 @@ fn write_placement(text: &mut String, placement: &PlacementSpec, report: &Report
             link.from, link.to, link.why
         );
     }
+    for contingency in &report.contingencies {
+        write_contingency(text, contingency);
+    }
     if let Some(together) = &report.together {
         write_together(text, together);
     }
@@ -95,6 +99,28 @@ fn write_placement(text: &mut String, placement: &PlacementSpec, report: &Report
         text.push_str("\nAlternatives:\n");
         write_alternatives(text, &why.alternatives);
     }
+}
+
+/// What remains when a node is lost.
+fn write_contingency(text: &mut String, contingency: &Contingency) {
+    let Contingency {
+        lost,
+        pipeline,
+        time_to_first_token_microseconds,
+        time_per_output_token_microseconds,
+        why_not,
+    } = contingency;
+    let time = |microseconds: &Option<i64>| microseconds.map_or_else(|| "-".to_owned(), milliseconds);
+    let remains = match (pipeline, why_not) {
+        (Some(pipeline), _) => format!(
+            "{pipeline} remains, {} to the first token and {} per token",
+            time(time_to_first_token_microseconds),
+            time(time_per_output_token_microseconds)
+        ),
+        (None, Some(why_not)) => format!("nothing remains: {why_not}"),
+        (None, None) => "nothing remains".to_owned(),
+    };
+    let _ = writeln!(text, "If lost:     without {lost}, {remains}");
 }
 
 /// What requests have shown of the predictions, and what these hold of it already.
@@ -431,6 +457,20 @@ mod tests {
                     token_milli: 1_000,
                 }],
             }),
+            contingencies: vec![
+                Contingency {
+                    lost: "laptop".to_owned(),
+                    why_not: Some("robot lacks 60 MiB".to_owned()),
+                    ..Contingency::default()
+                },
+                Contingency {
+                    lost: "robot".to_owned(),
+                    pipeline: Some("laptop[0, 12) bs-1[12, 30)".to_owned()),
+                    time_to_first_token_microseconds: Some(600_000),
+                    time_per_output_token_microseconds: Some(31_000),
+                    why_not: None,
+                },
+            ],
             together: Some(Together {
                 services: 3,
                 placed: 3,
@@ -468,6 +508,8 @@ Corrected:   measured times of robot by a factor of 1.42 for prompts and 1.00 fo
 Limited by:  the memory of robot
 Objective:   4200 ms for a typical request; none can be below 4200 ms (gap 0.00 %)
 Link:        18.2 Mbit/s from laptop to robot are counted on: as spec says, since nobody has measured it
+If lost:     without laptop, nothing remains: robot lacks 60 MiB
+If lost:     without robot, laptop[0, 12) bs-1[12, 30) remains, 600 ms to the first token and 31.0 ms per token
 Together:    3 of 3 services of this priority are placed and cost 9000 ms; no choice for all of them costs less than 8910 ms (gap 1.00 %)
 Memory:      one more GiB on robot is worth 41.0 ms per request to them, at most
 Gives way:   robot[0, 30) would cost it 120 ms less

@@ -3,7 +3,7 @@
 use crds::{
     ConditionType, LLMService, Placement, PlacementSpec, condition,
     llm_service::ServiceFigures,
-    placement::{Accuracy, Alternative, PlacementPhase, Together},
+    placement::{Accuracy, Alternative, Contingency, PlacementPhase, Together},
 };
 use kube::ResourceExt as _;
 
@@ -32,6 +32,8 @@ pub(crate) struct Report {
     pub(crate) together: Option<Together>,
     /// How its predictions compare with what was observed, and what they hold of it.
     pub(crate) accuracy: Option<Accuracy>,
+    /// What remains after the loss of each of its nodes, where it asks.
+    pub(crate) contingencies: Vec<Contingency>,
 }
 
 impl Report {
@@ -68,6 +70,9 @@ impl Report {
             ),
             impossible: vec![],
             together: shown.and_then(|placement| placement.status.as_ref()?.together.clone()),
+            contingencies: shown
+                .and_then(|placement| Some(placement.status.as_ref()?.contingencies.clone()))
+                .unwrap_or_default(),
             accuracy: shown.and_then(|placement| placement.status.as_ref()?.accuracy.clone()),
         }
     }

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use manager::{snapshot::Snapshot, world::World};
 use solver::{
     Problem, Solution,
-    problem::{ExcludedNode, Exclusion, Link},
+    problem::Link,
     solution::{Outcome, Placed},
     units::{Bytes, BytesPerSecond, Nanos, NodeOrd},
 };
@@ -153,26 +153,20 @@ impl WhatIf {
     }
 
     fn change_node(&self, problem: &mut Problem, node: NodeOrd) {
-        let described = &mut problem.nodes[node.index()];
         match self.change {
-            Change::Lost => {
-                problem.links.retain(|link| link.from != node && link.to != node);
-                for service in &mut problem.services {
-                    service.ingress.retain(|ingress| ingress.node != node);
-                    service.excluded.push(ExcludedNode {
-                        node,
-                        why: Exclusion::NotReady,
-                    });
-                }
-            }
+            Change::Lost => problem.lose(node),
             Change::Scaled {
                 field: Field::Compute,
                 percent,
             } => {
+                let described = &mut problem.nodes[node.index()];
                 let share = scaled(u64::from(described.compute_share_milli), percent);
                 described.compute_share_milli = u32::try_from(share).unwrap_or(u32::MAX);
             }
-            Change::Scaled { percent, .. } => described.memory = Bytes(scaled(described.memory.0, percent)),
+            Change::Scaled { percent, .. } => {
+                let described = &mut problem.nodes[node.index()];
+                described.memory = Bytes(scaled(described.memory.0, percent));
+            }
         }
     }
 

@@ -317,7 +317,7 @@ impl Bounded for i64 {
     const MAXIMUM: Self = Self::MAX;
 }
 
-fn clip(text: String, characters: usize) -> String {
+pub(super) fn clip(text: String, characters: usize) -> String {
     if text.chars().count() <= characters {
         return text;
     }

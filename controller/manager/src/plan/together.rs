@@ -67,7 +67,7 @@ fn tidy(time: Nanos) -> Nanos {
 }
 
 /// A number with its first digits only.
-fn rounded(number: i64, digits: u32) -> i64 {
+pub(super) fn rounded(number: i64, digits: u32) -> i64 {
     let mut unit = 1;
     while number / unit >= 10_i64.pow(digits) {
         unit *= 10;

@@ -18,15 +18,17 @@ use kube::ResourceExt as _;
 use manager::{
     figures::{self, Family},
     lint,
-    plan::{Plan, Proposed, Verdict},
+    plan::{self, Plan, Proposed, Verdict},
     snapshot::{Options, Snapshot, stay},
     status,
     world::{Identity, Loss, ServiceName, Withheld, World},
 };
 use serde_json::json;
+use solver::Budget;
 
 mod corrections;
 mod links;
+mod standby;
 
 const MIB: i64 = 1 << 20;
 
@@ -157,9 +159,12 @@ impl Scene {
             solution = solve(&again);
             snapshot = again;
         }
+        let asked = plan::standby::asked(&self.world, &snapshot);
+        let foreseen = plan::standby::foresee(&snapshot, &solution, &asked, &Budget::default());
+        let foreseen = foreseen.expect("a snapshot is a valid question");
         let plan = Plan::propose(&self.world, &snapshot, &solution);
         assert_eq!(lint::lint(&self.world, &plan), []);
-        plan
+        plan.with_contingencies(&snapshot, &solution, &foreseen)
     }
 
     /// One round as the manager applies it. Returns whether anything was written.
