@@ -251,7 +251,28 @@ fn lines_of_duplicates(bytes: &Bytes) -> Vec<String> {
 /// # Errors
 /// What is wrong with it.
 pub fn yaml(bytes: &Bytes) -> Result<Decoded, String> {
+    if opened(bytes) > OPENED_MAX {
+        return Err("yaml: exceeded max depth".to_owned());
+    }
     strict::read(serde_yaml::Deserializer::from_slice(bytes)).map_err(|error| format!("yaml: {error}"))
+}
+
+/// Brackets that a YAML document may leave open at once. Its library takes longer for each of them than for the last; what is nested more
+/// than 128 deep it refuses, but only when it has seen everything.
+const OPENED_MAX: usize = 4096;
+
+/// The most brackets that are open at once, whatever stands in quotes.
+fn opened(bytes: &[u8]) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in bytes {
+        match byte {
+            b'{' | b'[' => open += 1,
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 #[cfg(test)]

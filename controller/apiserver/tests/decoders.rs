@@ -6,7 +6,7 @@ use apiserver::go::syntax;
 use apiserver::kinds::{Resource, builtin};
 use apiserver::negotiation;
 use apiserver::patch::{Error, Format};
-use apiserver::schema::ListMerge;
+use apiserver::schema::{ListMerge, Schema};
 use apiserver::selector::Selector;
 use apiserver::{objects, protobuf};
 use bytes::Bytes;
@@ -127,6 +127,16 @@ proptest! {
         let expected = requirements.iter().all(|one| one.holds(&labels));
         prop_assert_eq!(selector.matches(&config_maps(), &object), expected, "{} of {:?}", text.join(","), labels);
     }
+
+    #[test]
+    fn rules_are_compiled_or_refused_and_evaluated_or_failed(rule in expression(), value in value()) {
+        let schema = Schema::parse(&json!({
+            "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            "x-kubernetes-validations": [{"rule": rule, "messageExpression": rule}],
+        }));
+        let _ = schema.rules[0].compile_error();
+        let _ = schema.validate(&json!({"a": value}), Some(&json!({"a": 1})));
+    }
 }
 
 /// Operations of a JSON patch on paths that are often there.
@@ -141,6 +151,43 @@ fn operations() -> impl Strategy<Value = Value> {
     let operation = operation
         .prop_map(|(op, path, from, value)| json!({"op": op, "path": path, "from": from, "value": value}));
     prop::collection::vec(operation, 0..6).prop_map(Value::Array)
+}
+
+/// Expressions that are often well-formed.
+fn expression() -> impl Strategy<Value = String> {
+    let leaf = prop::sample::select(vec![
+        "self",
+        "self.a",
+        "oldSelf",
+        "1",
+        "-1",
+        "1.5",
+        "'x'",
+        "true",
+        "null",
+        "[1, 2]",
+        "{'a': 1}",
+        "size(self.a)",
+        "9223372036854775807",
+        "x",
+    ]);
+    let leaf = leaf.prop_map(str::to_owned);
+    let nested = leaf.prop_recursive(3, 12, 2, |inner| {
+        prop_oneof![
+            (
+                inner.clone(),
+                prop::sample::select(vec!["+", "-", "*", "/", "%", "==", "<", "&&", "||", "in"]),
+                inner.clone()
+            )
+                .prop_map(|(left, sign, right)| format!("({left} {sign} {right})")),
+            (inner.clone(), inner.clone()).prop_map(|(list, test)| format!("{list}.all(x, {test})")),
+            (inner.clone(), inner.clone()).prop_map(|(list, test)| format!("{list}.map(x, {test})")),
+            (inner.clone(), inner.clone()).prop_map(|(list, place)| format!("{list}[{place}]")),
+            inner.clone().prop_map(|of| format!("!{of}")),
+            inner.prop_map(|of| format!("string({of}).matches('(a|b)*')")),
+        ]
+    });
+    prop_oneof![4 => nested, 1 => "[a-c0-9().\\[\\]{}'\"!&|?:+ ]{0,30}"]
 }
 
 #[derive(Debug, Clone)]
@@ -200,10 +247,44 @@ fn requirement() -> impl Strategy<Value = Requirement> {
 }
 
 #[test]
-fn what_is_nested_without_end_is_refused() {
+fn what_would_grow_without_bound_is_refused() {
+    // Anchors that stand for ten of the one before.
+    let mut bomb = "a0: &a0 x\n".to_owned();
+    for level in 1..12 {
+        let before = format!("*a{}, ", level - 1).repeat(10);
+        bomb.push_str(&format!(
+            "a{level}: &a{level} [{}]\n",
+            before.trim_end_matches(", ")
+        ));
+    }
+    assert!(negotiation::yaml(&Bytes::from(bomb)).is_err());
+    for open in ["[", "{a: ", "- "] {
+        let deep = open.repeat(100_000);
+        assert!(negotiation::yaml(&Bytes::from(deep)).is_err(), "{open}");
+    }
     for open in ["[", "{\"a\":"] {
         let deep = open.repeat(100_000);
         assert!(negotiation::json(&Bytes::from(deep)).is_err(), "{open}");
+    }
+    for open in ["(", "[", "!", "-", "size(", "a ? b : ", "1 + ", "a."] {
+        let rule = format!("{}1", open.repeat(20_000));
+        let schema = Schema::parse(&json!({"x-kubernetes-validations": [{"rule": rule}]}));
+        assert!(schema.rules[0].compile_error().is_some(), "{open}");
+    }
+}
+
+/// The longest chains that are read fit on the stack of a thread.
+#[test]
+fn rules_that_are_as_deep_as_allowed_are_evaluated() {
+    for rule in [
+        format!("0{} >= 0", " + 1".repeat(490)),
+        format!("'a'{} == 'a'", ".trim()".repeat(240)),
+        format!("'a'{} == 'a'", ".replace('a', 'a')".repeat(240)),
+        format!("[[1]]{} == 1", "[0]".repeat(2)),
+    ] {
+        let schema = Schema::parse(&json!({"type": "object", "x-kubernetes-validations": [{"rule": rule}]}));
+        assert_eq!(schema.rules[0].compile_error(), None, "{rule}");
+        assert_eq!(schema.validate(&json!({}), None), [], "{rule}");
     }
 }
 

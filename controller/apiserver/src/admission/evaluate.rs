@@ -8,6 +8,7 @@ use kube_cel::cel::{Context, Value as CelValue};
 use serde_json::Value;
 
 use super::policy::{Expression, Policy};
+use crate::schema::cel::meter::{self, Failure as Unresolved};
 use crate::schema::cel::with_functions;
 
 /// What expressions see.
@@ -54,8 +55,9 @@ fn in_scope(policy: &Policy, scope: &Context<'_>) -> Vec<Failure> {
         policy.fails_closed.then_some(failure).into_iter().collect()
     };
     let mut errors = Vec::new();
+    let mut budget = meter::CONDITIONS_MAX;
     for condition in &policy.conditions {
-        match holds(condition, scope) {
+        match holds(condition, scope, &mut budget) {
             Ok(true) => {}
             Ok(false) => return Vec::new(),
             Err(error) => errors.push(error),
@@ -64,18 +66,19 @@ fn in_scope(policy: &Policy, scope: &Context<'_>) -> Vec<Failure> {
     if let Some(error) = errors.first() {
         return closed(error.clone());
     }
-    let (variables, errors) = variables(policy, scope);
+    let mut budget = meter::OBJECT_MAX;
+    let (variables, errors) = variables(policy, scope, &mut budget);
     let mut scope = scope.new_inner_scope();
     scope.add_variable_from_value("variables", as_map(&variables));
     let mut failures = Vec::new();
     for validation in &policy.validations {
-        match holds(&validation.expression, &scope) {
+        match holds(&validation.expression, &scope, &mut budget) {
             Ok(true) => {}
             Ok(false) => failures.push(Failure {
                 message: validation
                     .message_expression
                     .as_ref()
-                    .and_then(|expression| text(expression, &scope))
+                    .and_then(|expression| text(expression, &scope, &mut budget))
                     .or_else(|| Some(validation.message.trim().to_owned()).filter(|text| !text.is_empty()))
                     .unwrap_or_else(|| format!("failed expression: {}", validation.expression.source.trim())),
                 reason: validation.reason.clone(),
@@ -94,13 +97,17 @@ fn in_scope(policy: &Policy, scope: &Context<'_>) -> Vec<Failure> {
 }
 
 /// The values of a policy's variables, each of which may use those before it, and the errors of those that have none.
-fn variables(policy: &Policy, scope: &Context<'_>) -> (HashMap<Key, CelValue>, Vec<(String, String)>) {
+fn variables(
+    policy: &Policy,
+    scope: &Context<'_>,
+    budget: &mut u64,
+) -> (HashMap<Key, CelValue>, Vec<(String, String)>) {
     let mut found = HashMap::new();
     let mut errors = Vec::new();
     for (name, expression) in &policy.variables {
         let mut scope = scope.new_inner_scope();
         scope.add_variable_from_value("variables", as_map(&found));
-        match value(expression, &scope) {
+        match value(expression, &scope, budget) {
             Ok(value) => drop(found.insert(Key::String(Arc::new(name.clone())), value)),
             Err(error) => errors.push((name.clone(), error)),
         }
@@ -114,18 +121,23 @@ fn as_map(entries: &HashMap<Key, CelValue>) -> CelValue {
     })
 }
 
-fn value(expression: &Expression, scope: &Context<'_>) -> Result<CelValue, String> {
+fn value(expression: &Expression, scope: &Context<'_>, budget: &mut u64) -> Result<CelValue, String> {
     let source = &expression.source;
     let program = expression
         .program
         .as_ref()
         .map_err(|error| format!("compilation error: {error}"))?;
-    CelValue::resolve(program, scope)
-        .map_err(|error| format!("expression '{source}' resulted in error: {error}"))
+    program.resolve(scope, budget).map_err(|failure| match failure {
+        Unresolved::Error(error) => format!("expression '{source}' resulted in error: {error}"),
+        Unresolved::TooCostly => format!(
+            "expression '{source}' resulted in error: operation cancelled: actual cost limit exceeded"
+        ),
+        Unresolved::Exhausted => meter::EXHAUSTED.to_owned(),
+    })
 }
 
-fn holds(expression: &Expression, scope: &Context<'_>) -> Result<bool, String> {
-    match value(expression, scope)? {
+fn holds(expression: &Expression, scope: &Context<'_>, budget: &mut u64) -> Result<bool, String> {
+    match value(expression, scope, budget)? {
         CelValue::Bool(holds) => Ok(holds),
         _ => Err(format!(
             "expression '{}' did not evaluate to a bool",
@@ -135,8 +147,8 @@ fn holds(expression: &Expression, scope: &Context<'_>) -> Result<bool, String> {
 }
 
 /// The text that an expression makes, unless it fails, or makes an empty text or one with line breaks.
-fn text(expression: &Expression, scope: &Context<'_>) -> Option<String> {
-    match value(expression, scope) {
+fn text(expression: &Expression, scope: &Context<'_>, budget: &mut u64) -> Option<String> {
+    match value(expression, scope, budget) {
         Ok(CelValue::String(text)) if !text.trim().is_empty() && !text.contains('\n') => {
             Some(text.trim().to_owned())
         }
@@ -233,6 +245,22 @@ mod tests {
         ] {
             assert_eq!(judge(spec.clone(), &object), expected, "{spec}");
         }
+    }
+
+    #[test]
+    fn a_rule_that_costs_too_much_is_an_error() {
+        let items: Vec<u32> = (0..1000).collect();
+        let expression =
+            "object.spec.items.all(a, object.spec.items.all(b, object.spec.items.all(c, a + b + c >= 0)))";
+        let mut spec = json!({"validations": [{"expression": expression}]});
+        let object = json!({"spec": {"items": items}});
+        let said = judge(spec.clone(), &object);
+        assert!(
+            said.len() == 1 && said[0].ends_with("actual cost limit exceeded"),
+            "{said:?}"
+        );
+        spec["failurePolicy"] = "Ignore".into();
+        assert!(judge(spec, &object).is_empty());
     }
 
     #[test]

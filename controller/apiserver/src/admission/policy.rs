@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use kube_cel::cel::IdedExpr;
 use kube_cel::cel::parser::Parser;
 use serde_json::Value;
 
 use super::matching::Matching;
 use crate::objects;
+use crate::schema::cel::meter::Metered;
+use crate::schema::cel::parse_guarded;
 use crate::selector::LabelSelector;
 use crate::status::Cause;
 
@@ -16,13 +17,14 @@ pub(super) struct Expression {
     /// As it was written.
     pub(super) source: String,
     /// Compiled, or why it cannot be.
-    pub(super) program: Result<IdedExpr, String>,
+    pub(super) program: Result<Metered, String>,
 }
 
 /// Parses an expression, with optional fields (`a[?'b']`), as Kubernetes has them.
-fn parse(source: &str) -> Result<IdedExpr, String> {
+fn parse(source: &str) -> Result<Metered, String> {
     let parser = Parser::default().enable_optional_syntax(true);
-    parser.parse(source).map_err(|error| error.to_string())
+    let parsed = parse_guarded(source, |source| parser.parse(source))?;
+    Metered::new(&parsed)
 }
 
 impl Expression {

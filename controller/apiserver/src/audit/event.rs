@@ -83,9 +83,8 @@ pub(super) fn object(headers: &HeaderMap, body: &Bytes) -> Option<Value> {
         .and_then(|value| value.to_str().ok())
         .is_some_and(|value| value.contains("patch"));
     if is_patch {
-        return serde_json::from_slice(body)
-            .or_else(|_| serde_yaml::from_slice(body))
-            .ok();
+        let as_yaml = || negotiation::yaml(body).ok().map(|decoded| decoded.value);
+        return serde_json::from_slice(body).ok().or_else(as_yaml);
     }
     negotiation::decode(headers, body, "")
         .ok()

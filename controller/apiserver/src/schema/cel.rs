@@ -5,15 +5,18 @@
 //! how values are typed and named (`cel/values`).
 
 pub(super) mod budget;
+pub(crate) mod meter;
 pub mod values;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use kube_cel::KubeCelExt;
 use kube_cel::cel::{Context, Program, Value as CelValue, objects::OptionalValue};
 use serde_json::Value;
 
+use self::meter::{Failure, Metered};
 use super::path::Path;
 use super::{Additional, Schema, compare};
 use crate::status::Cause;
@@ -36,7 +39,8 @@ pub struct Rule {
 
 struct Compiled {
     rule: Program,
-    message: Option<Program>,
+    metered: Metered,
+    message: Option<Metered>,
     compares_with_old: bool,
 }
 
@@ -110,17 +114,48 @@ impl Rule {
     }
 }
 
+/// Signs that may make an expression deeper by a step each. The parser and the interpreter call themselves for every step: a thousand
+/// ended the process.
+const SIGNS_MAX: usize = 500;
+
+/// Parses an expression, unless it is too deep to be walked, or the parser gives up on it by a panic.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn parse_guarded<T, E: fmt::Display>(
+    source: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, String> {
+    let signs = source
+        .chars()
+        .filter(|one| "+-*/%.[({<=>!?".contains(*one))
+        .count();
+    if signs > SIGNS_MAX {
+        return Err(format!(
+            "the expression has {signs} operators and brackets: at most {SIGNS_MAX} are read"
+        ));
+    }
+    match catch_unwind(AssertUnwindSafe(|| parse(source))) {
+        Ok(parsed) => parsed.map_err(|error| error.to_string()),
+        Err(_) => Err("the parser cannot read the expression".to_owned()),
+    }
+}
+
 fn compile(expression: &str, message_expression: Option<&str>) -> Result<Compiled, String> {
-    let program = |source: &str| Program::compile(source).map_err(|error| error.to_string());
+    let program = |source: &str| parse_guarded(source, Program::compile);
     let rule = program(expression).map_err(|error| format!("compilation failed: {error}"))?;
     let message = message_expression
         .map(|source| {
-            program(source).map_err(|error| format!("messageExpression compilation failed: {error}"))
+            program(source)
+                .and_then(|program| Metered::new(program.expression()))
+                .map_err(|error| format!("messageExpression compilation failed: {error}"))
         })
         .transpose()?;
+    let metered = Metered::new(rule.expression()).map_err(|error| format!("compilation failed: {error}"))?;
     let compares_with_old = rule.references().has_variable("oldSelf");
     Ok(Compiled {
         rule,
+        metered,
         message,
         compares_with_old,
     })
@@ -128,7 +163,11 @@ fn compile(expression: &str, message_expression: Option<&str>) -> Result<Compile
 
 thread_local! {
     // A context holds function tables that are costly to fill and cannot be shared between threads.
-    static FUNCTIONS: Context<'static> = Context::default().with_all();
+    static FUNCTIONS: Context<'static> = {
+        let mut functions = Context::default().with_all();
+        meter::install(&mut functions);
+        functions
+    };
 }
 
 /// Calls `evaluate` with the functions that Kubernetes gives to expressions.
@@ -138,9 +177,22 @@ pub(crate) fn with_functions<T>(evaluate: impl FnOnce(&Context<'static>) -> T) -
 
 /// Evaluates every rule of the tree that meets a value.
 pub(super) fn validate(schema: &Schema, object: &Value, old: Option<&Value>) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    FUNCTIONS.with(|functions| walk(functions, schema, object, old, &Path::root(), &mut causes));
-    causes
+    let mut run = Run {
+        causes: Vec::new(),
+        budget: meter::OBJECT_MAX,
+        is_over: false,
+    };
+    FUNCTIONS.with(|functions| walk(functions, schema, object, old, &Path::root(), &mut run));
+    run.causes
+}
+
+/// The evaluation of all rules about one object.
+struct Run {
+    causes: Vec<Cause>,
+    /// Steps that are left.
+    budget: u64,
+    /// Whether a rule has cost too much: then no other is evaluated.
+    is_over: bool,
 }
 
 fn walk(
@@ -149,12 +201,12 @@ fn walk(
     value: &Value,
     old: Option<&Value>,
     path: &Path<'_>,
-    causes: &mut Vec<Cause>,
+    run: &mut Run,
 ) {
-    if value.is_null() {
+    if value.is_null() || run.is_over {
         return; // A rule about null belongs to the node above.
     }
-    evaluate_rules(functions, schema, value, old, path, causes);
+    evaluate_rules(functions, schema, value, old, path, run);
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
@@ -165,10 +217,10 @@ fn walk(
                 };
                 match (schema.properties.get(name), &schema.additional) {
                     (Some(property), _) => {
-                        walk(functions, property, field, old_field, &path.field(name), causes)
+                        walk(functions, property, field, old_field, &path.field(name), run)
                     }
                     (None, Additional::Of(values)) => {
-                        walk(functions, values, field, old_field, &path.key(name), causes);
+                        walk(functions, values, field, old_field, &path.key(name), run);
                     }
                     (None, Additional::None | Additional::Any) => {}
                 }
@@ -178,13 +230,13 @@ fn walk(
             let Some(item_schema) = &schema.items else { return };
             for (index, item) in items.iter().enumerate() {
                 let old_item = compare::old_item(schema, old, item);
-                walk(functions, item_schema, item, old_item, &path.index(index), causes);
+                walk(functions, item_schema, item, old_item, &path.index(index), run);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
     for branch in &schema.checks.all_of {
-        walk(functions, branch, value, old, path, causes);
+        walk(functions, branch, value, old, path, run);
     }
 }
 
@@ -194,7 +246,7 @@ fn evaluate_rules(
     value: &Value,
     old: Option<&Value>,
     path: &Path<'_>,
-    causes: &mut Vec<Cause>,
+    run: &mut Run,
 ) {
     if schema.rules.is_empty() {
         return;
@@ -208,7 +260,8 @@ fn evaluate_rules(
         let compiled = match rule.compiled.as_ref() {
             Ok(compiled) => compiled,
             Err(error) => {
-                causes.push(rule.cause(path, &format!("rule compile error: {error}")));
+                run.causes
+                    .push(rule.cause(path, &format!("rule compile error: {error}")));
                 continue;
             }
         };
@@ -225,30 +278,44 @@ fn evaluate_rules(
         } else if let Some(old) = &old {
             rule_scope.add_variable_from_value("oldSelf", old.clone());
         }
-        match compiled.rule.execute(&rule_scope) {
+        match compiled.metered.resolve(&rule_scope, &mut run.budget) {
             Ok(CelValue::Bool(true)) => {}
             Ok(CelValue::Bool(false)) => {
                 let dynamic = compiled
                     .message
                     .as_ref()
-                    .and_then(|program| message_of(program, &rule_scope));
-                causes.push(rule.cause(path, &dynamic.unwrap_or_else(|| rule.default_message())));
+                    .and_then(|message| message_of(message, &rule_scope, &mut run.budget));
+                run.causes
+                    .push(rule.cause(path, &dynamic.unwrap_or_else(|| rule.default_message())));
             }
-            Ok(_) => causes.push(rule.cause(
+            Ok(_) => run.causes.push(rule.cause(
                 path,
                 &format!("rule did not evaluate to a bool: {}", rule.expression),
             )),
-            Err(error) => causes.push(rule.cause(
+            Err(Failure::Error(error)) => run.causes.push(rule.cause(
                 path,
                 &format!("{error} evaluating rule: {}", rule.default_message()),
             )),
+            Err(costly) => {
+                run.is_over = true;
+                let why = match costly {
+                    Failure::Exhausted => meter::EXHAUSTED.to_owned(),
+                    _ => format!(
+                        "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost \
+                         exceeds limit for rule: {}",
+                        rule.expression.trim()
+                    ),
+                };
+                run.causes.push(rule.cause(path, &why));
+                return;
+            }
         }
     }
 }
 
 /// The message that an expression makes, unless it fails, or makes an empty text or one with line breaks.
-fn message_of(program: &Program, scope: &Context<'_>) -> Option<String> {
-    match program.execute(scope) {
+fn message_of(message: &Metered, scope: &Context<'_>, budget: &mut u64) -> Option<String> {
+    match message.resolve(scope, budget) {
         Ok(CelValue::String(text)) if !text.trim().is_empty() && !text.contains('\n') => {
             Some(text.trim().to_owned())
         }
