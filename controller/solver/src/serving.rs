@@ -12,6 +12,8 @@
 //! * **A link** sends one message after the other at its rate, and delivers after its latency.
 //!
 //! Who drives it opens pipelines, says which one serves, moves nodes and links, and lets time pass: nothing is decided here.
+//! Layouts of a cluster under the rules of others are simulated elsewhere: see [`simulate`](crate::simulate), which says why.
+//!
 //! Times are whole nanoseconds and ties are broken by the order of creation, so that equal inputs have equal books.
 
 mod books;

@@ -12,6 +12,11 @@
 //!   memory for keys and values is reserved up to a mark.
 //! * **Load** ([`Load`]) is kept up to what memory allows, kept at a population, or comes at given times.
 //!
+//! This is not [`serving`](crate::serving), which follows Edgeloom's own decisions. Here layers are held by many nodes, in ranges
+//! that overlap, each request finds its way hop by hop, and memory is reserved by the token: the rules of Helix's simulator, so
+//! that layouts can be compared with those it publishes. There a service has one pipeline with seats, prompts go in chunks, and
+//! nodes come and go. Neither has what the other measures, and a simulator with both sets of rules would be calibrated for none.
+//!
 //! Times are whole nanoseconds and ties are broken by order of creation: the same scenario has the same report.
 
 #![allow(

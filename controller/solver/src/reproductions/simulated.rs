@@ -7,7 +7,7 @@
 use super::helix::{self, Model, embedded};
 use super::{Row, Run, baselines, trace};
 use crate::region::bound::work_bound;
-use crate::region::choose::{Chosen, Effort, choose};
+use crate::region::choose::{Chosen, Effort, Round, choose};
 use crate::region::convoy::{Demand, Forecast, Plan};
 use crate::region::{Cluster, Layout, flow};
 use crate::simulate::{
@@ -30,8 +30,9 @@ const WINDOW: Window = Window {
 };
 const OBJECTIVE: &str = "simulated decode tokens/s";
 
-/// Seeds that layouts are chosen on, and the shorter window in which they are.
+/// Seeds that layouts are chosen on: the first of very many, in a shorter window, and the last of few.
 const TRAINING: u64 = 1;
+const TRAINING_LAST: [u64; 5] = [2, 3, 4, 5, 6];
 const TRAINING_WINDOW: Window = Window {
     warm_up: 60.0,
     seconds: 180.0,
@@ -41,6 +42,7 @@ const JUDGING: [u64; 3] = [101, 102, 103];
 const EFFORT: Effort = Effort {
     forecasts: 1_000_000,
     judged: 3,
+    finalists: 4,
     refined: 60,
 };
 /// Part of our own offline throughput that arrives online (Helix's rule for its own).
@@ -295,12 +297,17 @@ fn offline_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Option<(Served, 
         mark: MARK,
         convoys: 1.0,
     };
-    let judge = |plan: &Plan, forecast: &Forecast| {
-        Served::by_plan(cluster, plan, forecast).offline(cluster, TRAINING, TRAINING_WINDOW)
+    let judge = |plan: &Plan, forecast: &Forecast, round: Round| {
+        let served = Served::by_plan(cluster, plan, forecast);
+        match round {
+            Round::First => served.offline(cluster, TRAINING, TRAINING_WINDOW),
+            Round::Second => mean(&TRAINING_LAST.map(|seed| served.offline(cluster, seed, WINDOW))),
+        }
     };
     let effort = Effort {
         forecasts: run.share(EFFORT.forecasts),
         judged: EFFORT.judged,
+        finalists: EFFORT.finalists,
         refined: run.share(EFFORT.refined),
     };
     let (chosen, seconds) = run.timed(|| choose(cluster, demand, effort, &judge, TRAINING, &|| false));
