@@ -19,7 +19,9 @@
 //! bounded by `floor` and found by the exact search for one pipeline, with the prices in it (`split`). `check` judges plans
 //! and shares no code with the rest.
 
+mod catalogue;
 pub mod check;
+mod descent;
 mod dual;
 mod events;
 mod figures;
@@ -27,10 +29,15 @@ pub mod fixtures;
 mod floor;
 mod improve;
 mod index;
+mod messages;
+mod offers;
+mod packing;
 mod problem;
 mod session;
+mod shared;
 mod split;
 mod state;
+mod ways;
 
 pub use check::{check, evaluate, worth};
 pub use events::Event;

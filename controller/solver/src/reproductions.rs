@@ -8,6 +8,7 @@
 mod baselines;
 mod caching;
 pub mod helix;
+mod joint;
 mod mobility;
 mod pipeline;
 mod regions;
@@ -113,6 +114,14 @@ pub const ALL: &[Reproduction] = &[
     Reproduction {
         name: "pipeline change 1000 nodes 10 regions 80 layers",
         run: pipeline::changes_tenth,
+    },
+    Reproduction {
+        name: "joint tenth",
+        run: joint::tenth,
+    },
+    Reproduction {
+        name: "joint metro",
+        run: joint::metro,
     },
     Reproduction {
         name: "mobility policies",

@@ -148,6 +148,61 @@ fn plans_of_many_small_problems_are_as_good_as_the_best() {
     assert!(equal * 100 > num * 60, "{equal} of {num} are optimal");
 }
 
+/// By what part of the bound the optimum is less, on the average of small problems; and at most.
+fn looseness(change: impl Fn(&mut JointProblem)) -> (f64, f64) {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let (mut sum, mut most, mut num) = (0.0, 0.0_f64, 0);
+    for _ in 0..200 {
+        let mut problem = tiny().new_tree(&mut runner).expect("a problem").current();
+        change(&mut problem);
+        let optimum = optimum(&problem);
+        if optimum > 0.0 {
+            #[allow(clippy::cast_precision_loss, reason = "a ratio")]
+            let bound = solved(&problem, 1).certificate().bound as f64;
+            let loose = 1.0 - optimum / bound;
+            (sum, most, num) = (sum + loose, most.max(loose), num + 1);
+        }
+    }
+    assert!(num > 50, "{num} problems with an answer");
+    (sum / f64::from(num), most)
+}
+
+fn unsplit(problem: &mut JointProblem) {
+    for service in &mut problem.fleet.services {
+        service.modes = vec![Mode::OnServer, Mode::OnDevice];
+        service.candidates.truncate(1);
+    }
+}
+
+#[test]
+fn services_that_share_one_node_are_bounded_by_their_optimum() {
+    let (mean, most) = looseness(|problem| {
+        unsplit(problem);
+        problem.fleet.nodes.truncate(1);
+        problem.fleet.links.clear();
+        for service in &mut problem.fleet.services {
+            (service.previous, service.kept) = (None, Vec::new());
+            service.excluded.retain(|excluded| excluded.node == NodeOrd(0));
+        }
+        problem.fleet.loaded.retain(|loaded| loaded.node == NodeOrd(0));
+        problem
+            .classes
+            .iter_mut()
+            .for_each(|class| class.ingress = NodeOrd(0));
+    });
+    println!("one node: {mean:.5} on the average, {most:.5} at most");
+    assert!(mean < 0.02, "loose by {mean} on the average, {most} at most");
+}
+
+#[test]
+fn services_that_share_nodes_are_bounded_closely() {
+    let (mean, most) = looseness(unsplit);
+    println!("several nodes: {mean:.5} on the average, {most:.5} at most");
+    assert!(mean < 0.02, "loose by {mean} on the average, {most} at most");
+}
+
 #[test]
 fn a_metropolitan_area_is_planned_with_a_small_gap() {
     let metro = Metro {

@@ -44,6 +44,7 @@ impl Group {
 }
 
 /// What one server could store, and how much.
+#[derive(Clone, Copy)]
 pub(crate) struct Knapsack<'a> {
     pub(crate) library: &'a Library,
     /// In bytes; whole, like all sizes, and below 2^53.
@@ -79,6 +80,8 @@ pub(crate) enum Fill {
     Greedy,
     /// The best families and whole items, exactly, within so many nodes per set of families.
     Exact(u32),
+    /// The same, where half a hundredth is not worth work.
+    Close(u32),
 }
 
 /// What to store on one server.
@@ -129,6 +132,10 @@ const PRICE_ROUNDS: usize = 3;
 /// Relative difference that a relaxation may leave to its bound: far below the gaps of large problems.
 const SLACK: f64 = 1e-4;
 
+/// The same where many questions are asked, each of which matters little, and the sets that are looked at for one.
+const CLOSE: f64 = 5e-3;
+const CLOSE_NODES_MAX: u64 = 300;
+
 /// Relative difference below which two values are one.
 const SAME: f64 = 1e-12;
 
@@ -155,8 +162,13 @@ impl Pack for FamilyEnumeration {
             slack: match fill {
                 Fill::Exact(_) => SAME,
                 Fill::Fractional | Fill::Greedy => SLACK,
+                Fill::Close(_) => CLOSE,
             },
             nodes: 0,
+            nodes_max: match fill {
+                Fill::Close(_) => CLOSE_NODES_MAX,
+                Fill::Fractional | Fill::Greedy | Fill::Exact(_) => NODES_MAX,
+            },
             steps: knapsack.values.len() as u64 + 16,
         };
         self.probe(&mut walk);
@@ -178,6 +190,7 @@ struct Walk<'a> {
     /// Relative difference that is not worth work; what it hides stands in `open_bound`.
     slack: f64,
     nodes: u64,
+    nodes_max: u64,
     steps: u64,
 }
 
@@ -304,7 +317,7 @@ impl FamilyEnumeration {
         if bound <= walk.best_value {
             return;
         }
-        if walk.nodes > NODES_MAX || bound <= walk.best_value + walk.slack * walk.best_value.abs() {
+        if walk.nodes > walk.nodes_max || bound <= walk.best_value + walk.slack * walk.best_value.abs() {
             walk.open_bound = walk.open_bound.max(bound);
             return;
         }
@@ -343,7 +356,7 @@ impl FamilyEnumeration {
         if value <= walk.best_value {
             return relaxed.price;
         }
-        if let Fill::Exact(nodes_max) = walk.fill {
+        if let Fill::Exact(nodes_max) | Fill::Close(nodes_max) = walk.fill {
             let exact = fill::fill_exactly(walk.knapsack, &self.now, room, nodes_max, &mut self.filled);
             walk.steps += exact.steps;
             if !exact.proven {
@@ -383,7 +396,7 @@ impl FamilyEnumeration {
             Fill::Greedy => {
                 fill::fill_greedily(knapsack, &self.now, room, walk.best_price, &mut packed.items)
             }
-            Fill::Exact(nodes_max) => {
+            Fill::Exact(nodes_max) | Fill::Close(nodes_max) => {
                 fill::fill_exactly(knapsack, &self.now, room, nodes_max, &mut packed.items).value
             }
         };

@@ -6,44 +6,39 @@
 //! ```text
 //! bound = Σ_g rate_g · max(μ_g, value_g − floor_g(β, π))                    answers by several nodes: see `floor`
 //!       + Σ_n β_n · busy_n
-//!       + Σ_n max over packings X of n, with y bytes left:  Σ_{i ∈ X} worth_i(μ, β) − loading(X) + π_n · y
-//! worth_i = max Σ_g f_g · (net_gi − μ_g − β_n · busy_i)   with 0 ≤ f_g ≤ rate_g, Σ_g f_g ≤ rate_i
+//!       + Σ_n max over packings X of n, with y bytes left:  Σ_{i ∈ X} Σ_g f_gi · (net_gi − μ_g − β_n · busy_i) − loading(X)
+//!                                                           + π_n · y
+//!         with 0 ≤ f_gi ≤ rate_g, Σ_g f_gi ≤ rate_i, Σ_gi busy_i · f_gi ≤ busy_n
 //! ```
 //!
-//! A node's packing stays whole (a set-union knapsack: weights are stored once for all that share them), and an item serves a
-//! class only if it is there. That is what makes the bound tighter than the linear program's. Links and batteries bind plans
-//! and not the bound. Prices move along an average of the subgradients (volume algorithm, Barahona and Anbil 2000), as in
-//! [`caching`](crate::caching).
+//! A node's packing stays whole (a set-union knapsack: weights are stored once for all that share them), an item serves a
+//! class only if it is there, and what is there shares the node's time (`shared`): a price alone would let half of one packing
+//! and half of another take the time that neither has. That is what makes the bound tighter than the linear program's. A
+//! battery limits each item for itself; links bind plans and not the bound. Prices move as `descent` says.
 
 use std::num::NonZeroUsize;
 
+use super::descent::Descent;
 use super::floor::{Floor, NodePrices, floors};
-use super::index::{Index, Item, Shelf};
-use crate::caching::pack::{FamilyEnumeration, Fill, Pack, Packed, as_f64};
+use super::index::Index;
+use super::packing::{Packing, Side, Taken};
+use crate::caching::pack::as_f64;
 use crate::caching::parallel::for_parts;
 use crate::search::Meter;
-
-/// Weight of the newest subgradient in the average.
-const NEWEST: f64 = 0.25;
-
-/// First share of Polyak's step, its shrinking, and the number of steps without progress after which it shrinks.
-const STEP_FIRST: f64 = 0.5;
-const STEP_SHRINK: f64 = 0.7;
-const STALLED_MAX: u32 = 4;
 
 /// Progress that counts, as a share of the bound.
 const PROGRESS: f64 = 1e-5;
 
+/// Parts of an answer's worth that prices may begin at.
+const STARTS: [f64; 4] = [1.0, 0.25, 0.05, 0.0];
+
 /// Covers rounding when some millions of doubles are added up.
 const ROUNDING: f64 = 1e-9;
-
-/// Nodes of the exact filling for each set of variants on a node.
-const FILL_NODES_MAX: u32 = 400;
 
 /// Below this many nodes per thread, starting one costs more than it saves.
 const NODES_MIN: usize = 16;
 
-/// Prices, in worth for each unit.
+/// One figure for each class, and two for each node: prices in worth for each unit, or amounts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Prices {
     /// Of a request, by class.
@@ -54,22 +49,14 @@ pub(super) struct Prices {
     pub(super) memory: Vec<f64>,
 }
 
-/// A node's part.
-#[derive(Clone, Debug, Default)]
-struct Side {
-    hint: f64,
-    /// Bound on the worth of its packing, memory that is left included.
-    worth: f64,
-    /// Worth of one more byte.
-    density: f64,
-}
-
-/// What answers take at some prices.
-#[derive(Clone, Debug, Default)]
-struct Usage {
-    request: Vec<f64>,
-    busy: Vec<f64>,
-    memory: Vec<f64>,
+impl Prices {
+    fn zero(classes: usize, nodes: usize) -> Self {
+        Self {
+            request: vec![0.0; classes],
+            busy: vec![0.0; nodes],
+            memory: vec![0.0; nodes],
+        }
+    }
 }
 
 /// Prices, the best bound that they gave, and where they move.
@@ -86,23 +73,14 @@ pub(super) struct Dual {
     /// Worth of one more byte on each node, at the best prices.
     pub(super) densities: Vec<f64>,
     sides: Vec<Side>,
-    direction: Prices,
-    scales: Prices,
-    step: f64,
-    stalled: u32,
-    num_steps: u32,
+    descent: Descent,
 }
 
 impl Dual {
     pub(super) fn new(index: &Index) -> Self {
         let (classes, nodes) = (index.problem.classes.len(), index.shelves.len());
         let floors = floors(index);
-        let zero = Prices {
-            request: vec![0.0; classes],
-            busy: vec![0.0; nodes],
-            memory: vec![0.0; nodes],
-        };
-        let scales = scales(index, &floors);
+        let zero = Prices::zero(classes, nodes);
         let prices = Prices {
             request: index.worth_max.iter().map(|most| *most as f64).collect(),
             ..zero.clone()
@@ -114,13 +92,9 @@ impl Dual {
             supplied: vec![0.0; nodes],
             densities: vec![0.0; nodes],
             sides: vec![Side::default(); nodes],
-            direction: zero,
+            descent: Descent::new(scales(index, !floors.is_empty()), zero),
             prices,
-            scales,
             floors,
-            step: STEP_FIRST,
-            stalled: 0,
-            num_steps: 0,
         }
     }
 
@@ -149,6 +123,10 @@ impl Dual {
         num_steps: u32,
         meter: &mut Meter<'_>,
     ) {
+        let supplies = supplies(index);
+        if !self.best_bound.is_finite() {
+            self.begin(index, threads, meter);
+        }
         for _ in 0..num_steps {
             if !meter.spend(0) || self.bound(index) <= known {
                 return;
@@ -158,14 +136,32 @@ impl Dual {
             self.remember(index, bound);
             // A target between the best plan and the bound: plans of large problems are not optimal, and never reached.
             let target = (known as f64).max(self.best_bound * 0.9);
-            if !self.advance(index, &usage, (bound - target).max(bound * 1e-3)) {
+            let excess = (bound - target).max(bound * 1e-3);
+            if !self.descent.advance(&mut self.prices, &supplies, &usage, excess) {
                 return;
             }
         }
     }
 
+    /// Looks for where to begin: prices are near all that an answer is worth where little can be answered, and near nothing
+    /// where nearly all can.
+    fn begin(&mut self, index: &Index, threads: NonZeroUsize, meter: &mut Meter<'_>) {
+        let dearest = self.prices.request.clone();
+        for part in STARTS {
+            if !meter.spend(0) {
+                break;
+            }
+            let prices = dearest.iter().map(|price| price * part);
+            self.prices.request = prices.collect();
+            let (bound, _, steps) = self.evaluate(index, threads);
+            meter.spend(steps);
+            self.remember(index, bound);
+        }
+        self.prices.clone_from(&self.best);
+    }
+
     /// The bound at the prices, and what everybody would take.
-    fn evaluate(&mut self, index: &Index, threads: NonZeroUsize) -> (f64, Usage, u64) {
+    fn evaluate(&mut self, index: &Index, threads: NonZeroUsize) -> (f64, Prices, u64) {
         let prices = &self.prices;
         let (split_bound, mut usage) = split_side(index, &self.floors, prices);
         let parts = for_parts(threads, NODES_MIN, &mut self.sides, |first, sides| {
@@ -197,7 +193,7 @@ impl Dual {
         (split_bound + busy + worths, usage, steps)
     }
 
-    /// Keeps the prices if their bound is the best, and shortens steps that bring nothing.
+    /// Keeps the prices if their bound is the best; goes back to those where steps led astray.
     fn remember(&mut self, index: &Index, bound: f64) {
         let progress =
             self.best_bound.is_infinite() || bound < self.best_bound - PROGRESS * self.best_bound.abs();
@@ -208,57 +204,9 @@ impl Dual {
             self.supplied = index.supplies.busy.iter().map(|busy| as_f64(*busy)).collect();
             self.densities = self.sides.iter().map(|side| side.density).collect();
         }
-        self.stalled = if progress { 0 } else { self.stalled + 1 };
-        if self.stalled >= STALLED_MAX {
-            (self.step, self.stalled) = (self.step * STEP_SHRINK, 0);
-            // On from the best: steps that led astray are not gone on from.
+        if self.descent.is_astray(progress) {
             self.prices.clone_from(&self.best);
         }
-        self.num_steps += 1;
-    }
-
-    /// One step; `false` where there is no direction to descend in.
-    fn advance(&mut self, index: &Index, usage: &Usage, excess: f64) -> bool {
-        let newest = if self.num_steps == 1 { 1.0 } else { NEWEST };
-        let rates: Vec<f64> = index
-            .problem
-            .classes
-            .iter()
-            .map(|class| as_f64(class.rate_micro))
-            .collect();
-        let busy: Vec<f64> = index.supplies.busy.iter().map(|busy| as_f64(*busy)).collect();
-        let room: Vec<f64> = index.supplies.room.iter().map(|room| as_f64(*room)).collect();
-        let (prices, scales, direction) = (&mut self.prices, &self.scales, &mut self.direction);
-        let mut groups = [
-            Group::new(
-                &mut prices.request,
-                &mut direction.request,
-                &scales.request,
-                &rates,
-                &usage.request,
-            ),
-            Group::new(
-                &mut prices.busy,
-                &mut direction.busy,
-                &scales.busy,
-                &busy,
-                &usage.busy,
-            ),
-            Group::new(
-                &mut prices.memory,
-                &mut direction.memory,
-                &scales.memory,
-                &room,
-                &usage.memory,
-            ),
-        ];
-        let norm: f64 = groups.iter_mut().map(|group| group.turn(newest)).sum();
-        if norm <= 0.0 || excess <= 0.0 {
-            return false;
-        }
-        let length = self.step * excess / norm;
-        groups.iter_mut().for_each(|group| group.go(length));
-        true
     }
 
     /// Finds a node's part of the best bound anew, after what it has to give changed.
@@ -282,92 +230,38 @@ impl Dual {
     }
 }
 
-/// Prices of one kind on their way.
-struct Group<'a> {
-    prices: &'a mut [f64],
-    direction: &'a mut [f64],
-    scales: &'a [f64],
-    supplies: &'a [f64],
-    usage: &'a [f64],
-}
-
-impl<'a> Group<'a> {
-    fn new(
-        prices: &'a mut [f64],
-        direction: &'a mut [f64],
-        scales: &'a [f64],
-        supplies: &'a [f64],
-        usage: &'a [f64],
-    ) -> Self {
-        Self {
-            prices,
-            direction,
-            scales,
-            supplies,
-            usage,
-        }
-    }
-
-    /// Turns towards what is taken beyond the supply, in parts of it; returns how much there is to gain.
-    fn turn(&mut self, newest: f64) -> f64 {
-        let mut norm = 0.0;
-        for (position, direction) in self.direction.iter_mut().enumerate() {
-            let (supply, scale) = (self.supplies[position], self.scales[position]);
-            if supply <= 0.0 || scale <= 0.0 {
-                continue;
-            }
-            let excess = (self.usage[position] / supply - 1.0).min(20.0);
-            *direction = (1.0 - newest) * *direction + newest * excess;
-            let leaves = self.prices[position] <= 0.0 && *direction < 0.0;
-            if !leaves {
-                norm += *direction * *direction * scale * supply;
-            }
-        }
-        norm
-    }
-
-    fn go(&mut self, length: f64) {
-        for (position, price) in self.prices.iter_mut().enumerate() {
-            let scale = self.scales[position];
-            let next = *price + length * scale * self.direction[position];
-            *price = next.clamp(0.0, scale * 50.0);
-        }
+/// What there is of everything that has a price.
+fn supplies(index: &Index) -> Prices {
+    let whole = |amounts: &[u64]| amounts.iter().map(|amount| as_f64(*amount)).collect();
+    let classes = index.problem.classes.iter();
+    Prices {
+        request: classes.map(|class| as_f64(class.rate_micro)).collect(),
+        busy: whole(&index.supplies.busy),
+        memory: whole(&index.supplies.room),
     }
 }
 
-/// How much a price is expected to be, so that steps of all have the same length.
-fn scales(index: &Index, floors: &[Floor]) -> Prices {
-    let request: Vec<f64> = (0..index.problem.classes.len())
-        .map(|class| as_f64(index.problem.classes[class].value.0))
-        .collect();
-    let worth: f64 = request
-        .iter()
-        .zip(&index.problem.classes)
-        .map(|(most, class)| most * as_f64(class.rate_micro))
-        .sum();
-    let all = |supplies: &[u64]| {
-        supplies
-            .iter()
-            .map(|supply| as_f64(*supply))
-            .sum::<f64>()
-            .max(1.0)
-    };
+/// How much a price is expected to be, so that steps of all have the same length; nothing where it serves no purpose: without
+/// split answers, nodes share out their time and memory themselves.
+fn scales(index: &Index, may_split: bool) -> Prices {
+    let classes = &index.problem.classes;
+    let request: Vec<f64> = classes.iter().map(|class| as_f64(class.value.0)).collect();
+    let worths = request.iter().zip(classes);
+    let worth: f64 = worths.map(|(most, class)| most * as_f64(class.rate_micro)).sum();
     let nodes = index.shelves.len();
-    let busy = vec![worth / all(&index.supplies.busy); nodes];
-    let memory = if floors.is_empty() {
-        0.0
-    } else {
-        worth / all(&index.supplies.room)
+    let each = |supplies: &[u64]| {
+        let all: f64 = supplies.iter().map(|supply| as_f64(*supply)).sum();
+        vec![if may_split { worth / all.max(1.0) } else { 0.0 }; nodes]
     };
     Prices {
         request,
-        busy,
-        memory: vec![memory; nodes],
+        busy: each(&index.supplies.busy),
+        memory: each(&index.supplies.room),
     }
 }
 
 /// The part of classes: their prices, or what a split answer is worth beyond its floor.
-fn split_side(index: &Index, floors: &[Floor], prices: &Prices) -> (f64, Usage) {
+fn split_side(index: &Index, floors: &[Floor], prices: &Prices) -> (f64, Prices) {
     let mut best: Vec<f64> = prices.request.clone();
     let mut chosen: Vec<Option<u32>> = vec![None; best.len()];
     let node_prices = NodePrices {
@@ -384,11 +278,7 @@ fn split_side(index: &Index, floors: &[Floor], prices: &Prices) -> (f64, Usage) 
             }
         }
     }
-    let mut usage = Usage {
-        request: vec![0.0; best.len()],
-        busy: vec![0.0; prices.busy.len()],
-        memory: vec![0.0; prices.memory.len()],
-    };
+    let mut usage = Prices::zero(best.len(), prices.busy.len());
     let mut bound = 0.0;
     let mut rates: Vec<f64> = vec![0.0; floors.len()];
     for (class, worth) in best.into_iter().enumerate() {
@@ -406,150 +296,4 @@ fn split_side(index: &Index, floors: &[Floor], prices: &Prices) -> (f64, Usage) 
         }
     }
     (bound, usage)
-}
-
-/// What nodes take at some prices.
-#[derive(Debug, Default)]
-struct Taken {
-    /// (class, rate).
-    requests: Vec<(u32, f64)>,
-    /// (node, busy time, bytes).
-    nodes: Vec<(usize, f64, f64)>,
-}
-
-/// Packs nodes at some prices.
-struct Packing<'a> {
-    index: &'a Index,
-    prices: &'a Prices,
-    packer: FamilyEnumeration,
-    packed: Packed,
-    values: Vec<f64>,
-    gains: Vec<(f64, u32)>,
-    steps: u64,
-}
-
-impl<'a> Packing<'a> {
-    fn new(index: &'a Index, prices: &'a Prices) -> Self {
-        Self {
-            index,
-            prices,
-            packer: FamilyEnumeration::default(),
-            packed: Packed::default(),
-            values: Vec::new(),
-            gains: Vec::new(),
-            steps: 0,
-        }
-    }
-
-    fn node(&mut self, node: usize, side: &mut Side, taken: Option<&mut Taken>) {
-        let shelf = &self.index.shelves[node];
-        let memory = self.prices.memory[node];
-        self.values.clear();
-        for position in 0..shelf.items().len() {
-            let item = &self.index.items[shelf.start + position];
-            let worth = self.worth(item, node);
-            self.steps += item.pairs.len() as u64 + 1;
-            self.values.push(worth - memory * shelf.bytes(position));
-        }
-        let room = self.index.supplies.room[node];
-        let loads = memory_prices(shelf, memory, self.index);
-        let mut knapsack = shelf.knapsack(&self.index.library, room, &self.values);
-        if let Some(loads) = &loads {
-            knapsack.chunk_prices = loads;
-        }
-        self.packer.pack(
-            &knapsack,
-            Fill::Exact(FILL_NODES_MAX),
-            side.hint,
-            &mut self.packed,
-        );
-        self.steps += self.packed.steps;
-        side.hint = self.packed.price;
-        side.density = self.packed.price + memory;
-        side.worth = self.packed.bound.max(0.0) + memory * as_f64(room);
-        if let Some(taken) = taken {
-            self.take(node, taken);
-        }
-    }
-
-    /// What the items of the packing serve.
-    fn take(&mut self, node: usize, taken: &mut Taken) {
-        let shelf = &self.index.shelves[node];
-        let chosen = std::mem::take(&mut self.packed.items);
-        let (mut busy, mut bytes) = (0.0, 0.0);
-        let mut held: Vec<crate::problem::Candidate> = Vec::new();
-        for &position in &chosen {
-            let item = &self.index.items[shelf.start + position as usize];
-            let part = item.figures.parts[0];
-            bytes += as_f64(part.own);
-            if !held.contains(&item.shape.candidate) {
-                held.push(item.shape.candidate);
-                bytes += as_f64(part.weights);
-            }
-            self.worth(item, node);
-            let mut left = as_f64(item.figures.rate_max);
-            for &(_, class) in &self.gains {
-                let rate = as_f64(self.index.class(class).rate_micro).min(left);
-                taken.requests.push((class, rate));
-                busy += rate * as_f64(part.busy);
-                left -= rate;
-                if left <= 0.0 {
-                    break;
-                }
-            }
-        }
-        self.packed.items = chosen;
-        taken.nodes.push((node, busy, bytes));
-    }
-
-    /// Worth of an item; leaves its gains, the greatest first where not all can be had.
-    fn worth(&mut self, item: &Item, node: usize) -> f64 {
-        let busy = self.prices.busy[node] * as_f64(item.figures.parts[0].busy);
-        self.gains.clear();
-        let (mut worth, mut wanted) = (0.0, 0.0);
-        for pair in &item.pairs {
-            let gain = pair.net as f64 - self.prices.request[pair.class as usize] - busy;
-            if gain > 0.0 {
-                let rate = as_f64(self.index.class(pair.class).rate_micro);
-                (worth, wanted) = (worth + gain * rate, wanted + rate);
-                self.gains.push((gain, pair.class));
-            }
-        }
-        let most = as_f64(item.figures.rate_max);
-        if wanted <= most {
-            return worth;
-        }
-        self.gains
-            .sort_unstable_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
-        let mut left = most;
-        worth = 0.0;
-        for &(gain, class) in &self.gains {
-            let rate = as_f64(self.index.class(class).rate_micro).min(left);
-            worth += gain * rate;
-            left -= rate;
-            if left <= 0.0 {
-                break;
-            }
-        }
-        worth
-    }
-}
-
-/// Prices of loading with that of the memory that weights take away from split stages; rounded down, so that the bound
-/// stays one.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "prices are positive and small"
-)]
-fn memory_prices(shelf: &Shelf, memory: f64, index: &Index) -> Option<Vec<(u32, u64)>> {
-    if memory <= 0.0 {
-        return None;
-    }
-    let chunks = shelf.candidates();
-    let price = |chunk: u32| {
-        let bytes = as_f64(index.library.chunk_bytes[chunk as usize]);
-        shelf.load(chunk).saturating_add((bytes * memory) as u64)
-    };
-    Some(chunks.map(|chunk| (chunk, price(chunk))).collect())
 }

@@ -21,9 +21,6 @@ pub enum Event {
     NodeBack(NodeOrd),
 }
 
-/// Nodes that are packed anew for an event, the nearest to whom it touches.
-const NODES: usize = 12;
-
 impl JointSession {
     /// Takes in an event: requests that lost their replica, or are new, are answered by what is there, then a few nodes near
     /// them are packed anew.
@@ -45,6 +42,7 @@ impl JointSession {
             _ => {}
         }
         self.state.drop_idle(&self.index);
+        self.state.settle();
         self.spend(&meter);
     }
 
@@ -53,7 +51,6 @@ impl JointSession {
         let before = std::mem::replace(&mut asked.rate_micro, rate);
         let worth = i128::from(asked.value.0);
         let grown = rate.saturating_sub(before);
-        self.state.begin();
         if rate < before {
             self.state.shrink(&self.index, class, before - rate);
         } else {
@@ -63,12 +60,11 @@ impl JointSession {
         // Nobody can gain more by the new requests than all that they are worth.
         self.raise_bound(worth * i128::from(grown));
         if grown > 0 {
-            self.replan_near(&[class], meter);
+            Improver::default().repack_near(&self.index, &mut self.state, &[class], meter);
         }
     }
 
     fn lost(&mut self, node: usize, meter: &mut Meter<'_>) {
-        self.state.begin();
         let mut touched = Vec::new();
         for item in self.state.nodes[node].items.clone() {
             touched.extend(self.state.withdraw(&self.index, item));
@@ -82,7 +78,7 @@ impl JointSession {
         for class in &touched {
             serve(&self.index, &mut self.state, *class);
         }
-        self.replan_near(&touched, meter);
+        Improver::default().repack_near(&self.index, &mut self.state, &touched, meter);
     }
 
     fn back(&mut self, node: usize, meter: &mut Meter<'_>) {
@@ -95,35 +91,5 @@ impl JointSession {
         self.state.open(node, fresh.room[node], fresh.busy[node]);
         self.rebound_node(node);
         Improver::default().repack(&self.index, &mut self.state, node, None, meter);
-    }
-
-    /// Packs nodes anew where some classes would be answered best, if some of their requests are not.
-    fn replan_near(&mut self, classes: &[u32], meter: &mut Meter<'_>) {
-        let mut near: Vec<(i64, usize)> = Vec::new();
-        for &class in classes {
-            if self.state.unserved[class as usize] == 0 {
-                continue;
-            }
-            for &(item, net) in &self.index.answers[class as usize] {
-                let item = &self.index.items[item as usize];
-                if item.figures.parts.len() == 1 {
-                    near.push((-net, item.node()));
-                }
-            }
-        }
-        near.sort_unstable();
-        let mut nodes: Vec<usize> = Vec::new();
-        for (_, node) in near {
-            if nodes.len() < NODES && !nodes.contains(&node) {
-                nodes.push(node);
-            }
-        }
-        let mut improver = Improver::default();
-        for node in nodes {
-            if !meter.spend(0) {
-                return;
-            }
-            improver.repack(&self.index, &mut self.state, node, None, meter);
-        }
     }
 }

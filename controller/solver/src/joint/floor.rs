@@ -9,11 +9,15 @@
 //! memory for as long as a request stays, and the cheapest message to anybody, since every stage sends one. Weights that
 //! several services could share are charged in equal parts.
 
+use std::collections::BTreeMap;
+
 use super::figures::room;
 use super::index::{Index, cost_model};
+use super::messages::Messages;
+use super::ways::{Ways, wire};
 use crate::caching::pack::as_f64;
-use crate::cost::{CostModel, MemoryModel, Part, Wire};
-use crate::problem::{Candidate, Mode, Segment, Service};
+use crate::cost::{CostModel, MemoryModel, Part};
+use crate::problem::{Candidate, Mode, Service};
 use crate::search::residual::Residual;
 use crate::search::survey::Survey;
 use crate::units::{LayerRange, NodeOrd};
@@ -79,6 +83,13 @@ pub(super) fn floors(index: &Index) -> Vec<Floor> {
     let splits = |service: &Service, candidate: &Candidate| {
         may_split(service) && fleet.variant(*candidate).0.splittable
     };
+    let mut ways: BTreeMap<NodeOrd, Ways> = BTreeMap::new();
+    if fleet.services.iter().any(may_split) {
+        for class in &index.problem.classes {
+            ways.entry(class.ingress)
+                .or_insert_with(|| Ways::new(index, class.ingress));
+        }
+    }
     let mut floors = Vec::new();
     for (ordinal, service) in (0..).zip(&fleet.services) {
         for candidate in service.candidates.iter().filter(|one| splits(service, one)) {
@@ -86,13 +97,19 @@ pub(super) fn floors(index: &Index) -> Vec<Floor> {
                 .services
                 .iter()
                 .filter(|other| other.candidates.contains(candidate) && splits(other, candidate));
-            floors.extend(floor(index, ordinal, *candidate, sharers.count()));
+            floors.extend(floor(index, &ways, ordinal, *candidate, sharers.count()));
         }
     }
     floors
 }
 
-fn floor(index: &Index, ordinal: u32, candidate: Candidate, sharers: usize) -> Option<Floor> {
+fn floor(
+    index: &Index,
+    ways: &BTreeMap<NodeOrd, Ways>,
+    ordinal: u32,
+    candidate: Candidate,
+    sharers: usize,
+) -> Option<Floor> {
     let fleet = &index.problem.fleet;
     let service = Service {
         ingress: Vec::new(),
@@ -200,7 +217,7 @@ fn floor(index: &Index, ordinal: u32, candidate: Candidate, sharers: usize) -> O
         nodes: nodes.collect(),
         ends: first.cost + last.cost + as_f64(cost.quality_cost().0),
         rate_max,
-        ways: ways(index, ordinal, &survey.usable),
+        ways: cheapest_ways(index, ways, ordinal, &survey.usable),
     })
 }
 
@@ -269,103 +286,34 @@ impl Ends {
     }
 }
 
-/// The cheapest message from a node to anybody.
-struct Messages {
-    from: Vec<Option<Message>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Message {
-    cost: u64,
-    ttft: u64,
-    tpot: u64,
-}
-
-impl Message {
-    fn of(cost: &CostModel<'_>, part: &Part) -> Self {
-        Self {
-            cost: cost.weights().scalar(part),
-            ttft: part.ttft,
-            tpot: part.tpot,
-        }
-    }
-
-    fn least(self, other: Self) -> Self {
-        Self {
-            cost: self.cost.min(other.cost),
-            ttft: self.ttft.min(other.ttft),
-            tpot: self.tpot.min(other.tpot),
-        }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            cost: self.cost + other.cost,
-            ttft: self.ttft + other.ttft,
-            tpot: self.tpot + other.tpot,
-        }
-    }
-}
-
-impl Messages {
-    fn new(index: &Index, cost: &CostModel<'_>, usable: &[NodeOrd]) -> Self {
-        let fleet = &index.problem.fleet;
-        let wire: &Wire = cost.wire();
-        let segment = |segment: &Segment| Message::of(cost, &wire.token_segment(segment));
-        let mut into: Vec<Option<Message>> = vec![None; fleet.regions.count()];
-        let access = |node: NodeOrd| index.links.access(fleet, node);
-        for access in usable.iter().filter_map(|node| access(*node)) {
-            let message = segment(&access.down);
-            let least = &mut into[access.region.index()];
-            *least = Some(least.map_or(message, |least| least.least(message)));
-        }
-        let mut out: Vec<Option<Message>> = vec![None; into.len()];
-        for backbone in &fleet.regions.backbone {
-            let Some(Some(down)) = into.get(backbone.to.index()) else {
-                continue;
-            };
-            let message = segment(&backbone.segment).plus(*down);
-            if let Some(least) = out.get_mut(backbone.from.index()) {
-                *least = Some(least.map_or(message, |least| least.least(message)));
-            }
-        }
-        let mut from = vec![None; fleet.nodes.len()];
-        for &node in usable {
-            let links = index
-                .links
-                .from(fleet, node)
-                .map(|link| segment(&Segment::from(link)));
-            let region =
-                access(node).and_then(|access| Some(segment(&access.up).plus(out[access.region.index()]?)));
-            from[node.index()] = links.chain(region).reduce(Message::least);
-        }
-        Self { from }
-    }
-
-    fn cheapest(&self, node: NodeOrd) -> Option<Message> {
-        self.from[node.index()]
-    }
-}
-
 /// What the way in costs each class of a service at least, over all heads.
-fn ways(index: &Index, ordinal: u32, usable: &[NodeOrd]) -> Vec<(u32, f64)> {
+fn cheapest_ways(
+    index: &Index,
+    from: &BTreeMap<NodeOrd, Ways>,
+    ordinal: u32,
+    heads: &[NodeOrd],
+) -> Vec<(u32, f64)> {
     let service = index.service(ordinal);
-    let classes = (0..).zip(&index.problem.classes);
-    let mut known: Vec<(NodeOrd, Option<u64>)> = Vec::new();
-    let mut ways = Vec::new();
-    for (class, asked) in classes.filter(|(_, class)| class.service.0 == ordinal) {
-        let found = known
+    let Some(wire) = wire(index, service) else {
+        return Vec::new();
+    };
+    let cheapest = |ingress: &NodeOrd| {
+        let ways = &from[ingress];
+        let costs = heads
             .iter()
-            .find(|(node, _)| *node == asked.ingress)
-            .map(|known| known.1);
-        let cheapest = found.unwrap_or_else(|| {
-            let cheapest = index.cheapest_way(service, asked.ingress, usable);
-            known.push((asked.ingress, cheapest));
-            cheapest
-        });
-        ways.extend(cheapest.map(|cost| (class, as_f64(cost))));
+            .filter_map(|head| ways.way(&wire, service, head.index()));
+        costs.map(|(_, cost)| cost).min()
+    };
+    let mut known: BTreeMap<NodeOrd, Option<u64>> = BTreeMap::new();
+    let classes = (0..).zip(&index.problem.classes);
+    let mut found = Vec::new();
+    for (class, asked) in classes.filter(|(_, class)| class.service.0 == ordinal) {
+        let cost = *known
+            .entry(asked.ingress)
+            .or_insert_with(|| cheapest(&asked.ingress));
+        found.extend(cost.map(|cost| (class, as_f64(cost))));
     }
-    ways
+    found
 }
 
 impl Floor {

@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use super::figures::{Figures, Part, Supplies, figures, whole};
+use super::catalogue::{candidates, chunk_bytes, shelf, whole_items};
+use super::figures::{Figures, Part, Supplies};
 use super::problem::{Class, JointProblem};
+use super::ways::{Ways, answer};
 use crate::caching::library::{Library, as_u32};
 use crate::caching::pack::{Group, Knapsack, as_f64};
 use crate::caching::parallel::for_parts;
-use crate::cost::{CostModel, MemoryModel, Wire};
+use crate::cost::{CostModel, Wire};
 use crate::links::LinkIndex;
 use crate::problem::{Candidate, Problem, Service};
-use crate::search::residual::Residual;
-use crate::search::survey::Survey;
 use crate::solution::PipelineShape;
 use crate::units::{LayerRange, NodeOrd};
 
@@ -55,10 +55,10 @@ pub(super) struct Shelf {
     pub(super) start: usize,
     pub(super) end: usize,
     /// Items of each candidate; positions count from `start`.
-    groups: Vec<Group>,
-    bytes: Vec<f64>,
+    pub(super) groups: Vec<Group>,
+    pub(super) bytes: Vec<f64>,
     /// Price of loading each candidate that is not there.
-    load: Vec<(u32, u64)>,
+    pub(super) load: Vec<(u32, u64)>,
 }
 
 impl Shelf {
@@ -195,14 +195,8 @@ impl Index {
             .collect();
         let mut pairs = Vec::new();
         for class in classes {
-            let ways = Ways::new_to(
-                self,
-                self.problem.classes[class as usize].ingress,
-                self.items[ordinal as usize].node(),
-            );
-            if let Some(&(_, net)) = ways.answers(self, class, &[ordinal]).first() {
-                pairs.push(Pair { class, net });
-            }
+            let net = answer(self, class, ordinal);
+            pairs.extend(net.map(|net| Pair { class, net }));
         }
         if pairs.is_empty() {
             self.items.pop();
@@ -224,17 +218,6 @@ impl Index {
         Some(answers[found].1)
     }
 
-    /// What the way from a node to the nearest of some heads and back costs, if there is any.
-    pub(super) fn cheapest_way(&self, service: &Service, ingress: NodeOrd, heads: &[NodeOrd]) -> Option<u64> {
-        let candidate = service.candidates.first()?;
-        let wire = Wire::new(service, self.problem.fleet.variant(*candidate).0);
-        let ways = Ways::new(self, ingress);
-        let costs = heads
-            .iter()
-            .filter_map(|head| ways.way(&wire, service, head.index()));
-        costs.map(|(_, cost)| cost).min()
-    }
-
     pub(super) fn class(&self, class: u32) -> &Class {
         &self.problem.classes[class as usize]
     }
@@ -243,25 +226,19 @@ impl Index {
         &self.problem.fleet.services[service as usize]
     }
 
-    /// Bytes on each segment for a request of a class by an item.
-    pub(super) fn traffic(&self, class: u32, item: u32) -> Vec<(usize, u64)> {
+    /// Bytes on each segment for a request of a class by an item; a segment that is passed twice is told twice.
+    pub(super) fn traffic(&self, class: u32, item: u32) -> impl Iterator<Item = (usize, u64)> + Clone {
         let (asked, item) = (self.class(class), &self.items[item as usize]);
         let (ingress, head) = (asked.ingress, NodeOrd(item.figures.parts[0].node));
         let (request, answer) = Wire::text_bytes(self.service(item.service));
         let ends = [(ingress, head, request.0), (head, ingress, answer.0)];
-        let ends = ends.into_iter().filter(|_| ingress != head);
-        let mut uses = Vec::new();
-        for (from, to, bytes) in ends.chain(item.figures.traffic.iter().copied()) {
+        let ends = ends.into_iter().filter(move |_| ingress != head);
+        let all = ends.chain(item.figures.traffic.iter().copied());
+        all.flat_map(move |(from, to, bytes)| {
             let segments = self.links.segments(&self.problem.fleet, from, to);
-            uses.extend(
-                segments
-                    .into_iter()
-                    .flatten()
-                    .flatten()
-                    .map(|segment| (segment, bytes)),
-            );
-        }
-        uses
+            let segments = segments.into_iter().flatten().flatten();
+            segments.map(move |segment| (segment, bytes))
+        })
     }
 
     /// Price of loading weights that are not on a node.
@@ -270,7 +247,7 @@ impl Index {
     }
 }
 
-fn load_price(
+pub(super) fn load_price(
     problem: &JointProblem,
     node: usize,
     candidate: Candidate,
@@ -285,184 +262,6 @@ fn load_price(
     }
     let price = (u128::from(bytes) * u128::from(problem.load_price)).div_ceil(1 << 30);
     u64::try_from(price).unwrap_or(u64::MAX).min(1 << 52)
-}
-
-/// Every variant that a service names, and its position.
-fn candidates(fleet: &Problem) -> BTreeMap<Candidate, u32> {
-    let named = fleet
-        .services
-        .iter()
-        .flat_map(|service| service.candidates.iter().copied());
-    let mut positions: BTreeMap<Candidate, u32> = named.map(|candidate| (candidate, 0)).collect();
-    for (position, value) in (0..).zip(positions.values_mut()) {
-        *value = position;
-    }
-    positions
-}
-
-fn chunk_bytes(fleet: &Problem, candidates: &BTreeMap<Candidate, u32>) -> Vec<u64> {
-    let bytes = |candidate: &Candidate| {
-        let (model, variant) = fleet.variant(*candidate);
-        let any = fleet
-            .services
-            .iter()
-            .find(|service| service.candidates.contains(candidate));
-        let (service, node) = (any?, fleet.nodes.first()?);
-        let layers = LayerRange::new(0, variant.num_layers());
-        let stage = MemoryModel::new(service, model, variant).stage(node, layers, Default::default());
-        Some((stage.weights + stage.embedding + stage.head).0)
-    };
-    candidates
-        .keys()
-        .map(|candidate| bytes(candidate).unwrap_or(0))
-        .collect()
-}
-
-/// Replicas of a service on one node each, that fit there alone and keep the promises to those who are near.
-fn whole_items(
-    problem: &JointProblem,
-    links: &LinkIndex,
-    supplies: &Supplies,
-    ordinal: u32,
-    service: &Service,
-) -> Vec<(usize, Item)> {
-    let asked = Service {
-        ingress: Vec::new(),
-        ..service.clone()
-    };
-    let residual = Residual::new(&problem.fleet);
-    let survey = Survey::new(&problem.fleet, links, &asked, &residual);
-    let mut items = Vec::new();
-    for (index, &candidate) in survey.candidates.iter().enumerate() {
-        let (model, variant) = problem.fleet.variant(candidate);
-        let memory = MemoryModel::new(&asked, model, variant);
-        for &node in &survey.usable {
-            if !survey.may_answer_alone(node) {
-                continue;
-            }
-            let shape = whole(candidate, variant.num_layers(), node);
-            let Some(figures) = figures(problem, &asked, &survey.costs[index], &memory, &shape) else {
-                continue;
-            };
-            let part = figures.parts[0];
-            if part.weights + part.own <= supplies.room[node.index()] {
-                let item = Item {
-                    service: ordinal,
-                    shape,
-                    figures,
-                    pairs: Vec::new(),
-                };
-                items.push((node.index(), item));
-            }
-        }
-    }
-    items
-}
-
-fn shelf(problem: &JointProblem, node: usize, start: usize, items: &[(u32, Item)]) -> Shelf {
-    let mut shelf = Shelf {
-        start,
-        end: start + items.len(),
-        ..Shelf::default()
-    };
-    for (position, (family, item)) in (0..).zip(items) {
-        let part = item.figures.parts[0];
-        shelf.bytes.push(as_f64(part.own));
-        match shelf.groups.last_mut() {
-            Some(group) if group.family == *family => group.end = position + 1,
-            _ => {
-                shelf.groups.push(Group {
-                    family: *family,
-                    start: position,
-                    end: position + 1,
-                });
-                let price = load_price(problem, node, item.shape.candidate, part.layers, part.weights);
-                if price > 0 {
-                    shelf.load.push((*family, price));
-                }
-            }
-        }
-    }
-    shelf
-}
-
-/// The ways from one node to all others and back.
-struct Ways {
-    /// Request there, answer back, as far as there are paths.
-    ways: Vec<Option<(crate::links::Path, crate::links::Path)>>,
-    ingress: NodeOrd,
-}
-
-impl Ways {
-    fn new(index: &Index, ingress: NodeOrd) -> Self {
-        let mut ways = Self::empty(index, ingress);
-        for node in 0..ways.ways.len() {
-            ways.find(index, node);
-        }
-        ways
-    }
-
-    fn new_to(index: &Index, ingress: NodeOrd, node: usize) -> Self {
-        let mut ways = Self::empty(index, ingress);
-        ways.find(index, node);
-        ways
-    }
-
-    fn empty(index: &Index, ingress: NodeOrd) -> Self {
-        Self {
-            ways: vec![None; index.problem.fleet.nodes.len()],
-            ingress,
-        }
-    }
-
-    fn find(&mut self, index: &Index, node: usize) {
-        let (fleet, to) = (&index.problem.fleet, NodeOrd::from_index(node));
-        let there = index.links.get(fleet, self.ingress, to);
-        let back = index.links.get(fleet, to, self.ingress);
-        self.ways[node] = there.zip(back);
-    }
-
-    /// The items among `items` that keep the promises to a class at a gain.
-    fn answers(&self, index: &Index, class: u32, items: &[u32]) -> Vec<(u32, i64)> {
-        let asked = index.class(class);
-        let service = index.service(asked.service.0);
-        let Some(candidate) = service.candidates.first() else {
-            return Vec::new();
-        };
-        let wire = Wire::new(service, index.problem.fleet.variant(*candidate).0);
-        let mut way_costs: Vec<Option<Option<(u64, u64)>>> = vec![None; self.ways.len()];
-        let mut answers = Vec::new();
-        for &item in items {
-            let figures = &index.items[item as usize].figures;
-            let node = figures.parts[0].node as usize;
-            let way = *way_costs[node].get_or_insert_with(|| self.way(&wire, service, node));
-            let Some((time, cost)) = way else { continue };
-            let late = service
-                .slo_ttft
-                .is_some_and(|slo| figures.ttft.saturating_add(time) > slo.0);
-            let spent = figures.cost.saturating_add(cost);
-            if !late && spent < asked.value.0 {
-                answers.push((item, (asked.value.0 - spent).cast_signed()));
-            }
-        }
-        answers
-    }
-
-    /// Time to the first token, and cost, of the way to a head and back.
-    fn way(&self, wire: &Wire, service: &Service, node: usize) -> Option<(u64, u64)> {
-        if node == self.ingress.index() {
-            return Some((0, 0));
-        }
-        let (there, back) = self.ways[node].as_ref()?;
-        let (there, back) = (wire.request(there), wire.answer(back));
-        let time = there.ttft.saturating_add(back.ttft);
-        let cost = time.saturating_mul(u64::from(service.ttft_weight));
-        Some((
-            time,
-            cost.saturating_add(there.traffic())
-                .saturating_add(back.traffic()),
-        ))
-    }
 }
 
 /// The cost model of a service with one variant on an idle fleet, requests entering at the head.

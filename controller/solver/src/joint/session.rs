@@ -3,16 +3,19 @@
 use std::num::NonZeroUsize;
 
 use super::dual::Dual;
-use super::improve::Improver;
+use super::improve::{Improver, serve};
 use super::index::Index;
 use super::problem::{Certificate, JointPlan, JointProblem};
-use super::split::{add_splits, serve_all};
+use super::split::{Which, add_splits, serve_all};
 use super::state::State;
 use crate::problem::InvalidProblem;
 use crate::search::{Budget, Meter};
 
 /// Steps of the dual between two tries for a better plan.
 const DUAL_STEPS: u32 = 12;
+
+/// A bound that falls by less than this part of it does not go on.
+const PROGRESS_PART: i128 = 2_000;
 
 /// Sweeps over all nodes in one try.
 const SWEEPS: u32 = 3;
@@ -93,14 +96,18 @@ impl JointSession {
         while rounds_without < 4 && self.certificate().gap() > enough {
             let before = self.certificate();
             let known = self.certificate().value;
+            // The bound leaves enough for a plan.
+            let mut bounding = meter.part(1, 3);
             self.dual
-                .descend(&self.index, self.threads, known, DUAL_STEPS, &mut meter);
+                .descend(&self.index, self.threads, known, DUAL_STEPS, &mut bounding);
+            meter.absorb(&bounding);
             self.replan(&mut meter);
             if !meter.spend(0) {
                 break;
             }
             let after = self.certificate();
-            let progress = (after.gap() - before.gap()).abs() > 1e-4;
+            let descended = (before.bound - after.bound) * PROGRESS_PART > before.bound;
+            let progress = descended || after.value > before.value;
             rounds_without = if progress { 0 } else { rounds_without + 1 };
         }
         self.spend(&meter);
@@ -112,7 +119,15 @@ impl JointSession {
         let mut fresh = State::empty(&self.index);
         let prices = self.dual.best.request.clone();
         let first = Some(prices.as_slice());
-        add_splits(&mut self.index, &mut fresh, &self.dual, &mut improver, meter);
+        let which = Which::Large;
+        add_splits(
+            &mut self.index,
+            &mut fresh,
+            &self.dual,
+            which,
+            &mut improver,
+            meter,
+        );
         improver.sweep(&self.index, &mut fresh, first, meter);
         self.grow();
         for state in [&mut fresh, &mut self.state] {
@@ -122,7 +137,14 @@ impl JointSession {
                     break;
                 }
             }
-            add_splits(&mut self.index, state, &self.dual, &mut improver, meter);
+            add_splits(
+                &mut self.index,
+                state,
+                &self.dual,
+                Which::All,
+                &mut improver,
+                meter,
+            );
             serve_all(&self.index, state);
         }
         self.grow();
@@ -133,8 +155,8 @@ impl JointSession {
         let mut repairing = meter.at_most(REPAIR_STEPS);
         self.repair(&mut improver, &mut repairing);
         meter.absorb(&repairing);
-        self.state.begin();
         self.state.drop_idle(&self.index);
+        self.state.settle();
     }
 
     /// Takes replicas away, one after the other, and plans what that leaves anew; split ones first, which no packing of a
@@ -147,17 +169,17 @@ impl JointSession {
             if !self.state.placed[item as usize] {
                 continue;
             }
-            let mut trial = self.state.clone();
-            trial.begin();
-            trial.withdraw(&self.index, item);
-            trial.remove(&self.index, item);
-            add_splits(&mut self.index, &mut trial, &self.dual, improver, meter);
-            serve_all(&self.index, &mut trial);
-            improver.sweep(&self.index, &mut trial, None, meter);
-            self.grow();
-            trial.grow(&self.index);
-            if trial.value > self.state.value {
-                self.state = trial;
+            let state = &mut self.state;
+            let (mark, before) = (state.mark(), state.value);
+            let touched = state.withdraw(&self.index, item);
+            state.remove(&self.index, item);
+            if self.index.items[item as usize].figures.parts.len() > 1 {
+                add_splits(&mut self.index, state, &self.dual, Which::All, improver, meter);
+            }
+            touched.iter().for_each(|class| serve(&self.index, state, *class));
+            improver.repack_near(&self.index, state, &touched, meter);
+            if state.value <= before {
+                state.undo(&self.index, mark);
             }
         }
     }

@@ -30,19 +30,44 @@ const TRIED_MAX: usize = 6;
 /// Nodes that one search looks at, the cheapest ones.
 const NODES_MAX: usize = 96;
 
-/// Looks for split replicas of every service with requests that nobody answers, those first that ask most; adds what
-/// makes the plan worth more.
+/// What waits is looked at if it is worth more than such a part of all that is asked.
+const WORTH_PART: i128 = 5_000;
+
+/// So many nodes are few, and so is a tenth of all.
+const FEW: usize = 16;
+
+/// Services that split replicas are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Those that few nodes answer alone.
+    Large,
+    All,
+}
+
+/// Looks for split replicas of services with requests that nobody answers, those first that ask most; adds what makes the
+/// plan worth more.
 pub(super) fn add_splits(
     index: &mut Index,
     state: &mut State,
     dual: &Dual,
+    which: Which,
     improver: &mut Improver,
     meter: &mut Meter<'_>,
 ) {
+    let mut num_whole = vec![0; index.problem.fleet.services.len()];
+    let whole = index.items.iter().filter(|item| item.figures.parts.len() == 1);
+    for item in whole.filter(|item| !item.pairs.is_empty()) {
+        num_whole[item.service as usize] += 1;
+    }
+    let few = FEW.max(index.shelves.len() / 10);
+    let least = index.problem.demanded() / WORTH_PART;
     let mut waiting: Vec<(i128, usize)> = Vec::new();
     for (position, floor) in dual.floors().iter().enumerate() {
+        if which == Which::Large && num_whole[floor.service as usize] > few {
+            continue;
+        }
         let worth = waiting_worth(index, state, floor);
-        if worth > 0 {
+        if worth > least {
             waiting.push((-worth, position));
         }
     }
@@ -87,19 +112,18 @@ fn add_split(
     let mut best = (state.value, None);
     for item in items {
         if !state.placed[item as usize] && state.fits(index, item) {
-            state.begin();
+            let mark = state.mark();
             state.place(index, item);
-            improver.fill(index, state, item);
+            improver.fill(index, state, &[item]);
             if state.value > best.0 {
                 best = (state.value, Some(item));
             }
-            state.undo(index);
+            state.undo(index, mark);
         }
     }
     let Some(item) = best.1 else { return false };
-    state.begin();
     state.place(index, item);
-    improver.fill(index, state, item);
+    improver.fill(index, state, &[item]);
     true
 }
 
@@ -236,7 +260,6 @@ fn residual(index: &Index, state: &State) -> Residual {
 
 /// Tries to answer everybody who waits by what is there.
 pub(super) fn serve_all(index: &Index, state: &mut State) {
-    state.begin();
     for class in 0..index.problem.classes.len() {
         serve(index, state, crate::caching::library::as_u32(class));
     }

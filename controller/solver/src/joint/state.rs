@@ -93,14 +93,15 @@ impl State {
         self.spare.extend(new.iter().map(|item| item.figures.rate_max));
     }
 
-    /// From here on, [`undo`](Self::undo) takes back.
-    pub(super) fn begin(&mut self) {
-        self.log.clear();
+    /// A trial begins here, perhaps within another.
+    pub(super) fn mark(&self) -> usize {
+        self.log.len()
     }
 
-    /// Takes back all moves since [`begin`](Self::begin).
-    pub(super) fn undo(&mut self, index: &Index) {
-        while let Some(last) = self.log.pop() {
+    /// Takes back all moves since a [`mark`](Self::mark).
+    pub(super) fn undo(&mut self, index: &Index, mark: usize) {
+        while self.log.len() > mark {
+            let Some(last) = self.log.pop() else { return };
             match last {
                 Move::Place(item) => self.apply_remove(index, item),
                 Move::Remove(item) => self.apply_place(index, item),
@@ -108,6 +109,11 @@ impl State {
                 Move::Fewer(class, item, rate) => self.apply_more(index, class, item, rate),
             }
         }
+    }
+
+    /// What was done until here stays.
+    pub(super) fn settle(&mut self) {
+        self.log.clear();
     }
 
     /// Whether an item fits beside what is there: memory, and no other replica of its service on its nodes.
@@ -243,11 +249,11 @@ impl State {
         if most == 0 {
             return 0;
         }
-        let mut uses = index.traffic(class, item);
-        uses.sort_unstable();
-        for same in uses.chunk_by(|one, other| one.0 == other.0) {
-            let bytes: u64 = same.iter().map(|(_, bytes)| bytes).sum();
-            most = most.min(self.traffic[same[0].0] / bytes.max(1));
+        let uses = index.traffic(class, item);
+        for (segment, _) in uses.clone() {
+            let passed = uses.clone().filter(|other| other.0 == segment);
+            let bytes: u64 = passed.map(|(_, bytes)| bytes).sum();
+            most = most.min(self.traffic[segment] / bytes.max(1));
         }
         most
     }
@@ -275,6 +281,22 @@ impl State {
     /// A node that holds nothing has this to give.
     pub(super) fn open(&mut self, node: usize, room: u64, busy: u64) {
         (self.nodes[node].room, self.busy[node]) = (room, busy);
+    }
+
+    /// Time that a node has left, at a rate of one.
+    pub(super) fn time_left(&self, node: usize) -> u64 {
+        self.busy[node]
+    }
+
+    /// Energy of a node's battery that is left; the largest number where there is none.
+    pub(super) fn energy_left(&self, node: usize) -> u64 {
+        self.energy[node]
+    }
+
+    /// Requests of a class that an item answers.
+    pub(super) fn rate(&self, class: u32, item: u32) -> u64 {
+        let flows = self.flows[class as usize].iter();
+        flows.filter(|flow| flow.item == item).map(|flow| flow.rate).sum()
     }
 
     /// Requests that an item could still hold, links and nodes apart.
