@@ -192,14 +192,12 @@ fn services_that_share_one_node_are_bounded_by_their_optimum() {
             .iter_mut()
             .for_each(|class| class.ingress = NodeOrd(0));
     });
-    println!("one node: {mean:.5} on the average, {most:.5} at most");
     assert!(mean < 0.02, "loose by {mean} on the average, {most} at most");
 }
 
 #[test]
 fn services_that_share_nodes_are_bounded_closely() {
     let (mean, most) = looseness(unsplit);
-    println!("several nodes: {mean:.5} on the average, {most:.5} at most");
     assert!(mean < 0.02, "loose by {mean} on the average, {most} at most");
 }
 

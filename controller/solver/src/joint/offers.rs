@@ -42,7 +42,7 @@ impl Offers {
     }
 
     /// Adds the next item: each request keeps the node `busy` for so long, and no more than `most` can be answered.
-    pub(super) fn push(&mut self, busy: f64, most: f64, own: f64, wishes: &mut Vec<Wish>) {
+    pub(super) fn push(&mut self, busy: f64, most: f64, own: f64, wishes: &mut [Wish]) {
         wishes
             .sort_unstable_by(|one, other| other.gain.total_cmp(&one.gain).then(one.class.cmp(&other.class)));
         let start = self.steps.len();
