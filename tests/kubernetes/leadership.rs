@@ -24,6 +24,7 @@ async fn another_controller_leads_when_the_pod_that_led_is_deleted_and_no_reques
     let cluster = Cluster::of_this_test();
     cluster.serving().await;
     let load = Arc::new(Router::reach(&cluster).await).load();
+    every_candidate_looks(&cluster).await;
     let led = cluster.until("a leader", || leader(&cluster)).await;
 
     let begin = Instant::now();
@@ -52,6 +53,7 @@ async fn a_leader_killed_in_the_middle_of_a_plan_is_followed_by_one_that_finishe
     let cluster = Cluster::of_this_test();
     cluster.serving().await;
     let load = Arc::new(Router::reach(&cluster).await).load();
+    every_candidate_looks(&cluster).await;
     let before = cluster.list(&["placements", "--namespace", weights::NAMESPACE]);
     let [left] = &names(&before)[..] else {
         panic!("one placement serves: {before:?}");
@@ -114,6 +116,33 @@ pub(crate) fn leader(cluster: &Cluster) -> Option<Leader> {
         acquired: time("acquireTime")?,
         renewed: time("renewTime")?,
     })
+}
+
+/// Waits until every controller reaches the API server. After that was away, as in another test, a node's way to its Service
+/// comes back later than the server itself, and who cannot look cannot follow.
+async fn every_candidate_looks(cluster: &Cluster) {
+    let selector = "--selector=app.kubernetes.io/component=controller";
+    // Longer than a look, and than a request that hangs.
+    let logs = [
+        "logs",
+        selector,
+        "--namespace",
+        NAMESPACE,
+        "--since=8s",
+        "--tail=-1",
+    ];
+    let nobody_fails = || {
+        let pods = cluster.list(&["pods", selector, "--namespace", NAMESPACE]);
+        let is_old = |pod: &Value| {
+            let since = pod["status"]["startTime"].as_str()?.parse::<Timestamp>().ok()?;
+            Some(Timestamp::now().duration_since(since).as_secs() > 8)
+        };
+        let all_old = pods.iter().all(|pod| is_old(pod) == Some(true));
+        (all_old && !cluster.try_kubectl(&logs).contains("(Connect)")).then_some(())
+    };
+    cluster
+        .until("controllers that reach the API server", nobody_fails)
+        .await;
 }
 
 /// One leader after another, by the API server's own record.
