@@ -244,23 +244,21 @@ async fn settled_under(cluster: &Cluster, leader: &Leader) {
     cluster.wait_for_service().await;
 }
 
-/// What the controller has decided, with the versions that any write of its own would change.
+/// What the controller has decided, with the versions that another decision would change. In statuses stands what is observed, too.
 fn decided(cluster: &Cluster) -> Vec<Value> {
-    let placements = cluster.list(&["placements", "--all-namespaces"]);
-    // Agents write the statuses of these; their specs are the controller's alone.
-    let derived = cluster.list(&["stages,routetables"]);
-    let fact = |object: &Value, version: &str| {
-        let metadata = &object["metadata"];
+    let mut objects = cluster.list(&["placements", "--all-namespaces"]);
+    objects.extend(cluster.list(&["stages,routetables"]));
+    let fact = |object: &Value| {
+        let (metadata, phase) = (&object["metadata"], &object["status"]["phase"]);
         json!([
             object["kind"],
             metadata["name"],
             metadata["uid"],
-            metadata[version]
+            metadata["generation"],
+            phase
         ])
     };
-    let placements = placements.iter().map(|object| fact(object, "resourceVersion"));
-    let derived = derived.iter().map(|object| fact(object, "generation"));
-    placements.chain(derived).collect()
+    objects.iter().map(fact).collect()
 }
 
 const REFUSAL: &str = "no-stages";
