@@ -7,7 +7,7 @@ use engine::Error as EngineError;
 use transport::{Code, Refusal, channel};
 
 /// What a client is told to wait when all seats are taken.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the engine's error means to the rest of the pipeline. `place` names the stage for people.
 pub(crate) fn of_engine(error: &EngineError, place: &str) -> Refusal {

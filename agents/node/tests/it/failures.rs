@@ -13,16 +13,7 @@ const PROMPT: &str = "What is the capital of France?";
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_meets_another_revision_is_sent_again_by_the_next_table() {
     let [a, b] = nodes(["a", "b"]).await;
-    let old = Plan::default();
-    old.up(&[&a, &b], &[]).await;
-    let before = Events::of(a.post(streamed(PROMPT, 8)).await).text().await;
-    let new = Plan {
-        revision: 2,
-        ..old.clone()
-    };
-    // Only the second stage has heard of the new revision.
-    b.agent.apply(new.for_node(&b, &[&a, &b], &[]));
-    hop_of(&b, |hop| hop.revision == 2).await;
+    let (new, before) = second_stage_is_ahead(&a, &b).await;
     // The head has admitted it by the old one.
     let again = Events::of(a.post(streamed(PROMPT, 8)).await);
     a.agent.apply(new.for_node(&a, &[&a, &b], &[]));
@@ -33,18 +24,15 @@ async fn a_request_that_meets_another_revision_is_sent_again_by_the_next_table()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_with_another_revision_refuses_and_without_a_newer_table_the_client_is_told() {
     let [a, b] = nodes(["a", "b"]).await;
-    let old = Plan::default();
-    old.up(&[&a, &b], &[]).await;
-    let new = Plan {
-        revision: 2,
-        ..old.clone()
-    };
-    b.agent.apply(new.for_node(&b, &[&a, &b], &[]));
-    hop_of(&b, |hop| hop.revision == 2).await;
+    let (new, before) = second_stage_is_ahead(&a, &b).await;
     let (status, body) = json_of(a.post(chat(PROMPT, 8)).await).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(body.to_string().contains("stale revision"), "{body}");
     no_sessions(&[&a, &b]).await;
+
+    a.agent.apply(new.for_node(&a, &[&a, &b], &[]));
+    a.ready(2).await;
+    assert_eq!(a.chat(PROMPT, 8).await, before);
 }
 
 /// A node that hears late of a move goes on as the head of a pipeline that drains elsewhere.
@@ -86,6 +74,17 @@ async fn a_stage_that_drains_ends_its_sessions_in_peace_and_takes_no_more() {
     assert_eq!(begun + &first.text().await, whole);
     hop_of(&b, |hop| hop.revision == 1 && hop.phase == HopPhase::Drained).await;
     no_sessions(&[&a, &b]).await;
+}
+
+/// A pipeline over both nodes, of whose next revision only the second has heard. Gives that, and what was answered before.
+async fn second_stage_is_ahead(a: &Node, b: &Node) -> (Plan, String) {
+    let old = Plan::default();
+    old.up(&[a, b], &[]).await;
+    let before = a.chat(PROMPT, 8).await;
+    let new = Plan { revision: 2, ..old };
+    b.agent.apply(new.for_node(b, &[a, b], &[]));
+    hop_of(b, |hop| hop.revision == 2).await;
+    (new, before)
 }
 
 async fn hop_of(node: &Node, is_meant: fn(&HopStatus) -> bool) {
