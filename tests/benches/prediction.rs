@@ -1,21 +1,20 @@
 //! What the cost model says of requests against what a client sees of them: time to the first token for prompts of
 //! several lengths, and time per output token, with the model whole and in two and three stages.
 //!
-//! `cargo bench -p tests --bench prediction -- [rounds]`, after `cargo build --release --workspace --bins`. It runs
-//! `edgeloom up`, so on a machine that does other things meanwhile it tells mostly of those. The client is a plain
-//! socket; what it sees is compared with the prediction for exactly the prompt that it sent.
+//! `cargo bench -p tests --bench prediction -- [rounds] [windows]`, after `cargo build --release --workspace --bins`. With
+//! windows, it measures again once so many windows of requests have been learnt from, which takes some minutes for each
+//! setting. It runs `edgeloom up`, so on a machine that does other things meanwhile it tells mostly of those. The client is
+//! a plain socket; what it sees is compared with the prediction for exactly the prompt that it sent.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::{
     env,
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpStream,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use crds::{
     ConditionType, EdgeLink, EdgeNode, LLMService, Model, Placement, RouteTable, Stage, condition,
     placement::PlacementPhase,
@@ -26,9 +25,13 @@ use manager::{
     world::World,
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use solver::{cost::CostModel, links::LinkIndex, solution::Predicted};
-use tests::{up::Up, up::model, wait::until};
+use tests::{
+    stream::{ask, median},
+    up::{Up, model},
+    wait::until,
+};
 
 /// Tokens of the prompts.
 const PROMPTS: [u32; 4] = [8, 35, 128, 400];
@@ -36,8 +39,10 @@ const PROMPTS: [u32; 4] = [8, 35, 128, 400];
 const ANSWER: u32 = 24;
 /// How often each prompt is sent, unless the command line says otherwise.
 const ROUNDS: usize = 5;
-/// The longest time that a request may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Tokens of the prompts that are learnt from.
+const LEARNT_PROMPT: u32 = 35;
+/// The longest time that learning may take.
+const LEARNING: Duration = Duration::from_secs(600);
 
 /// A way to run the model: its name, what the service may be, and the nodes with their memory and cores. Shares are small,
 /// so that the agents, which run on one machine here, leave each other alone.
@@ -76,9 +81,9 @@ const SETTINGS: [Setting; 4] = [
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let rounds = env::args()
-        .find_map(|argument| argument.parse().ok())
-        .unwrap_or(ROUNDS);
+    let mut numbers = env::args().filter_map(|argument| argument.parse::<usize>().ok());
+    let rounds = numbers.next().unwrap_or(ROUNDS);
+    let windows = numbers.next().unwrap_or(0);
     println!(
         "{rounds} requests of each length, {ANSWER} tokens each; medians; ratios are predicted / observed"
     );
@@ -86,36 +91,60 @@ async fn main() -> Result<()> {
         "setting          pipeline                                  prompt  TTFT pred.    obs.  ratio  TPOT pred.    obs.  ratio"
     );
     for setting in &SETTINGS {
-        measure(setting, rounds).await?;
+        measure(setting, rounds, windows).await?;
     }
     Ok(())
 }
 
-async fn measure(setting: &Setting, rounds: usize) -> Result<()> {
+async fn measure(setting: &Setting, rounds: usize, windows: usize) -> Result<()> {
     let up = Up::start(&manifests(setting), &[]).await;
     until_settled(&up, setting.nodes.len()).await;
-    let world = world(&up.client).await?;
     let router = until("the router is known", || async {
         up.routers().get("one").cloned()
     })
     .await;
     // Pages of weights, connections, and the first answer of all.
-    ask(&router, 8)?;
+    ask(&router, 8, ANSWER)?;
+    compare(&up.client, &router, setting.name, rounds).await?;
+    if windows > 0 {
+        learn(&up.client, &router, windows).await?;
+        compare(&up.client, &router, "  learnt", rounds).await?;
+    }
+    Ok(())
+}
+
+/// Prints what is predicted and what is seen of each length.
+async fn compare(client: &Client, router: &str, name: &str, rounds: usize) -> Result<()> {
     for prompt in PROMPTS {
-        let (pipeline, predicted) = predict(&world, prompt).context("nothing serves")?;
+        let (pipeline, predicted) = predict(&world(client).await?, prompt).context("nothing serves")?;
         let seen = (0..rounds)
-            .map(|_| ask(&router, prompt))
+            .map(|_| ask(router, prompt, ANSWER))
             .collect::<Result<Vec<_>>>()?;
         let first = median(seen.iter().map(|seen| seen.first_ms).collect());
         let each = median(seen.iter().map(|seen| seen.each_ms).collect());
         let (first_predicted, each_predicted) =
             (predicted.ttft.as_millis_f64(), predicted.tpot.as_millis_f64());
         println!(
-            "{:<16} {pipeline:<40} {prompt:>7} {first_predicted:>8.0} ms {first:>4.0} ms  {:>5.2}  {each_predicted:>7.1} ms {each:>4.1} ms  {:>5.2}",
-            setting.name,
+            "{name:<16} {pipeline:<40} {prompt:>7} {first_predicted:>8.0} ms {first:>4.0} ms  {:>5.2}  {each_predicted:>7.1} ms {each:>4.1} ms  {:>5.2}",
             first_predicted / first,
             each_predicted / each,
         );
+    }
+    Ok(())
+}
+
+/// Asks until so many windows of requests were looked at, or the time for it has passed.
+async fn learn(client: &Client, router: &str, windows: usize) -> Result<()> {
+    let began = Instant::now();
+    let (mut looked_at, mut last) = (0, None);
+    while looked_at < windows && began.elapsed() < LEARNING {
+        ask(router, LEARNT_PROMPT, ANSWER)?;
+        let placements = all::<Placement>(client).await?;
+        let status = placements.first().and_then(|placement| placement.status.as_ref());
+        let observed = status.and_then(|status| status.accuracy.as_ref()?.observed_time.clone());
+        if observed != last {
+            (looked_at, last) = (looked_at + 1, observed);
+        }
     }
     Ok(())
 }
@@ -220,68 +249,4 @@ fn predict(world: &World, prompt_tokens: u32) -> Option<(String, Predicted)> {
     let cost = CostModel::new(&problem, &links, &asked, shape.candidate, &idle);
     let line = manager::plan::decision::pipeline_line(&world.placements.first()?.spec);
     Some((line, cost.evaluate(&shape)?.predicted))
-}
-
-/// What a client sees of a request.
-struct Seen {
-    /// From the request to the first text, in milliseconds.
-    first_ms: f64,
-    /// Between two tokens, in milliseconds.
-    each_ms: f64,
-}
-
-/// Sends a prompt of so many tokens and reads the stream.
-fn ask(router: &str, prompt_tokens: u32) -> Result<Seen> {
-    let address = router.trim_start_matches("http://").trim_end_matches('/');
-    let prompt = " the".repeat(prompt_tokens as usize);
-    let body = json!({
-        "model": "assistant", "prompt": prompt, "max_tokens": ANSWER, "temperature": 0,
-        "stream": true, "stream_options": { "include_usage": true },
-    })
-    .to_string();
-    let mut stream = TcpStream::connect(address).with_context(|| format!("no router at {address}"))?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_nodelay(true)?;
-    let request = format!(
-        "POST /v1/completions HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    let began = Instant::now();
-    stream.write_all(request.as_bytes())?;
-    let (mut texts, mut usage, mut other) = (vec![], (None, None), String::new());
-    for line in BufReader::new(stream).lines() {
-        let line = line?;
-        let Some(event) = line.strip_prefix("data: ").filter(|event| *event != "[DONE]") else {
-            other.push_str(&line);
-            continue;
-        };
-        let event: Value = serde_json::from_str(event).with_context(|| format!("no JSON: {event}"))?;
-        if event["choices"][0]["text"]
-            .as_str()
-            .is_some_and(|text| !text.is_empty())
-        {
-            texts.push(began.elapsed());
-        }
-        if event["usage"].is_object() {
-            let tokens = |of: &str| event["usage"][of].as_u64();
-            usage = (tokens("prompt_tokens"), tokens("completion_tokens"));
-        }
-    }
-    let (Some(first), Some(last)) = (texts.first(), texts.last()) else {
-        bail!("no text was streamed: {other}");
-    };
-    if usage != (Some(prompt_tokens.into()), Some(ANSWER.into())) {
-        bail!("the prompt and the answer have {usage:?} tokens");
-    }
-    let milliseconds = |time: Duration| time.as_secs_f64() * 1_000.0;
-    Ok(Seen {
-        first_ms: milliseconds(*first),
-        each_ms: milliseconds(*last - *first) / f64::from(ANSWER - 1),
-    })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

@@ -8,6 +8,7 @@ pub mod gate;
 pub mod helm;
 pub mod models;
 pub mod prometheus;
+pub mod stream;
 pub mod switches;
 pub mod up;
 pub mod wait;
