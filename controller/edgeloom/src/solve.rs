@@ -177,7 +177,7 @@ fn report(service: &LLMService, plan: &Plan<Proposed>) -> Report {
         impossible,
         together: decided.and_then(|decided| decided.together.clone()),
         contingencies: decided
-            .map(|decided| decided.contingencies.clone())
+            .and_then(|decided| decided.contingencies.clone())
             .unwrap_or_default(),
         ..Report::default()
     }

@@ -237,8 +237,8 @@ impl Figures {
         let contingencies = plan
             .services
             .get(&name)
-            .map(|known| known.contingencies.as_slice());
-        if let Some(contingencies) = contingencies.filter(|contingencies| !contingencies.is_empty()) {
+            .and_then(|known| known.contingencies.as_ref());
+        if let Some(contingencies) = contingencies {
             let survives = contingencies
                 .iter()
                 .all(|contingency| contingency.why_not.is_none());

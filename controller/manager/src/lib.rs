@@ -12,6 +12,7 @@ mod cordons;
 pub mod corrections;
 pub mod events;
 pub mod figures;
+pub mod foresight;
 pub mod identity;
 pub mod inspect;
 pub mod leader;

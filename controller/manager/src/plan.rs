@@ -88,8 +88,8 @@ pub struct ServicePlan {
     pub forecast: Option<ServiceFigures>,
     /// How well the pipeline that takes requests is predicted, once enough of them were observed.
     pub accuracy: Option<Accuracy>,
-    /// What the service has after the loss of each of its nodes, if it asks.
-    pub contingencies: Vec<Contingency>,
+    /// What the service has after the loss of each of its nodes, if it asks and that has been looked into.
+    pub contingencies: Option<Vec<Contingency>>,
     /// How good the choice for all services of its priority is, if it has a pipeline.
     pub together: Option<Together>,
 }
@@ -194,7 +194,7 @@ impl Plan<Proposed> {
                     blocked: outcome.blocked.or(stays),
                     forecast,
                     accuracy,
-                    contingencies: vec![],
+                    contingencies: None,
                 },
             );
             plan.placements.extend(outcome.placements);

@@ -17,12 +17,14 @@ use tracing::{debug, error, info, warn};
 use crate::{
     apply::{self, Applied, Written},
     events::Storyteller,
-    figures, identity,
+    figures,
+    foresight::Foresight,
+    identity,
     inspect::Inspector,
     leader::Leadership,
     lint::{self, Finding},
     metrics::Metrics,
-    plan::{Plan, Proposed, Verdict, standby},
+    plan::{Plan, Verdict, standby},
     pulse::Pulse,
     rollout::{self, Leaving, Step, Turn},
     snapshot::{Options, Snapshot, stay},
@@ -39,9 +41,6 @@ const RESYNC: Duration = Duration::from_secs(30);
 
 /// Steps of work for one round of the solver; a fleet of a hundred nodes takes a fraction of it.
 pub const BUDGET_STEPS: u64 = 200_000_000;
-
-/// What may be lost is looked into with this part of a round's work.
-const FORESIGHT_PART: u64 = 4;
 
 /// While the solver works, losses are looked for this often.
 const LOOK_FOR_LOSSES: Duration = Duration::from_millis(200);
@@ -132,7 +131,7 @@ async fn manage(config: Config) -> Result<(), Error> {
         watches,
         identity,
         config,
-        foreseen: None,
+        foresight: Foresight::default(),
     };
     let _shown = manager.config.metrics.while_leading();
     manager.rounds().await;
@@ -145,8 +144,7 @@ struct Manager {
     identity: Identity,
     inspector: Inspector,
     storyteller: Storyteller,
-    /// The last question that was looked into for losses, and what was found.
-    foreseen: Option<(solver::Problem, Vec<solver::search::Contingency>)>,
+    foresight: Foresight,
 }
 
 /// The update of agents, at one moment.
@@ -203,7 +201,10 @@ impl Manager {
             for earlier in [inspect_again, next_expiry].into_iter().flatten() {
                 wait = wait.min(earlier.max(COALESCE));
             }
-            self.watches.changed(wait).await;
+            tokio::select! {
+                () = self.watches.changed(wait) => {}
+                () = self.foresight.news() => {}
+            }
             tokio::time::sleep(COALESCE).await;
         }
     }
@@ -238,7 +239,7 @@ impl Manager {
                 (snapshot, solution) = (beside, moves);
             }
         }
-        plan = self.foresee(world, plan, snapshot, solution).await?;
+        plan = self.foresight.tell(plan, &snapshot, &solution);
         let findings = lint::lint(world, &plan);
         if !findings.is_empty() {
             return Err(RoundError::Lint(findings));
@@ -247,6 +248,8 @@ impl Manager {
         let statuses = status::of_services(world, &plan, now);
         let (client, leadership) = (&self.config.client, &self.config.leadership);
         let (plan, written) = apply::apply(client, leadership, world, plan, &statuses, now).await?;
+        self.foresight
+            .look_into(standby::asked(world, &snapshot), snapshot, solution);
         self.storyteller.tell(world, &plan, &statuses, now).await;
         if let Some(update) = update {
             self.go_on_with(update, world, &plan, now).await?;
@@ -317,40 +320,6 @@ impl Manager {
             .observe(began.elapsed().as_secs_f64());
         self.config.metrics.solve_steps.inc_by(solution.steps);
         Ok(solution)
-    }
-
-    /// What remains after the loss of a node, for services that ask. The same question is answered once.
-    async fn foresee(
-        &mut self,
-        world: &World,
-        plan: Plan<Proposed>,
-        snapshot: Snapshot,
-        solution: Solution,
-    ) -> Result<Plan<Proposed>, RoundError> {
-        let services = standby::asked(world, &snapshot);
-        if services.is_empty() {
-            self.foreseen = None;
-            return Ok(plan);
-        }
-        if let Some((problem, foreseen)) = &self.foreseen
-            && *problem == snapshot.problem
-        {
-            return Ok(plan.with_contingencies(&snapshot, &solution, foreseen));
-        }
-        let foreseeing = tokio::task::spawn_blocking(move || {
-            let budget = Budget::steps(BUDGET_STEPS / FORESIGHT_PART);
-            let foreseen = standby::foresee(&snapshot, &solution, &services, &budget)?;
-            Ok::<_, InvalidProblem>((
-                plan.with_contingencies(&snapshot, &solution, &foreseen),
-                snapshot,
-                foreseen,
-            ))
-        });
-        let foreseen = foreseeing.await;
-        let (plan, snapshot, foreseen) =
-            foreseen.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        self.foreseen = Some((snapshot.problem, foreseen));
-        Ok(plan)
     }
 
     fn report<State>(&mut self, world: &World, plan: &Plan<State>, written: Written) {

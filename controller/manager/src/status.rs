@@ -129,14 +129,15 @@ fn fault_tolerant(service: &LLMService, known: &ServicePlan) -> Option<Said> {
     if service.spec.fault_tolerance == FaultTolerance::None {
         return None;
     }
-    if known.contingencies.is_empty() {
-        return Some(Said::new(
-            None,
-            Reason::Infeasible,
-            "the service has no pipeline to lose",
-        ));
+    if !matches!(known.verdict, Verdict::Feasible(_)) {
+        let why = "the service has no pipeline to lose";
+        return Some(Said::new(None, Reason::Infeasible, why));
     }
-    let ends = known.contingencies.iter().find_map(|contingency| {
+    let Some(contingencies) = &known.contingencies else {
+        let why = "the loss of each of its nodes is being looked into";
+        return Some(Said::new(None, Reason::NotObservedYet, why));
+    };
+    let ends = contingencies.iter().find_map(|contingency| {
         let why_not = contingency.why_not.as_ref()?;
         Some(format!(
             "the loss of {} would end the service: {why_not}",
@@ -146,7 +147,7 @@ fn fault_tolerant(service: &LLMService, known: &ServicePlan) -> Option<Said> {
     if let Some(message) = ends {
         return Some(Said::new(Some(false), Reason::NoStandby, message));
     }
-    let remains = known.contingencies.iter().map(|contingency| {
+    let remains = contingencies.iter().map(|contingency| {
         let pipeline = contingency.pipeline.as_deref().unwrap_or_default();
         format!("without {}, {pipeline}", contingency.lost)
     });
@@ -308,7 +309,7 @@ pub fn of_placement<S>(plan: &Plan<S>, placement: &PlannedPlacement, now: Now) -
             .filter(|_| placement.phase == PlacementPhase::Serving)
             .and_then(|decided| decided.accuracy.clone()),
         contingencies: decided
-            .map(|decided| decided.contingencies.clone())
+            .and_then(|decided| decided.contingencies.clone())
             .unwrap_or_default(),
     }
 }

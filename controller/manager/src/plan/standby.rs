@@ -1,7 +1,11 @@
 //! What remains of services when a node is lost, for those that ask to survive it.
 
-use crds::{llm_service::FaultTolerance, placement::Contingency};
-use kube::ResourceExt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use crds::{LLMService, llm_service::FaultTolerance, placement::Contingency};
 use solver::{
     Budget, Solution,
     problem::InvalidProblem,
@@ -26,19 +30,29 @@ const CONTINGENCIES_MAX: usize = 64;
 /// The longest explanation of why nothing remains, in characters.
 const WHY_NOT_MAX: usize = 1_000;
 
+/// What remains of services after a loss.
+pub type Foreseen = BTreeMap<ServiceName, Protected>;
+
+/// A service that asked, with the pipeline that was looked into.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Protected {
+    pipeline: String,
+    contingencies: Vec<Contingency>,
+}
+
 /// Services of the snapshot that ask to survive the loss of a node.
 #[must_use]
 pub fn asked(world: &World, snapshot: &Snapshot) -> Vec<ServiceOrd> {
-    let asks = |name: &ServiceName| {
-        let mut services = world.services.iter();
-        let service = services.find(|service| {
-            service.name_any() == name.name && service.namespace().as_deref() == Some(&name.namespace)
-        });
-        service.is_some_and(|service| service.spec.fault_tolerance == FaultTolerance::NodeLoss)
-    };
+    let asks = |service: &&Arc<LLMService>| service.spec.fault_tolerance == FaultTolerance::NodeLoss;
+    let asking: BTreeSet<_> = world
+        .services
+        .iter()
+        .filter(asks)
+        .map(|service| ServiceName::of(service))
+        .collect();
     let services = snapshot.services.iter().enumerate();
     services
-        .filter(|(_, name)| asks(name))
+        .filter(|(_, name)| asking.contains(name))
         .map(|(ordinal, _)| ServiceOrd::from_index(ordinal))
         .collect()
 }
@@ -53,42 +67,45 @@ pub fn foresee(
     solution: &Solution,
     services: &[ServiceOrd],
     budget: &Budget<'_>,
-) -> Result<Vec<search::Contingency>, InvalidProblem> {
-    if services.is_empty() {
-        return Ok(vec![]);
-    }
-    contingencies(&snapshot.problem, solution, services, budget)
+) -> Result<Foreseen, InvalidProblem> {
+    let foreseen = contingencies(&snapshot.problem, solution, services, budget)?;
+    let of_service = |&service: &ServiceOrd| {
+        let pipeline = &solution.services[service.index()].placed()?.pipeline;
+        let of_loss = |contingency: &search::Contingency| {
+            let uses = pipeline.stages.iter().any(|stage| stage.node == contingency.lost);
+            let (_, outcome) = contingency.services.iter().find(|(asked, _)| *asked == service)?;
+            // Where the pipeline does not pass, only an end is worth telling.
+            (uses || outcome.placed().is_none()).then(|| said(snapshot, contingency, outcome))
+        };
+        let protected = Protected {
+            pipeline: shape_line(snapshot, &pipeline.shape()),
+            contingencies: foreseen
+                .iter()
+                .filter_map(of_loss)
+                .take(CONTINGENCIES_MAX)
+                .collect(),
+        };
+        Some((snapshot.services[service.index()].clone(), protected))
+    };
+    Ok(services.iter().filter_map(of_service).collect())
 }
 
 impl Plan<Proposed> {
-    /// The same plan with what was foreseen for `snapshot` said of each service that asked.
+    /// The same plan with what was foreseen said of each service that still has the pipeline which was looked into.
     #[must_use]
     pub fn with_contingencies(
         mut self,
         snapshot: &Snapshot,
         solution: &Solution,
-        foreseen: &[search::Contingency],
+        foreseen: &Foreseen,
     ) -> Self {
-        for (ordinal, name) in snapshot.services.iter().enumerate() {
-            let service = ServiceOrd::from_index(ordinal);
-            let of_service = |contingency: &search::Contingency| {
-                let uses = solution.services[ordinal]
-                    .placed()?
-                    .pipeline
-                    .stages
-                    .iter()
-                    .any(|stage| stage.node == contingency.lost);
-                let (_, outcome) = contingency.services.iter().find(|(asked, _)| *asked == service)?;
-                // Where the pipeline does not pass, only an end is worth telling.
-                (uses || outcome.placed().is_none()).then(|| said(snapshot, contingency, outcome))
+        for (name, outcome) in snapshot.services.iter().zip(&solution.services) {
+            let Some((protected, placed)) = foreseen.get(name).zip(outcome.placed()) else {
+                continue;
             };
-            let said: Vec<Contingency> = foreseen
-                .iter()
-                .filter_map(of_service)
-                .take(CONTINGENCIES_MAX)
-                .collect();
-            if let Some(known) = self.services.get_mut(name) {
-                known.contingencies = said;
+            let is_it = protected.pipeline == shape_line(snapshot, &placed.pipeline.shape());
+            if let Some(known) = self.services.get_mut(name).filter(|_| is_it) {
+                known.contingencies = Some(protected.contingencies.clone());
             }
         }
         self

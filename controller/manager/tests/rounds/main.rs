@@ -18,13 +18,13 @@ use kube::ResourceExt as _;
 use manager::{
     figures::{self, Family},
     lint,
-    plan::{self, Plan, Proposed, Verdict},
+    plan::{self, Plan, Proposed, Verdict, standby::Foreseen},
     snapshot::{Options, Snapshot, stay},
     status,
     world::{Identity, Loss, ServiceName, Withheld, World},
 };
 use serde_json::json;
-use solver::Budget;
+use solver::{Budget, Solution};
 
 mod corrections;
 mod links;
@@ -150,21 +150,35 @@ impl Scene {
         Arc::make_mut(node)
     }
 
-    fn plan(&self) -> Plan<Proposed> {
-        let mut snapshot = Snapshot::take(&self.world, Options::default());
+    fn solve(&self) -> (Snapshot, Solution) {
         let solve =
             |snapshot: &Snapshot| manager::solve(&snapshot.problem).expect("a snapshot is a valid question");
-        let mut solution = solve(&snapshot);
-        if let Some(again) = stay::ask_again(&self.world, &snapshot, &solution) {
-            solution = solve(&again);
-            snapshot = again;
-        }
+        let snapshot = Snapshot::take(&self.world, Options::default());
+        let solution = solve(&snapshot);
+        let Some(again) = stay::ask_again(&self.world, &snapshot, &solution) else {
+            return (snapshot, solution);
+        };
+        let solution = solve(&again);
+        (again, solution)
+    }
+
+    /// What the loss of a node would leave of the services that ask.
+    fn foresee(&self) -> Foreseen {
+        let (snapshot, solution) = self.solve();
         let asked = plan::standby::asked(&self.world, &snapshot);
         let foreseen = plan::standby::foresee(&snapshot, &solution, &asked, &Budget::default());
-        let foreseen = foreseen.expect("a snapshot is a valid question");
+        foreseen.expect("a snapshot is a valid question")
+    }
+
+    fn plan_with(&self, foreseen: &Foreseen) -> Plan<Proposed> {
+        let (snapshot, solution) = self.solve();
         let plan = Plan::propose(&self.world, &snapshot, &solution);
         assert_eq!(lint::lint(&self.world, &plan), []);
-        plan.with_contingencies(&snapshot, &solution, &foreseen)
+        plan.with_contingencies(&snapshot, &solution, foreseen)
+    }
+
+    fn plan(&self) -> Plan<Proposed> {
+        self.plan_with(&self.foresee())
     }
 
     /// One round as the manager applies it. Returns whether anything was written.

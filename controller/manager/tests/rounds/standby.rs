@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use crds::llm_service::FaultTolerance;
+use futures::FutureExt as _;
 use kube::ResourceExt as _;
 use manager::{
     figures::{self, Family},
-    plan::{Verdict, decision::pipeline_line},
+    foresight::Foresight,
+    plan::{Plan, Verdict, decision::pipeline_line, standby},
     status,
     world::{Loss, ServiceName},
 };
@@ -32,7 +34,8 @@ fn crowded() -> Scene {
 fn a_service_with_a_standby_says_which() {
     let mut scene = protected(Scene::new([node("a", 400, 900), node("b", 400, 1_000)]));
     let plan = scene.settle();
-    let known = &plan.services[&name()].contingencies;
+    let known = plan.services[&name()].contingencies.as_ref();
+    let known = known.expect("it was looked into");
     assert_eq!(known.len(), 1, "{known:?}");
     assert_eq!(
         (known[0].lost.as_str(), known[0].pipeline.as_deref()),
@@ -104,7 +107,7 @@ fn the_node_whose_loss_would_end_the_service_is_named() {
 fn a_service_that_asks_for_nothing_is_told_nothing() {
     let mut scene = Scene::new([node("a", 400, 900), node("b", 400, 1_000)]);
     let plan = scene.settle();
-    assert!(plan.services[&name()].contingencies.is_empty());
+    assert_eq!(plan.services[&name()].contingencies, None);
     let service = status::of_service(&scene.world, &plan, &scene.world.services[0], k8s_now());
     assert!(
         service
@@ -112,6 +115,40 @@ fn a_service_that_asks_for_nothing_is_told_nothing() {
             .iter()
             .all(|known| known.type_ != "FaultTolerant")
     );
+}
+
+#[test]
+fn what_was_looked_into_is_told_of_the_same_pipeline_only() {
+    let mut scene = protected(Scene::new([node("a", 400, 900), node("b", 400, 1_000)]));
+    let foreseen = scene.foresee();
+    scene.world.lost.insert("a".to_owned(), Loss::LeaseExpired);
+    let moved = scene.plan_with(&foreseen);
+    assert_eq!(moved.services[&name()].contingencies, None);
+    assert_eq!(
+        condition(&scene.world, &moved, "FaultTolerant"),
+        ("Unknown".to_owned(), "NotObservedYet".to_owned())
+    );
+    scene.world.lost.clear();
+    let known = scene.plan_with(&foreseen).services[&name()].contingencies.clone();
+    assert_eq!(known.map(|known| known.len()), Some(1));
+}
+
+#[tokio::test]
+async fn losses_are_looked_into_beside_the_rounds_and_each_question_once() {
+    let scene = protected(Scene::new([node("a", 400, 900), node("b", 400, 1_000)]));
+    let mut foresight = Foresight::default();
+    let round = |foresight: &mut Foresight| {
+        let (snapshot, solution) = scene.solve();
+        let plan = Plan::propose(&scene.world, &snapshot, &solution);
+        let plan = foresight.tell(plan, &snapshot, &solution);
+        let asked = standby::asked(&scene.world, &snapshot);
+        foresight.look_into(asked, snapshot, solution);
+        plan.services[&name()].contingencies.as_ref().map(Vec::len)
+    };
+    assert_eq!(round(&mut foresight), None, "no round waits for it");
+    foresight.news().await;
+    assert_eq!(round(&mut foresight), Some(1));
+    assert_eq!(foresight.news().now_or_never(), None, "the question is the same");
 }
 
 #[test]
@@ -129,12 +166,13 @@ fn of_equal_priority_the_service_that_does_not_ask_gives_way() {
                 .into_iter()
                 .all(|verdict| matches!(verdict, Verdict::Feasible(_)))
         );
-        let uses = |plan: &manager::plan::Plan<_>| {
+        let uses = |plan: &Plan<_>| {
             let serving = plan.serving(&asking).expect("a Placement");
             pipeline_line(&serving.spec)
         };
         let before = uses(&plan);
-        let contingency = &plan.services[&asking].contingencies[0];
+        let known = plan.services[&asking].contingencies.as_ref();
+        let contingency = &known.expect("it was looked into")[0];
         assert_eq!(contingency.why_not, None, "{asking}");
 
         scene
