@@ -17,6 +17,7 @@
 //! Times are whole nanoseconds and ties are broken by the order of creation, so that equal inputs have equal books.
 
 mod books;
+mod company;
 mod device;
 mod engine;
 mod network;

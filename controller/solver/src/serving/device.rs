@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::company::{Company, Stage};
 use super::{PipelineId, Time};
 
 /// Batches of tokens that may pass a waiting chunk of a prompt.
@@ -39,6 +40,9 @@ pub(super) struct Running {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Device {
     pub(super) running: Option<Running>,
+    pub(super) company: Company,
+    /// When it looks for work next, if it is to.
+    pub(super) looks_at: Option<Time>,
     tokens: VecDeque<Job>,
     chunks: VecDeque<Job>,
     tokens_since_chunk: u32,
@@ -57,7 +61,19 @@ impl Device {
         self.tokens.clear();
         self.chunks.clear();
         self.tokens_since_chunk = 0;
+        self.company = Company::default();
         self.running.take()
+    }
+
+    /// The stage of the next batch, if that is one of tokens.
+    pub(super) fn decodes_next(&self, is_over: impl Fn(&Job) -> bool) -> Option<Stage> {
+        let first = self.tokens.iter().find(|job| !is_over(job))?;
+        let is_next = self.chunks.is_empty() || !self.chunk_is_due();
+        is_next.then_some((first.pipeline, first.stage))
+    }
+
+    fn chunk_is_due(&self) -> bool {
+        self.tokens_since_chunk >= TOKENS_PER_PROMPT || self.tokens.is_empty()
     }
 
     /// The jobs of the next batch, of at most so many rows; none when nothing waits for which somebody waits.
@@ -68,8 +84,9 @@ impl Device {
     ) -> Vec<Job> {
         self.tokens.retain(|job| !is_over(job));
         self.chunks.retain(|job| !is_over(job));
-        let chunk_is_due = self.tokens_since_chunk >= TOKENS_PER_PROMPT || self.tokens.is_empty();
-        if chunk_is_due && let Some(job) = self.chunks.pop_front() {
+        if self.chunk_is_due()
+            && let Some(job) = self.chunks.pop_front()
+        {
             self.tokens_since_chunk = 0;
             return vec![job];
         }

@@ -25,6 +25,8 @@ enum Event {
     GiveUp(usize),
     /// Rows come to a stage.
     Reach(Job),
+    /// A node looks for work.
+    Look(usize),
     /// A node ends the batch of that number.
     End(usize, u64),
     /// A token comes to the head.
@@ -215,6 +217,10 @@ impl Serving {
     fn happens(&mut self, event: Event) {
         match event {
             Event::End(node, number) => self.end(node, number),
+            Event::Look(node) => {
+                self.devices[node].looks_at.take_if(|time| *time <= self.now);
+                self.compute(node);
+            }
             Event::Enter(session)
             | Event::AtHead(session)
             | Event::GiveUp(session)
@@ -317,8 +323,21 @@ impl Serving {
 
     fn reach(&mut self, job: Job) {
         let node = self.pipelines[job.pipeline.0].pipeline.shape.stages[job.stage].node;
-        self.devices[node.index()].push(job);
-        self.compute(node.index());
+        let device = &mut self.devices[node.index()];
+        device
+            .company
+            .arrived((job.pipeline, job.stage), job.session, self.now);
+        device.push(job);
+        self.look(node.index(), self.now);
+    }
+
+    /// A node is to look for work then, behind everything else that happens at that time.
+    fn look(&mut self, node: usize, time: Time) {
+        let looks_at = &mut self.devices[node].looks_at;
+        if looks_at.is_none_or(|known| time < known) {
+            *looks_at = Some(time);
+            self.at(time, Event::Look(node));
+        }
     }
 
     fn compute(&mut self, node: usize) {
@@ -326,9 +345,17 @@ impl Serving {
             return;
         }
         let (pipelines, sessions) = (&self.pipelines, &self.sessions);
-        let jobs = self.devices[node].next(
+        let is_over = |job: &Job| sessions[job.session].is_over();
+        let device = &mut self.devices[node];
+        let awaited = device
+            .decodes_next(is_over)
+            .and_then(|stage| device.company.worth_waiting(stage, self.now));
+        if let Some(until) = awaited {
+            return self.look(node, until);
+        }
+        let jobs = device.next(
             |job| pipelines[job.pipeline.0].pipeline.chunk_rows as usize,
-            |job| sessions[job.session].is_over(),
+            is_over,
         );
         let Some(time) = self.time_of(&jobs) else {
             return;
@@ -375,12 +402,38 @@ impl Serving {
             return;
         };
         self.write_down(node, &running);
+        self.keep_company(node, &running);
         for job in running.jobs {
             if !self.sessions[job.session].is_over() {
                 self.go_on(job);
             }
         }
-        self.compute(node);
+        self.look(node, self.now);
+    }
+
+    /// Sessions that got a token together are waited for together.
+    fn keep_company(&mut self, node: usize, running: &Running) {
+        let Some(first) = running.jobs.first() else {
+            return;
+        };
+        let is_whole = self.pipelines[first.pipeline.0].pipeline.shape.stages.len() == 1;
+        let sessions = &self.sessions;
+        let goes_on = |job: &&Job| {
+            let session = &sessions[job.session];
+            let has_token = match job.step {
+                Step::Chunk(ordinal) => session.chunk(ordinal).1,
+                Step::Token(_) => true,
+            };
+            has_token && !session.is_over()
+        };
+        let going_on = running.jobs.iter().filter(goes_on).map(|job| job.session);
+        self.devices[node].company.computed(
+            (first.pipeline, first.stage),
+            going_on,
+            is_whole,
+            self.now - running.began,
+            self.now,
+        );
     }
 
     fn write_down(&mut self, node: usize, running: &Running) {
@@ -501,6 +554,8 @@ impl Serving {
             return;
         };
         let open = &mut self.pipelines[pipeline.0];
+        let stages = open.pipeline.shape.stages.iter().map(|stage| stage.node.index());
+        let nodes: Vec<usize> = stages.collect();
         match was {
             State::Running => {
                 open.taken -= 1;
@@ -509,6 +564,10 @@ impl Serving {
             }
             State::Waiting => open.waiting.retain(|waiting| *waiting != session),
             State::Coming | State::Done | State::Failed(_) => {}
+        }
+        for (stage, node) in nodes.into_iter().enumerate() {
+            self.devices[node].company.left((pipeline, stage), session);
+            self.look(node, self.now);
         }
     }
 }

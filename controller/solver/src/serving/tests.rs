@@ -95,6 +95,23 @@ fn a_request_that_is_alone_takes_what_was_predicted() {
     }
 }
 
+#[test]
+fn sessions_that_came_one_after_the_other_decode_in_whole_batches() {
+    // Two stages work for two companies in turns.
+    for (memory, least) in [(&[900][..], 3.6), (&[170, 160], 1.9)] {
+        let problem = question(memory);
+        let mut serving = serving(&problem, Nanos::ZERO);
+        for moment in 0..4 {
+            serving.advance(moment * SECOND / 3);
+            serving.arrive(request(8, 900));
+        }
+        serving.advance(1_000 * SECOND);
+        let (batches, tokens) = serving.books().batches[0];
+        let rows = tokens as f64 / batches as f64;
+        assert!(rows > least, "{memory:?}: {rows} rows to a batch");
+    }
+}
+
 /// Requests at random times and of random lengths; what was waiting when each came is of no interest.
 fn load(serving: &mut Serving, per_second: f64, seconds: u64, seed: u64) {
     let mut random = Random::seeded(seed);
