@@ -363,8 +363,8 @@ pub struct BenchmarkPoint {
     pub history_nanoseconds: Option<i64>,
 }
 
-/// How much longer a model's blocks take in requests than when they were timed, learnt from what heads observe. Decisions
-/// are made with corrected times.
+/// How much longer a model's blocks take in requests than when they were timed, learnt from what heads observe, and how much
+/// more memory than was predicted. Decisions are made with corrected figures.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SpeedCorrection {
@@ -383,6 +383,11 @@ pub struct SpeedCorrection {
     /// The factor on times of single tokens, in thousandths.
     #[schemars(range(min = 1, max = 100_000))]
     pub token_milli: i32,
+    /// The factor on the memory of stages, in thousandths: 1000 unless the worker was seen to hold more than was predicted.
+    /// It does not fade.
+    #[serde(default = "as_predicted")]
+    #[schemars(range(min = 1_000, max = 4_000))]
+    pub memory_milli: i32,
     /// Windows of requests that it was learnt from, since it last faded.
     pub windows: i32,
     /// Times that it had faded, since nothing confirmed it, and was found again. Each doubles the time for which it holds.
@@ -390,6 +395,10 @@ pub struct SpeedCorrection {
     pub relapses: i32,
     /// When requests last confirmed it.
     pub observed_time: Time,
+}
+
+fn as_predicted() -> i32 {
+    1_000
 }
 
 /// A battery's state.

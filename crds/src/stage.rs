@@ -108,7 +108,8 @@ pub struct StageStatus {
     /// Bytes fetched so far, while the weights are being fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fetched_bytes: Option<i64>,
-    /// What the worker really holds for it.
+    /// The most that the worker was seen to hold for it since it is ready, mapped weights included. Of several stages each
+    /// has its part, by prediction, of what the worker's process holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_bytes: Option<i64>,
     /// When it became ready.

@@ -118,6 +118,20 @@ pub struct Held {
     pub resident_bytes: u64,
     /// Predicted bytes of the process and all its stages.
     pub reserved_bytes: u64,
+    /// Of them, what the process held before any stage.
+    pub base_bytes: u64,
+}
+
+impl Held {
+    /// What is resident of a stage for which so many bytes were predicted. Of several stages each has its part of what all
+    /// of them hold, by prediction: a process does not tell them apart.
+    #[must_use]
+    pub fn of_stage(&self, predicted_bytes: u64) -> u64 {
+        let stages = self.resident_bytes.saturating_sub(self.base_bytes);
+        let predicted = self.reserved_bytes.saturating_sub(self.base_bytes).max(1);
+        let part = u128::from(stages) * u128::from(predicted_bytes) / u128::from(predicted);
+        u64::try_from(part).unwrap_or(u64::MAX)
+    }
 }
 
 /// A handle on the worker process; clones speak to the same process, which ends when the last clone is dropped.

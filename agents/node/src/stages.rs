@@ -10,6 +10,7 @@ use crds::{
     condition::Reason,
     stage::{StagePhase, StageStatus},
 };
+use engine::Held;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::{
@@ -61,7 +62,8 @@ pub(crate) struct Standing {
     pub(crate) reason: Reason,
     pub(crate) message: String,
     pub(crate) loads: i32,
-    pub(crate) held_bytes: Option<i64>,
+    /// What was reserved for it, by prediction, while it is in memory.
+    pub(crate) reserved_bytes: Option<u64>,
     pub(crate) ready_since: Option<Timestamp>,
 }
 
@@ -253,8 +255,8 @@ impl Record {
             State::Unloading => (StagePhase::Pending, Reason::Loading, "it is being freed"),
             State::Failed { reason, message, .. } => (StagePhase::Failed, *reason, message.as_str()),
         };
-        let held_bytes = match &self.state {
-            State::Ready(stage) => i64::try_from(stage.loaded.memory.total_bytes()).ok(),
+        let reserved_bytes = match &self.state {
+            State::Ready(stage) => Some(stage.loaded.memory.total_bytes()),
             _ => None,
         };
         Standing {
@@ -262,10 +264,26 @@ impl Record {
             reason,
             message: message.to_owned(),
             loads: self.loads,
-            held_bytes,
+            reserved_bytes,
             ready_since: self.ready_since.filter(|_| phase == StagePhase::Ready),
         }
     }
+}
+
+/// What is resident of a stage is told in steps of this size.
+const HELD_STEP_BYTES: u64 = 64 << 10;
+
+/// The most that a worker was seen to hold for a stage in its present life; nothing for a stage that it does not hold.
+fn peak(
+    standing: &Standing,
+    previous: &StageStatus,
+    epoch: Option<&str>,
+    worker: Option<Held>,
+) -> Option<i64> {
+    let held = worker?.of_stage(standing.reserved_bytes?);
+    let held = i64::try_from(held.next_multiple_of(HELD_STEP_BYTES)).ok()?;
+    let before = previous.held_bytes.filter(|_| previous.epoch.as_deref() == epoch);
+    Some(before.map_or(held, |before| before.max(held)))
 }
 
 /// The status of a stage that stands so. `fetched_bytes` is given while its weights are on their way.
@@ -273,11 +291,12 @@ pub(crate) fn status_of(
     standing: Standing,
     previous: &StageStatus,
     generation: i64,
-    epoch: Option<String>,
+    (epoch, worker): (Option<String>, Option<Held>),
     fetched_bytes: Option<i64>,
     now: Timestamp,
 ) -> StageStatus {
     let ready = standing.phase == StagePhase::Ready;
+    let held_bytes = peak(&standing, previous, epoch.as_deref(), worker);
     let mut conditions = previous.conditions.clone();
     // A worker between two lives holds nothing, and has every stage in memory again when it is back.
     let (phase, reason, message) = match (&epoch, fetched_bytes) {
@@ -309,9 +328,54 @@ pub(crate) fn status_of(
         epoch: epoch.filter(|_| ready),
         loads: standing.loads,
         fetched_bytes: fetched_bytes.filter(|_| phase == StagePhase::Fetching),
-        held_bytes: standing.held_bytes,
+        held_bytes,
         ready_time: standing
             .ready_since
             .map(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_for_a_stage_is_the_most_that_was_seen_in_the_worker_s_life() {
+        const MIB: u64 = 1 << 20;
+        let standing = |reserved_bytes| Standing {
+            phase: StagePhase::Ready,
+            reason: Reason::AsDesired,
+            message: String::new(),
+            loads: 1,
+            reserved_bytes,
+            ready_since: None,
+        };
+        // Two stages, of which this one was predicted to have three quarters.
+        let worker = |stages: u64| {
+            Some(Held {
+                process: 1,
+                resident_bytes: (10 + stages) * MIB,
+                reserved_bytes: 110 * MIB,
+                base_bytes: 10 * MIB,
+            })
+        };
+        let seen = |previous: &StageStatus, epoch, stages| {
+            let held = peak(&standing(Some(75 * MIB)), previous, Some(epoch), worker(stages));
+            held.map(|bytes| bytes / (1 << 20))
+        };
+        let mut status = StageStatus::default();
+        assert_eq!(seen(&status, "one", 80), Some(60));
+        status.epoch = Some("one".to_owned());
+        status.held_bytes = Some(60 << 20);
+        assert_eq!(seen(&status, "one", 40), Some(60), "the peak stays");
+        assert_eq!(seen(&status, "one", 120), Some(90), "more than was predicted");
+        assert_eq!(seen(&status, "two", 40), Some(30), "another worker");
+        assert_eq!(seen(&status, "one", 0), Some(60));
+        assert_eq!(
+            peak(&standing(None), &status, Some("one"), worker(80)),
+            None,
+            "not in memory"
+        );
+        assert_eq!(peak(&standing(Some(MIB)), &status, None, None), None, "no worker");
     }
 }

@@ -24,8 +24,10 @@ use kube::ResourceExt;
 use crate::world::{Now, World};
 
 mod learn;
+mod memory;
 
 pub use learn::Learner;
+pub use memory::learn as learn_memory;
 
 /// The factor of a time that is as it was measured, in thousandths.
 pub const NONE: i32 = 1_000;
@@ -72,10 +74,25 @@ pub fn of_node(node: &EdgeNode, at: Option<Now>) -> BTreeMap<&str, Factors> {
     let standing = status
         .corrections
         .iter()
-        .filter(|correction| is_about_present(status, correction));
+        .filter(|correction| correction.windows > 0 && is_about_present(status, correction));
     standing
         .map(|correction| (correction.model.as_str(), effective(correction, at)))
         .collect()
+}
+
+/// The largest factor on memory that was learnt of what the node's engine runs now, in thousandths. A worker holds the stages
+/// of all models in one process, so it counts for all of them.
+#[must_use]
+pub fn memory_of_node(node: &EdgeNode) -> i32 {
+    let status = node.status.iter();
+    let standing = status.flat_map(|status| {
+        let corrections = status.corrections.iter();
+        corrections.filter(move |correction| is_about_present(status, correction))
+    });
+    standing
+        .map(|correction| correction.memory_milli)
+        .max()
+        .unwrap_or(NONE)
 }
 
 /// What stands for nodes that were not observed: a part of what all observed ones have in common, the more the more they
@@ -154,6 +171,31 @@ fn is_about_present(status: &EdgeNodeStatus, correction: &SpeedCorrection) -> bo
     engine == Some(correction.engine_version.as_str())
         && device == Some(correction.device.as_str())
         && measured.is_some_and(|measured| measured.observed_time == correction.benchmarked_time)
+}
+
+/// The corrections that stand in a status and are about what the node runs now.
+fn present(status: &EdgeNodeStatus) -> Vec<SpeedCorrection> {
+    let standing = status.corrections.iter();
+    standing
+        .filter(|known| is_about_present(status, known))
+        .cloned()
+        .collect()
+}
+
+/// A correction of nothing, of weights that were timed on the node; none for others.
+fn blank(status: &EdgeNodeStatus, digest: &str, now: Now) -> Option<SpeedCorrection> {
+    Some(SpeedCorrection {
+        model: digest.to_owned(),
+        device: status.devices.first()?.name.clone(),
+        engine_version: status.agent.as_ref()?.engine_version.clone(),
+        benchmarked_time: benchmark_of(status, digest)?.observed_time.clone(),
+        prompt_milli: NONE,
+        token_milli: NONE,
+        memory_milli: NONE,
+        windows: 0,
+        relapses: 0,
+        observed_time: Time(now),
+    })
 }
 
 /// The times of a model on the device that stages run on.

@@ -139,7 +139,7 @@ impl Family {
             Self::NodeReported => "When the node's agent last wrote its status.",
             Self::NodeReserve => "The share of the node's battery that is left alone.",
             Self::NodeCorrection => {
-                "What requests have shown of a model's times on the node: 1 when they are as they were measured."
+                "What requests have shown of a model's times on the node, and workers of memory: 1 when all is as predicted."
             }
             Self::PredictionError => {
                 "Observed times of the service over predicted ones when last compared: 1 when they agree."
@@ -324,6 +324,11 @@ impl Figures {
                 self.say(Family::NodeCorrection, &[&name, &model, kind], factor);
             }
         }
+        let memory = corrections::memory_of_node(node);
+        if memory != corrections::NONE {
+            let factor = f64::from(memory) / 1e3;
+            self.say(Family::NodeCorrection, &[&name, "", MEMORY], factor);
+        }
         let power = &node.spec.power;
         if power.source == PowerSource::Battery {
             let reserve = f64::from(power.reserve_percent) / 100.0;
@@ -351,6 +356,7 @@ impl Figures {
 /// What times are of: prompts up to the first token, or single tokens.
 const PROMPT: &str = "prompt";
 const TOKEN: &str = "token";
+const MEMORY: &str = "memory";
 
 /// Weights as `namespace/model/variant`; of several with one digest, the first.
 fn model_name(world: &World, digest: &str) -> Option<String> {

@@ -619,6 +619,8 @@ fn node_of(node: &EdgeNode, trust_domain: TrustDomainOrd, kernels: &Kernels, opt
     if let Some(device) = device.filter(|device| device.overhead_bytes > 0) {
         engine.worker = positive(device.overhead_bytes);
     }
+    let beyond_predicted = corrections::memory_of_node(node) - corrections::NONE;
+    engine.margin_milli += u32::try_from(beyond_predicted).unwrap_or(0);
     let cores = u64::try_from(cores_milli).unwrap_or(0);
     Node {
         memory: positive(memory),

@@ -67,12 +67,13 @@ impl Reservation {
 
     /// What the process holds now, beside the account; `None` between two lives.
     pub(super) fn held(&self) -> Option<Held> {
-        let (process, reserved_bytes) =
-            self.with(|account| (account.process, account.base_bytes + account.stages_bytes));
+        let (process, base_bytes, stages_bytes) =
+            self.with(|account| (account.process, account.base_bytes, account.stages_bytes));
         Some(Held {
             process: process?,
             resident_bytes: system::resident_bytes(process?)?,
-            reserved_bytes,
+            reserved_bytes: base_bytes + stages_bytes,
+            base_bytes,
         })
     }
 

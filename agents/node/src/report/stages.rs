@@ -53,6 +53,7 @@ fn status(core: &Core, stage: &Stage, held: &StageStatus, now: Timestamp) -> Opt
         .fetched_bytes(digest)
         .map(|bytes| bytes / FETCH_STEP_BYTES * FETCH_STEP_BYTES);
     let epoch = core.worker.epoch().ok().map(|epoch| format!("{:016x}", epoch.0));
+    let worker = (epoch, core.worker.held_memory().ok());
     let generation = stage.metadata.generation.unwrap_or(0);
-    Some(status_of(standing, held, generation, epoch, fetched_bytes, now))
+    Some(status_of(standing, held, generation, worker, fetched_bytes, now))
 }

@@ -17,7 +17,7 @@ use solver::{
     units::{KernelOrd, ServiceOrd},
 };
 
-use super::{Factors, NONE, benchmark_of, effective, halvings, is_about_present};
+use super::{Factors, NONE, blank, effective, halvings, learn_memory, present};
 use crate::{
     plan::{PlannedPlacement, forecast},
     snapshot::Snapshot,
@@ -44,7 +44,7 @@ const STEP_MAX: f64 = 0.5;
 const FACTORS: (i32, i32) = (250, 8_000);
 
 /// Corrections of one node, at most; the schema's bound.
-const CORRECTIONS_MAX: usize = 64;
+pub(super) const CORRECTIONS_MAX: usize = 64;
 
 /// What is learnt in one round.
 pub struct Learner<'w> {
@@ -89,8 +89,9 @@ impl<'w> Learner<'w> {
 
     /// Every node whose corrections are others than those that stand in its status.
     #[must_use]
-    pub fn changed(self) -> BTreeMap<String, Vec<SpeedCorrection>> {
+    pub fn changed(mut self) -> BTreeMap<String, Vec<SpeedCorrection>> {
         let world = self.world;
+        learn_memory(world, &mut self.nodes);
         let stands = |node: &str| Some(&world.node(node)?.status.as_ref()?.corrections);
         let mut nodes = self.nodes;
         nodes.retain(|node, corrections| stands(node) != Some(corrections));
@@ -252,31 +253,19 @@ impl<'w> Learner<'w> {
         let Some(status) = self.world.node(node).and_then(|node| node.status.as_ref()) else {
             return;
         };
-        let (Some(agent), Some(device), Some(benchmark)) = (
-            &status.agent,
-            status.devices.first(),
-            benchmark_of(status, digest),
-        ) else {
+        let Some(blank) = blank(status, digest, now) else {
             return;
         };
-        let corrections = self.nodes.entry(node.to_owned()).or_insert_with(|| {
-            let standing = status.corrections.iter();
-            standing
-                .filter(|known| is_about_present(status, known))
-                .cloned()
-                .collect()
-        });
+        let corrections = self
+            .nodes
+            .entry(node.to_owned())
+            .or_insert_with(|| present(status));
         let known = corrections.iter().position(|known| known.model == digest);
         let next = SpeedCorrection {
-            model: digest.to_owned(),
-            device: device.name.clone(),
-            engine_version: agent.engine_version.clone(),
-            benchmarked_time: benchmark.observed_time.clone(),
             prompt_milli: changed(held.prompt, changes.0),
             token_milli: changed(held.token, changes.1),
             windows: 1,
-            relapses: 0,
-            observed_time: Time(now),
+            ..blank
         };
         match known {
             Some(known) if !steps && is_fresh(&corrections[known], now) => {}
@@ -312,7 +301,7 @@ fn is_news(observed: &ObservedService, last: Option<&Accuracy>, now: Now) -> boo
 /// Whether a correction has been confirmed so recently that it is not worth another write.
 fn is_fresh(correction: &SpeedCorrection, now: Now) -> bool {
     let Time(then) = correction.observed_time;
-    now.duration_since(then) < CONFIRMED_EVERY
+    correction.windows > 0 && now.duration_since(then) < CONFIRMED_EVERY
 }
 
 /// The next state of a correction that has stood before.
@@ -328,6 +317,7 @@ fn following(known: &SpeedCorrection, next: SpeedCorrection, now: Now) -> SpeedC
             known.windows.saturating_add(1)
         },
         relapses: known.relapses + i32::from(had_faded && grows),
+        memory_milli: known.memory_milli,
         ..next
     }
 }

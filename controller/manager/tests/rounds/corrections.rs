@@ -247,3 +247,44 @@ fn another_engine_or_another_measurement_is_learnt_anew() {
     fleet.answer(32);
     assert_eq!(fleet.correction("a").expect("a correction").windows, 1);
 }
+
+#[test]
+fn memory_beyond_what_was_predicted_is_learnt_once_and_stays() {
+    let mut fleet = Fleet::new(&[("a", 900, 1.0)]);
+    let margin = |fleet: &Fleet| {
+        let snapshot = Snapshot::take(&fleet.scene.world, Options::default());
+        snapshot.problem.nodes[0].engine.margin_milli
+    };
+    let hold = |fleet: &mut Fleet, milli: i64| {
+        let stage = Arc::make_mut(&mut fleet.scene.world.stages[0]);
+        let held = stage.spec.memory.total_bytes * milli / 1_000;
+        stage.status.as_mut().expect("a status").held_bytes = Some(held);
+        fleet.scene.settle();
+    };
+    let before = margin(&fleet);
+    hold(&mut fleet, 1_005);
+    assert_eq!(fleet.correction("a"), None, "no more than is seen exactly");
+    hold(&mut fleet, 1_080);
+    let learnt = fleet.correction("a").expect("a correction");
+    assert_eq!((learnt.memory_milli, learnt.windows), (1_080, 0));
+    assert_eq!(margin(&fleet), before + 80);
+    hold(&mut fleet, 950);
+    fleet.answer(32);
+    let learnt = fleet.correction("a").expect("a correction");
+    assert_eq!(
+        (learnt.memory_milli, learnt.windows),
+        (1_080, 1),
+        "and speed beside it"
+    );
+    let plan = fleet.scene.settle();
+    let figures = figures::of(&fleet.scene.world, &plan);
+    let own = figures.iter().find(|figure| {
+        figure.family == Family::NodeCorrection && figure.labels.iter().any(|label| label == "memory")
+    });
+    assert_eq!(own.expect("a figure").value, 1.08);
+
+    let mut newer = fleet.scene.node("a").status.clone().expect("a status");
+    newer.agent.as_mut().expect("an agent").engine_version = "2".to_owned();
+    fleet.scene.node("a").status = Some(newer);
+    assert_eq!(margin(&fleet), before, "another engine");
+}
