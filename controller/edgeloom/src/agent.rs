@@ -16,6 +16,7 @@ use node::{Conditions, Emulation};
 
 use crate::{
     connect, join, registry,
+    renewal::Renewal,
     steady_port::{self, Protocol},
     stop, traces,
 };
@@ -29,7 +30,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     connect: connect::Arguments,
     /// A kubeconfig with a bootstrap token, as `edgeloom token` makes it. The agent asks with it for a certificate of its own, once, and
-    /// keeps that in DIR/kubeconfig of --data.
+    /// keeps that in DIR/kubeconfig of --data, where it is renewed before it ends.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
     bootstrap_kubeconfig: Option<PathBuf>,
     /// Where keys, weights and last orders are kept.
@@ -86,13 +87,17 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let stop = stop::token(arguments.lifeline)?;
     let _sent_until_the_end = traces::begin(&arguments.traces, &arguments.node)?;
+    let registry = registry::of_agent(&arguments.node)?;
+    let mut renewal = None;
     let client = match &arguments.bootstrap_kubeconfig {
         Some(bootstrap) => {
             let joining = join::kubeconfig(&arguments.node, &arguments.data, bootstrap);
             let Some(own) = stop.run_until_cancelled(joining).await else {
                 return Ok(());
             };
-            connect::client_of(&own?, None).await?
+            let (kept, client) = Renewal::begin(&arguments.node, &own?, bootstrap, &registry).await?;
+            renewal = Some(tokio::spawn(kept.keep()));
+            client
         }
         None => arguments.connect.client().await?,
     };
@@ -104,7 +109,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     config.advertise_http = arguments.advertise_http;
     config.advertise_quic = arguments.advertise_quic;
     config.emulated = arguments.emulated;
-    config.registry = registry::of_agent(&arguments.node)?;
+    config.registry = registry;
     config.listen_health = arguments.listen_health;
     config.lease_namespace = arguments.namespace;
     config.register = arguments.register.then(|| crds::EdgeNodeSpec {
@@ -120,9 +125,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if let Some(lock) = arguments.benchmark_lock {
         config.benchmark_lock = lock;
     }
-    node::run(config, stop)
-        .await
-        .with_context(|| format!("the agent of {} cannot run", arguments.node))
+    let ended = node::run(config, stop).await;
+    if let Some(renewal) = renewal {
+        renewal.abort();
+    }
+    ended.with_context(|| format!("the agent of {} cannot run", arguments.node))
 }
 
 /// The engine's worker process; it is started by an agent, never by a person.

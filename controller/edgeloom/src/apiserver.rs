@@ -17,6 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Serves the Kubernetes API, until Ctrl-C.
+///
+/// Certificate requests (`kubernetes.io/kube-apiserver-client`) are signed when somebody has approved them: `kubectl get csr`, then
+/// `kubectl certificate approve NAME`. A control plane approves those of agents by itself.
 #[derive(Debug, Clone, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {

@@ -1,6 +1,6 @@
-//! How an agent gets a certificate of its own, and a new one before that ends: it makes a key, which never leaves the machine, and asks
-//! with a CertificateSigningRequest, as a kubelet does. The first time it proves by a bootstrap token that it may ask, from then on by
-//! the certificate that it has.
+//! How an agent gets a certificate of its own, and a new one before that ends (`renewal` says when): it makes a key, which never leaves
+//! the machine, and asks with a CertificateSigningRequest, as a kubelet does. The first time it proves by a bootstrap token that it may
+//! ask, from then on by the certificate that it has.
 
 use std::{
     fs,
@@ -18,12 +18,10 @@ use k8s_openapi::{ByteString, api::certificates::v1::CertificateSigningRequest, 
 use kube::{Api, Client, Config, ResourceExt as _, api::PostParams};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::info;
 
-use crate::{connect, node_authorizer};
+use crate::{connect, node_authorizer, renewal::Validity};
 
-/// A certificate with less than this left is renewed: a third of the year that it is good for.
-const RENEW_BEFORE: Duration = Duration::from_secs(120 * 24 * 3600);
 /// Time in which somebody, a program or a person, has to approve.
 const APPROVAL_DEADLINE: Duration = Duration::from_secs(600);
 /// Pause between two looks at a request: an agent may read its own by name only.
@@ -37,14 +35,9 @@ const LOOK_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) async fn kubeconfig(node: &str, data: &Path, bootstrap: &Path) -> anyhow::Result<PathBuf> {
     let own = data.join("kubeconfig");
     let now = Timestamp::now();
-    match not_after(&own) {
-        Some(end) if now + RENEW_BEFORE < end => return Ok(own),
-        Some(end) if now < end => {
-            // What is good for a while yet is no reason to stand still.
-            if let Err(error) = renew(node, &own, &own).await {
-                warn!(%end, error = crds::with_causes(error.as_ref()), "the agent's certificate cannot be renewed yet");
-            }
-        }
+    match validity(&own) {
+        // What is about to end is renewed while the agent runs.
+        Some(validity) if now < validity.until => {}
         _ => renew(node, bootstrap, &own)
             .await
             .with_context(|| format!("{node} cannot join with {}", bootstrap.display()))?,
@@ -52,15 +45,24 @@ pub(crate) async fn kubeconfig(node: &str, data: &Path, bootstrap: &Path) -> any
     Ok(own)
 }
 
-/// The end of the certificate in a kubeconfig; `None` if there is none.
-fn not_after(path: &Path) -> Option<Timestamp> {
+/// When the certificate in a kubeconfig is good; `None` if there is none.
+pub(crate) fn validity(path: &Path) -> Option<Validity> {
     let config = kube::config::Kubeconfig::read_from(path).ok()?;
     let user = config.auth_infos.first()?.auth_info.as_ref()?;
     let pem = STANDARD.decode(user.client_certificate_data.as_ref()?).ok()?;
-    Some(certificates::read_pem(std::str::from_utf8(&pem).ok()?)?.not_after)
+    let facts = certificates::read_pem(std::str::from_utf8(&pem).ok()?)?;
+    Some(Validity {
+        from: facts.not_before,
+        until: facts.not_after,
+    })
 }
 
-async fn renew(node: &str, with: &Path, own: &Path) -> anyhow::Result<()> {
+/// Asks for a certificate with one kubeconfig, and writes another with it.
+///
+/// # Errors
+///
+/// As [`kubeconfig`].
+pub(crate) async fn renew(node: &str, with: &Path, own: &Path) -> anyhow::Result<()> {
     let config = connect::config_of(with, None).await?;
     let (url, authority) = (url(&config), authority_pem(&config)?);
     let client = Client::try_from(config).context("the kubeconfig cannot be used")?;

@@ -32,6 +32,7 @@ pub mod node_authorizer;
 mod output;
 mod prepare_data;
 mod registry;
+mod renewal;
 mod simulate;
 mod solve;
 mod steady_port;
