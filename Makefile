@@ -13,7 +13,7 @@ export LIBCLANG_PATH ?= $(shell tests/programs/libclang.sh)
 
 PREFIX ?= $(HOME)/.local
 
-.PHONY: help demo test test-kubernetes test-conformance test-comparison test-clients bench-kubernetes kubernetes-home check bench bench-solver bench-apiserver bench-reference generate install clean model programs system-packages
+.PHONY: help demo test test-kubernetes test-conformance test-comparison test-clients test-kube-rs bench-kubernetes kubernetes-home check bench bench-solver bench-apiserver bench-reference generate install clean model programs system-packages
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,9 @@ test-comparison: system-packages ## the same requests to our API server and to a
 
 test-clients: system-packages ## our API server under older kubectls and the official Python client
 	tests/programs/clients.sh
+
+test-kube-rs: system-packages ## our API server under kube-rs's own integration tests, which its published crates carry
+	tests/programs/kube-rs.sh
 
 kubernetes-home: ## a real Kubernetes cluster of three nodes on this machine, left running; needs root and Go
 	@tests/programs/kubernetes-home.sh up --nodes 3 | sed 's/^/export KUBECONFIG=/'

@@ -28,10 +28,13 @@ class Case:
 
     name: str
     method: str
-    path: str
+    # The path and the body may be functions of the answers so far, by the names of their cases.
+    path: object
     body: object = None
     media_type: str = JSON
     accept: str = ""
+    # Other headers.
+    headers: dict = dataclasses.field(default_factory=dict)
     # Differences that are meant for this request, as expressions.
     meant: tuple = ()
     # Upstream tells the causes in the order of a Go map, which changes from one answer to the next.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sends the same requests to two API servers and compares their answers field by field.
 
-    compare.py --kubectl KUBECTL --ours KUBECONFIG --theirs KUBECONFIG [--only REGEX]
+    compare.py --kubectl KUBECTL --ours KUBECONFIG --theirs KUBECONFIG [--only REGEX] [--more]
 
 What differs by nature (identifiers, versions, times) is put in place of a word first. One line for each request, with each
 difference below it; the exit code is 1 when there is one.
@@ -9,6 +9,7 @@ difference below it; the exit code is 1 when there is one.
 
 import argparse
 import base64
+import gzip
 import http.client
 import json
 import re
@@ -20,6 +21,7 @@ import urllib.parse
 import uuid
 
 import cases
+import corners
 
 # Fields whose values are each server's own.
 OWN = {
@@ -49,6 +51,7 @@ class Server:
     """A connection to the server of a kubeconfig."""
 
     def __init__(self, kubectl, kubeconfig):
+        self.answers = {}
         view = [kubectl, "--kubeconfig", kubeconfig, "config", "view", "--raw", "--minify", "-o", "json"]
         config = json.loads(subprocess.run(view, check=True, capture_output=True, text=True).stdout)
         cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
@@ -70,26 +73,44 @@ class Server:
 
     def ask(self, case):
         """Sends a request; gives back the code, the headers that are compared, and the body."""
-        body = case.body if isinstance(case.body, (str, bytes, type(None))) else json.dumps(case.body)
-        headers = {"User-Agent": "compare/1"}
+        try:
+            body = case.body(self.answers) if callable(case.body) else case.body
+            path = case.path(self.answers) if callable(case.path) else case.path
+        except (KeyError, TypeError) as error:
+            return {"code": 0, "headers": {}, "body": f"an answer that this builds on lacks {error}"}
+        if not isinstance(body, (str, bytes, type(None))):
+            body = json.dumps(body)
+        headers = {"User-Agent": "compare/1", **case.headers}
         if case.accept:
             headers["Accept"] = case.accept
-        if body is not None:
+        if body is not None and case.media_type:
             headers["Content-Type"] = case.media_type
         # A connection for each request: either server may have closed the last one.
         self.connection.close()
-        self.connection.request(case.method, case.path, body=body, headers=headers)
+        self.connection.request(case.method, path, body=body, headers=headers)
         answer = self.connection.getresponse()
-        said = answer.read().decode()
+        said = answer.read()
         kept = {
             "content-type": answer.getheader("Content-Type"),
+            "content-encoding": answer.getheader("Content-Encoding"),
             "warning": sorted(value for name, value in answer.getheaders() if name.lower() == "warning"),
         }
-        try:
-            parsed = json.loads(said)
-        except ValueError:
-            parsed = said
-        return {"code": answer.status, "headers": kept, "body": parsed}
+        if kept["content-encoding"] == "gzip":
+            said = gzip.decompress(said)
+        self.answers[case.name] = {"code": answer.status, "headers": kept, "body": parsed(said.decode())}
+        return self.answers[case.name]
+
+
+def parsed(text):
+    """JSON, or a line of it for each event of a watch, or else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return [json.loads(line) for line in text.splitlines()] or text
+    except ValueError:
+        return text
 
 
 def common(value, key=""):
@@ -146,10 +167,13 @@ def main():
     parser.add_argument("--ours", required=True, metavar="KUBECONFIG")
     parser.add_argument("--theirs", required=True, metavar="KUBECONFIG")
     parser.add_argument("--only", default="", help="show the requests whose names match this; all are sent")
+    parser.add_argument("--more", action="store_true", help="send those of corners/ too, of which some are known to differ")
     options = parser.parse_args()
     servers = [Server(options.kubectl, path) for path in (options.ours, options.theirs)]
     namespace = f"compare-{uuid.uuid4().hex[:8]}"
     same, all_cases = 0, cases.cases(namespace)
+    if options.more:
+        all_cases += corners.cases(f"{namespace}-corners")
     for case in all_cases:
         answers = [case.settle(server.ask) for server in servers]
         ours, theirs = (common(answer) for answer in answers)

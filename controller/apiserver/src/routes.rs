@@ -187,6 +187,9 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
         ("approval", verb) if asking.call.resource.has_extra("approval") => {
             asking.part(Part::Approval, verb, body).await?
         }
+        ("ephemeralcontainers", verb) if asking.call.resource.has_extra("ephemeralcontainers") => {
+            asking.part(Part::EphemeralContainers, verb, body).await?
+        }
         ("finalize", verb) if of_itself => asking.part(Part::Finalize, verb, body).await?,
         _ => return Err(no_such_subresource(&asking)),
     };

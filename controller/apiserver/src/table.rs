@@ -4,10 +4,14 @@
 //! present time, which is an argument.
 
 pub mod builtin;
+mod cells;
 pub mod column;
 pub mod duration;
 pub mod jsonpath;
+pub mod networking;
+pub mod policies;
 pub mod render;
+pub mod storage;
 pub mod workloads;
 
 pub use self::column::Column;

@@ -16,7 +16,7 @@ use super::{
     ExtraSubresource, Form, Origin, REVIEW_VERBS, Resource, STORED_VERBS, SelectableField, Storage,
     Subresources, api_version,
 };
-use crate::table::builtin as columns;
+use crate::table::{builtin as columns, networking};
 
 /// Verbs of namespaces, which are not deleted in bulk.
 const NAMESPACE_VERBS: &[&str] = &["create", "delete", "get", "list", "patch", "update", "watch"];
@@ -53,7 +53,7 @@ fn stored() -> Vec<Resource> {
             .categories(&["all"])
             .with_status()
             .selectable(&["spec.clusterIP", "spec.type"])
-            .columns(columns::service())
+            .columns(networking::service())
             .build(),
         events_group_event(),
         lease(),

@@ -6,6 +6,7 @@
 
 pub(super) mod budget;
 pub(crate) mod meter;
+mod signs;
 pub mod values;
 
 use std::fmt;
@@ -135,7 +136,8 @@ pub(crate) fn parse_guarded<T, E: fmt::Display>(
             "the expression has {signs} operators and brackets: at most {SIGNS_MAX} are read"
         ));
     }
-    match catch_unwind(AssertUnwindSafe(|| parse(source))) {
+    let source = signs::without_pairs(source);
+    match catch_unwind(AssertUnwindSafe(|| parse(&source))) {
         Ok(parsed) => parsed.map_err(|error| error.to_string()),
         Err(_) => Err("the parser cannot read the expression".to_owned()),
     }

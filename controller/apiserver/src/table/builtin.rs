@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::cells::count;
 use super::column::Column;
 use super::{duration, render};
 
@@ -63,34 +64,86 @@ pub fn created_at() -> Vec<Column> {
     vec![Column::computed("Created At", "When it was created.", created).of_type("date")]
 }
 
+/// NAME AGE SIGNERNAME REQUESTOR REQUESTEDDURATION CONDITION
+pub fn certificate_request() -> Vec<Column> {
+    let signer = |object: &Value, _| text_or(&object["spec"]["signerName"], "");
+    let requestor = |object: &Value, _| text_or(&object["spec"]["username"], "");
+    let asked = |object: &Value, _| match object["spec"]["expirationSeconds"].as_i64() {
+        Some(seconds) => duration::in_words(seconds).into(),
+        None => Value::from("<none>"),
+    };
+    vec![
+        age(),
+        Column::computed("SignerName", "Who is asked to sign.", signer),
+        Column::computed("Requestor", "Who asks.", requestor),
+        Column::computed("RequestedDuration", "How long it should be good.", asked),
+        Column::computed(
+            "Condition",
+            "What has become of it.",
+            certificate_request_condition,
+        ),
+    ]
+}
+
+fn certificate_request_condition(request: &Value, _: Timestamp) -> Value {
+    let conditions = request["status"]["conditions"].as_array();
+    let has = |kind| {
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.any(|condition| condition["type"] == kind)
+    };
+    // A denial outweighs an approval.
+    let mut words = vec![match (has("Denied"), has("Approved")) {
+        (true, _) => "Denied",
+        (false, true) => "Approved",
+        (false, false) => "Pending",
+    }];
+    if has("Failed") {
+        words.push("Failed");
+    }
+    if request["status"]["certificate"]
+        .as_str()
+        .is_some_and(|pem| !pem.is_empty())
+    {
+        words.push("Issued");
+    }
+    words.join(",").into()
+}
+
 /// NAME STATUS ROLES AGE VERSION, and addresses and system in wide output
 pub fn node() -> Vec<Column> {
-    let version = |object: &Value, _| {
-        object["status"]["nodeInfo"]["kubeletVersion"]
-            .as_str()
-            .unwrap_or_default()
-            .into()
-    };
-    let system = |object: &Value, _| text_or(&object["status"]["nodeInfo"]["osImage"], "<unknown>");
+    fn info(node: &Value, field: &str, absent: &str) -> Value {
+        match node["status"]["nodeInfo"][field].as_str() {
+            Some(text) if !text.is_empty() => text.into(),
+            _ => absent.into(),
+        }
+    }
     vec![
         Column::computed("Status", "Whether it is ready.", node_status),
         Column::computed("Roles", "Its roles, by labels.", node_roles),
         age(),
-        Column::computed("Version", "Version of its agent.", version),
-        Column::computed("Internal-IP", "Address inside the cluster.", node_address).wide(),
-        Column::computed("OS-Image", "Operating system.", system).wide(),
-    ]
-}
-
-/// NAME TYPE CLUSTER-IP PORT(S) AGE
-pub fn service() -> Vec<Column> {
-    let service_type = |object: &Value, _| object["spec"]["type"].clone();
-    let cluster_ip = |object: &Value, _| text_or(&object["spec"]["clusterIP"], "<none>");
-    vec![
-        Column::computed("Type", "How it is reached.", service_type),
-        Column::computed("Cluster-IP", "Address inside the cluster.", cluster_ip),
-        Column::computed("Port(s)", "Its ports.", service_ports),
-        age(),
+        Column::computed("Version", "Version of its agent.", |node, _| {
+            info(node, "kubeletVersion", "")
+        }),
+        Column::computed("Internal-IP", "Address inside the cluster.", |node, _| {
+            node_address(node, "InternalIP")
+        })
+        .wide(),
+        Column::computed("External-IP", "Address outside of the cluster.", |node, _| {
+            node_address(node, "ExternalIP")
+        })
+        .wide(),
+        Column::computed("OS-Image", "Operating system.", |node, _| {
+            info(node, "osImage", "<unknown>")
+        })
+        .wide(),
+        Column::computed("Kernel-Version", "Version of its kernel.", |node, _| {
+            info(node, "kernelVersion", "<unknown>")
+        })
+        .wide(),
+        Column::computed("Container-Runtime", "What runs its containers.", |node, _| {
+            info(node, "containerRuntimeVersion", "<unknown>")
+        })
+        .wide(),
     ]
 }
 
@@ -196,34 +249,12 @@ fn node_roles(node: &Value, _: Timestamp) -> Value {
     }
 }
 
-fn node_address(node: &Value, _: Timestamp) -> Value {
+fn node_address(node: &Value, kind: &str) -> Value {
     let addresses = node["status"]["addresses"].as_array().into_iter().flatten();
-    let internal = addresses
-        .into_iter()
-        .find(|address| address["type"] == "InternalIP");
-    internal.map_or_else(|| "<none>".into(), |address| address["address"].clone())
-}
-
-fn service_ports(service: &Value, _: Timestamp) -> Value {
-    let ports = service["spec"]["ports"].as_array().into_iter().flatten();
-    let texts: Vec<String> = ports
-        .map(|port| format!("{}/{}", port["port"], port["protocol"].as_str().unwrap_or("TCP")))
-        .collect();
-    if texts.is_empty() {
-        "<none>".into()
-    } else {
-        texts.join(",").into()
-    }
+    let found = addresses.into_iter().find(|address| address["type"] == kind);
+    found.map_or_else(|| "<none>".into(), |address| address["address"].clone())
 }
 
 fn text_or(value: &Value, fallback: &str) -> Value {
     value.as_str().unwrap_or(fallback).into()
-}
-
-pub(super) fn count(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => items.len(),
-        Value::Object(fields) => fields.len(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
-    }
 }

@@ -1,22 +1,48 @@
-//! The columns of workloads and the other kinds that charts create, after those that Kubernetes prints.
+//! The columns of workloads, after those that Kubernetes prints.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::builtin::{age, count, created_at};
+use super::builtin::age;
+use super::cells::{
+    boolean, count, has_condition, integer, is_terminating, items, joined, labels, number, selector, text,
+    text_or, time, time_since,
+};
 use super::column::Column;
 use super::duration;
 
-fn text(object: &Value, pointer: &str, absent: &str) -> Value {
-    match object.pointer(pointer) {
-        Some(Value::String(text)) => text.clone().into(),
-        Some(Value::Null) | None => absent.into(),
-        Some(other) => other.to_string().into(),
-    }
+/// Where the pods of most workloads are described.
+const TEMPLATE: &str = "/spec/template/spec/containers";
+/// Where those of a CronJob are.
+const JOB_TEMPLATE: &str = "/spec/jobTemplate/spec/template/spec/containers";
+
+/// CONTAINERS IMAGES, in wide output
+fn containers() -> [Column; 2] {
+    [
+        Column::computed("Containers", "Names of its containers.", |one, _| {
+            named(one, TEMPLATE, "name")
+        })
+        .wide(),
+        Column::computed("Images", "Images of its containers.", |one, _| {
+            named(one, TEMPLATE, "image")
+        })
+        .wide(),
+    ]
 }
 
-fn number(object: &Value, pointer: &str) -> i64 {
-    object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
+fn named(object: &Value, pointer: &str, field: &str) -> Value {
+    joined(
+        items(object, pointer).map(|container| container[field].as_str().unwrap_or_default()),
+        "",
+    )
+}
+
+/// SELECTOR, in wide output
+fn selected() -> Column {
+    Column::computed("Selector", "Labels of its pods.", |one, _| {
+        selector(&one["spec"]["selector"])
+    })
+    .wide()
 }
 
 /// `ready/desired`
@@ -25,77 +51,98 @@ fn ready_of(object: &Value, desired: &str) -> Value {
     format!("{ready}/{}", number(object, desired)).into()
 }
 
-fn integer(name: &str, description: &str, cell: fn(&Value, Timestamp) -> Value) -> Column {
-    Column::computed(name, description, cell).of_type("integer")
-}
-
-fn time_since(object: &Value, pointer: &str, now: Timestamp, absent: &str) -> Value {
-    let time = object.pointer(pointer).and_then(Value::as_str);
-    match time.and_then(|text| text.parse::<Timestamp>().ok()) {
-        Some(time) => duration::since(time, now).into(),
-        None => absent.into(),
-    }
-}
-
-/// NAME READY STATUS RESTARTS AGE
+/// NAME READY STATUS RESTARTS AGE, and where it runs in wide output
 pub fn pod() -> Vec<Column> {
     vec![
         Column::computed("Ready", "Containers that are ready.", |pod, _| {
-            let statuses = pod["status"]["containerStatuses"]
-                .as_array()
-                .into_iter()
-                .flatten();
-            let ready = statuses.filter(|status| status["ready"] == true).count();
-            format!("{ready}/{}", count(&pod["spec"]["containers"])).into()
+            let ready = items(pod, "/status/containerStatuses").filter(|status| status["ready"] == true);
+            format!("{}/{}", ready.count(), count(&pod["spec"]["containers"])).into()
         }),
-        Column::computed("Status", "The phase of the pod.", |pod, _| {
-            text(pod, "/status/phase", "Pending")
-        }),
+        Column::computed("Status", "What it is doing.", pod_status),
         Column::computed(
             "Restarts",
             "How often its containers were started again.",
             |pod, _| {
-                let statuses = pod["status"]["containerStatuses"]
-                    .as_array()
-                    .into_iter()
-                    .flatten();
-                let restarts: i64 = statuses.map(|status| number(status, "/restartCount")).sum();
+                let restarts: i64 = items(pod, "/status/containerStatuses")
+                    .map(|status| number(status, "/restartCount"))
+                    .sum();
                 restarts.to_string().into()
             },
         ),
         age(),
+        Column::computed("IP", "Its address.", |pod, _| {
+            text_or(pod, "/status/podIP", "<none>")
+        })
+        .wide(),
+        Column::computed("Node", "The node that runs it.", |pod, _| {
+            text_or(pod, "/spec/nodeName", "<none>")
+        })
+        .wide(),
+        Column::computed("Nominated Node", "The node that it may take.", |pod, _| {
+            text_or(pod, "/status/nominatedNodeName", "<none>")
+        })
+        .wide(),
+        Column::computed("Readiness Gates", "Conditions that it waits for.", |pod, _| {
+            let gates: Vec<&str> = items(pod, "/spec/readinessGates")
+                .filter_map(|gate| gate["conditionType"].as_str())
+                .collect();
+            if gates.is_empty() {
+                return "<none>".into();
+            }
+            let met = gates
+                .iter()
+                .filter(|gate| has_condition(pod, gate, "True"))
+                .count();
+            format!("{met}/{}", gates.len()).into()
+        })
+        .wide(),
     ]
 }
 
-/// NAME STATUS VOLUME CAPACITY ACCESS MODES STORAGECLASS AGE
-pub fn persistent_volume_claim() -> Vec<Column> {
-    vec![
-        Column::computed("Status", "The phase of the claim.", |claim, _| {
-            text(claim, "/status/phase", "Pending")
-        }),
-        Column::computed("Volume", "The volume that it is bound to.", |claim, _| {
-            text(claim, "/spec/volumeName", "")
-        }),
-        Column::computed("Capacity", "Size of that volume.", |claim, _| {
-            text(claim, "/status/capacity/storage", "")
-        }),
-        Column::computed("Access Modes", "How it may be mounted.", |claim, _| {
-            let modes = claim["status"]["accessModes"].as_array().into_iter().flatten();
-            let modes: Vec<&str> = modes.filter_map(Value::as_str).collect();
-            modes.join(",").into()
-        }),
-        Column::computed(
-            "StorageClass",
-            "Class of storage that it asks for.",
-            |claim, _| text(claim, "/spec/storageClassName", ""),
+/// The reason of its own, that of a container that does not run, or the phase.
+fn pod_status(pod: &Value, _: Timestamp) -> Value {
+    if is_terminating(pod) && !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
+        return "Terminating".into();
+    }
+    if has_condition(pod, "PodScheduled", "False")
+        && items(pod, "/status/conditions").any(|one| one["reason"] == "SchedulingGated")
+    {
+        return "SchedulingGated".into();
+    }
+    let of_containers = items(pod, "/status/containerStatuses").find_map(|status| {
+        let reason = |state: &str| status["state"][state]["reason"].as_str();
+        reason("waiting")
+            .or_else(|| reason("terminated"))
+            .filter(|reason| !reason.is_empty())
+    });
+    match of_containers {
+        Some(reason) => reason.into(),
+        None => text_or(
+            pod,
+            "/status/reason",
+            text(pod, "/status/phase", "").as_str().unwrap_or_default(),
         ),
-        age(),
+    }
+}
+
+/// NAME CONTAINERS IMAGES POD LABELS
+pub fn pod_template() -> Vec<Column> {
+    vec![
+        Column::computed("Containers", "Names of its containers.", |one, _| {
+            named(one, "/template/spec/containers", "name")
+        }),
+        Column::computed("Images", "Images of its containers.", |one, _| {
+            named(one, "/template/spec/containers", "image")
+        }),
+        Column::computed("Pod Labels", "Labels of its pods.", |one, _| {
+            labels(&one["template"]["metadata"]["labels"])
+        }),
     ]
 }
 
-/// NAME DESIRED CURRENT READY UP-TO-DATE AVAILABLE NODE SELECTOR AGE
+/// NAME DESIRED CURRENT READY UP-TO-DATE AVAILABLE NODE SELECTOR AGE, and its pods in wide output
 pub fn daemon_set() -> Vec<Column> {
-    vec![
+    let mut columns = vec![
         integer("Desired", "Nodes that should run it.", |set, _| {
             number(set, "/status/desiredNumberScheduled").into()
         }),
@@ -115,12 +162,15 @@ pub fn daemon_set() -> Vec<Column> {
             labels(&set["spec"]["template"]["spec"]["nodeSelector"])
         }),
         age(),
-    ]
+    ];
+    columns.extend(containers());
+    columns.push(selected());
+    columns
 }
 
-/// NAME READY UP-TO-DATE AVAILABLE AGE
+/// NAME READY UP-TO-DATE AVAILABLE AGE, and its pods in wide output
 pub fn deployment() -> Vec<Column> {
-    vec![
+    let mut columns = vec![
         Column::computed("Ready", "Pods that are ready, of those wanted.", |one, _| {
             ready_of(one, "/spec/replicas")
         }),
@@ -131,11 +181,34 @@ pub fn deployment() -> Vec<Column> {
             number(one, "/status/availableReplicas").into()
         }),
         age(),
-    ]
+    ];
+    columns.extend(containers());
+    columns.push(selected());
+    columns
 }
 
-/// NAME DESIRED CURRENT READY AGE
+/// NAME DESIRED CURRENT READY AGE, and its pods in wide output
 pub fn replica_set() -> Vec<Column> {
+    let mut columns = replicas();
+    columns.extend(containers());
+    columns.push(selected());
+    columns
+}
+
+/// The same, of which the selector is a map of labels
+pub fn replication_controller() -> Vec<Column> {
+    let mut columns = replicas();
+    columns.extend(containers());
+    columns.push(
+        Column::computed("Selector", "Labels of its pods.", |one, _| {
+            labels(&one["spec"]["selector"])
+        })
+        .wide(),
+    );
+    columns
+}
+
+fn replicas() -> Vec<Column> {
     vec![
         integer("Desired", "Pods that are wanted.", |set, _| {
             number(set, "/spec/replicas").into()
@@ -150,16 +223,18 @@ pub fn replica_set() -> Vec<Column> {
     ]
 }
 
-/// NAME READY AGE
+/// NAME READY AGE, and its pods in wide output
 pub fn stateful_set() -> Vec<Column> {
     let ready = |set: &Value, _| ready_of(set, "/spec/replicas");
-    vec![
+    let mut columns = vec![
         Column::computed("Ready", "Pods that are ready, of those wanted.", ready),
         age(),
-    ]
+    ];
+    columns.extend(containers());
+    columns
 }
 
-/// NAME SCHEDULE TIMEZONE SUSPEND ACTIVE LAST SCHEDULE AGE
+/// NAME SCHEDULE TIMEZONE SUSPEND ACTIVE LAST SCHEDULE AGE, and its pods in wide output
 pub fn cron_job() -> Vec<Column> {
     vec![
         Column::computed("Schedule", "When it runs.", |job, _| {
@@ -168,11 +243,11 @@ pub fn cron_job() -> Vec<Column> {
         Column::computed("Timezone", "In which zone that is meant.", |job, _| {
             text(job, "/spec/timeZone", "<none>")
         }),
-        Column::computed("Suspend", "Whether it is suspended.", |job, _| {
-            if job["spec"]["suspend"] == true {
-                "True"
-            } else {
-                "False"
+        boolean("Suspend", "Whether it is suspended.", |job, _| {
+            match job["spec"]["suspend"].as_bool() {
+                Some(true) => "True",
+                Some(false) => "False",
+                None => "<unset>",
             }
             .into()
         }),
@@ -183,33 +258,85 @@ pub fn cron_job() -> Vec<Column> {
             time_since(job, "/status/lastScheduleTime", now, "<none>")
         }),
         age(),
+        Column::computed("Containers", "Names of its containers.", |one, _| {
+            named(one, JOB_TEMPLATE, "name")
+        })
+        .wide(),
+        Column::computed("Images", "Images of its containers.", |one, _| {
+            named(one, JOB_TEMPLATE, "image")
+        })
+        .wide(),
+        Column::computed("Selector", "Labels of its pods.", |one, _| {
+            selector(&one["spec"]["jobTemplate"]["spec"]["selector"])
+        })
+        .wide(),
     ]
 }
 
-/// NAME STATUS COMPLETIONS DURATION AGE
+/// NAME STATUS COMPLETIONS DURATION AGE, and its pods in wide output
 pub fn job() -> Vec<Column> {
-    vec![
-        Column::computed("Status", "How far it is.", |job, _| {
-            let conditions = job["status"]["conditions"].as_array().into_iter().flatten();
-            let mut ended = conditions.filter(|one| {
-                one["status"] == "True" && (one["type"] == "Complete" || one["type"] == "Failed")
-            });
-            ended.next().map_or("Running".into(), |one| one["type"].clone())
-        }),
+    let mut columns = vec![
+        Column::computed("Status", "How far it is.", job_status),
         Column::computed(
             "Completions",
             "Pods that succeeded, of those wanted.",
-            |job, _| {
-                let wanted = job
-                    .pointer("/spec/completions")
-                    .and_then(Value::as_i64)
-                    .unwrap_or(1);
-                format!("{}/{wanted}", number(job, "/status/succeeded")).into()
-            },
+            completions,
         ),
         Column::computed("Duration", "How long it has run.", |job, now| {
-            time_since(job, "/status/startTime", now, "")
+            let Some(start) = time(job, "/status/startTime") else {
+                return "".into();
+            };
+            let end = time(job, "/status/completionTime").unwrap_or(now);
+            duration::since(start, end).into()
         }),
+        age(),
+    ];
+    columns.extend(containers());
+    columns.push(selected());
+    columns
+}
+
+fn job_status(job: &Value, _: Timestamp) -> Value {
+    let ended = ["Complete", "Failed"];
+    let on_its_way = ["Suspended", "FailureTarget", "SuccessCriteriaMet"];
+    let is = |kind: &&str| has_condition(job, kind, "True");
+    if let Some(kind) = ended.into_iter().find(is) {
+        return kind.into();
+    }
+    if is_terminating(job) {
+        return "Terminating".into();
+    }
+    on_its_way.into_iter().find(is).unwrap_or("Running").into()
+}
+
+fn completions(job: &Value, _: Timestamp) -> Value {
+    let succeeded = number(job, "/status/succeeded");
+    let parallelism = number(job, "/spec/parallelism");
+    match job.pointer("/spec/completions").and_then(Value::as_i64) {
+        Some(wanted) => format!("{succeeded}/{wanted}"),
+        None if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+        None => format!("{succeeded}/1"),
+    }
+    .into()
+}
+
+/// NAME CONTROLLER REVISION AGE
+pub fn controller_revision() -> Vec<Column> {
+    vec![
+        Column::computed("Controller", "Whose revision it is.", |one, _| {
+            let mut owners = items(one, "/metadata/ownerReferences");
+            let Some(owner) = owners.find(|owner| owner["controller"] == true) else {
+                return "<none>".into();
+            };
+            let of = |field: &str| owner[field].as_str().unwrap_or_default();
+            let kind = of("kind").to_lowercase();
+            match of("apiVersion").split_once('/') {
+                Some((group, _)) => format!("{kind}.{group}/{}", of("name")),
+                None => format!("{kind}/{}", of("name")),
+            }
+            .into()
+        }),
+        Column::computed("Revision", "Its number.", |one, _| one["revision"].clone()),
         age(),
     ]
 }
@@ -228,129 +355,4 @@ pub fn pod_disruption_budget() -> Vec<Column> {
         }),
         age(),
     ]
-}
-
-/// NAME VALUE GLOBAL-DEFAULT AGE
-pub fn priority_class() -> Vec<Column> {
-    vec![
-        integer("Value", "The priority.", |class, _| {
-            number(class, "/value").into()
-        }),
-        Column::computed(
-            "Global-Default",
-            "Whether pods without a class have it.",
-            |class, _| (class["globalDefault"] == true).into(),
-        )
-        .of_type("boolean"),
-        age(),
-    ]
-}
-
-/// NAME CLASS HOSTS ADDRESS PORTS AGE
-pub fn ingress() -> Vec<Column> {
-    vec![
-        Column::computed("Class", "The class that serves it.", |ingress, _| {
-            text(ingress, "/spec/ingressClassName", "<none>")
-        }),
-        Column::computed("Hosts", "Hosts that it is for.", |ingress, _| {
-            let rules = ingress["spec"]["rules"].as_array().into_iter().flatten();
-            let hosts: Vec<&str> = rules.filter_map(|rule| rule["host"].as_str()).collect();
-            if hosts.is_empty() {
-                "*".into()
-            } else {
-                hosts.join(",").into()
-            }
-        }),
-        Column::computed("Address", "Where it is served.", |ingress, _| {
-            text(ingress, "/status/loadBalancer/ingress/0/ip", "")
-        }),
-        Column::computed("Ports", "Ports that it is served at.", |ingress, _| {
-            if count(&ingress["spec"]["tls"]) > 0 {
-                "80, 443"
-            } else {
-                "80"
-            }
-            .into()
-        }),
-        age(),
-    ]
-}
-
-/// NAME POD-SELECTOR AGE
-pub fn network_policy() -> Vec<Column> {
-    let selector = |policy: &Value, _| labels(&policy["spec"]["podSelector"]["matchLabels"]);
-    vec![
-        Column::computed("Pod-Selector", "Pods that it is for.", selector),
-        age(),
-    ]
-}
-
-/// NAME CREATED AT
-pub fn role() -> Vec<Column> {
-    created_at()
-}
-
-/// NAME ROLE AGE
-pub fn role_binding() -> Vec<Column> {
-    let role = |binding: &Value, _| {
-        let of = |field: &str| binding["roleRef"][field].as_str().unwrap_or_default().to_owned();
-        format!("{}/{}", of("kind"), of("name")).into()
-    };
-    vec![Column::computed("Role", "The role that is granted.", role), age()]
-}
-
-/// NAME WEBHOOKS AGE
-pub fn webhooks() -> Vec<Column> {
-    let webhooks = |one: &Value, _| json!(count(&one["webhooks"]));
-    vec![integer("Webhooks", "How many are called.", webhooks), age()]
-}
-
-/// NAME VALIDATIONS PARAMKIND AGE
-pub fn validating_admission_policy() -> Vec<Column> {
-    vec![
-        integer("Validations", "How many rules it has.", |policy, _| {
-            json!(count(&policy["spec"]["validations"]))
-        }),
-        Column::computed("ParamKind", "Kind of its parameters.", |policy, _| {
-            let kind = &policy["spec"]["paramKind"];
-            match (kind["apiVersion"].as_str(), kind["kind"].as_str()) {
-                (Some(version), Some(kind)) => format!("{version}/{kind}").into(),
-                _ => "<unset>".into(),
-            }
-        }),
-        age(),
-    ]
-}
-
-/// NAME POLICYNAME PARAMREF AGE
-pub fn validating_admission_policy_binding() -> Vec<Column> {
-    vec![
-        Column::computed("PolicyName", "The policy that it binds.", |binding, _| {
-            text(binding, "/spec/policyName", "")
-        }),
-        Column::computed("ParamRef", "Its parameters.", |binding, _| {
-            let parameters = &binding["spec"]["paramRef"];
-            match (parameters["namespace"].as_str(), parameters["name"].as_str()) {
-                (Some(namespace), Some(name)) => format!("{namespace}/{name}").into(),
-                (None, Some(name)) => name.into(),
-                _ => "<unset>".into(),
-            }
-        }),
-        age(),
-    ]
-}
-
-/// Labels as `a=b,c=d`.
-fn labels(value: &Value) -> Value {
-    let labels: Vec<String> = value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
-        .collect();
-    if labels.is_empty() {
-        "<none>".into()
-    } else {
-        labels.join(",").into()
-    }
 }

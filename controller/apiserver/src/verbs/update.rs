@@ -32,6 +32,8 @@ pub enum Part {
     Finalize,
     /// `status.conditions` of a CertificateSigningRequest only.
     Approval,
+    /// `spec.ephemeralContainers` of a Pod only.
+    EphemeralContainers,
     /// The count that `/scale` shows.
     Scale,
 }
@@ -44,6 +46,7 @@ impl Part {
             Self::Status => "status",
             Self::Finalize => "finalize",
             Self::Approval => "approval",
+            Self::EphemeralContainers => "ephemeralcontainers",
             Self::Scale => "scale",
         }
     }
@@ -58,6 +61,7 @@ impl Part {
             Self::Status if resource.is_custom() => &[&["metadata"], &["spec"]],
             Self::Status if resource.group == "apps" => &[&["metadata", "labels"], &["spec"]],
             Self::Status | Self::Approval => &[&["spec"]],
+            Self::EphemeralContainers => &[&["status"]],
             Self::Main | Self::Finalize | Self::Scale => &[],
         };
         Context {
@@ -249,6 +253,7 @@ fn prepare(
             with_metadata_of(new, wanted, resource)
         }
         Part::Finalize => with_field_of(old, &wanted, &["spec", "finalizers"]),
+        Part::EphemeralContainers => with_field_of(old, &wanted, &["spec", "ephemeralContainers"]),
     };
     metadata::carry_over(&mut new, old);
     if let Some(cause) = metadata::finalizers_error(&new, old) {

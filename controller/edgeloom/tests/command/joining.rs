@@ -18,7 +18,7 @@ use k8s_openapi::{
     jiff::Timestamp,
 };
 use kube::{
-    Api, Client, Config, ResourceExt as _,
+    Api, Client, Config,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
 };
@@ -266,7 +266,7 @@ fn an_agent_renews_its_certificate_while_it_runs_and_asks_again_when_that_fails(
         .unwrap();
     site.until("the agent has seen the change", || {
         let status = site.status("edge-1").unwrap();
-        status.observed_generation == moved.meta().generation
+        status.observed_generation == moved.metadata.generation
     });
     assert_eq!(incarnation(&site), running);
 }

@@ -2,15 +2,16 @@
 
 use super::super::{ExtraSubresource, Form, Resource, ScalePaths};
 use super::{Builder, resource};
-use crate::table::{Column, column::Source};
+use crate::table::{Column, builtin, column::Source, networking, policies, storage, workloads as columns};
 
-/// Certificates, volumes, workloads of old, networking, scaling, flow control, and aggregated servers.
+/// Certificates, volumes, workloads of old, networking, scaling, flow control, quotas, and aggregated servers.
 pub(super) fn resources() -> Vec<Resource> {
     let mut all = certificates();
     all.extend(volumes());
     all.extend(workloads());
-    all.extend(networking());
+    all.extend(of_networks());
     all.extend(flow_control());
+    all.extend(quotas());
     all.extend(aggregation());
     all
 }
@@ -27,10 +28,7 @@ fn certificates() -> Vec<Resource> {
     .cluster_scoped()
     .with_status()
     .selectable(&["spec.signerName"])
-    .columns(shown(&[
-        ("SignerName", ".spec.signerName"),
-        ("Requestor", ".spec.username"),
-    ]))
+    .columns(builtin::certificate_request())
     .build();
     request.subresources.others.push(ExtraSubresource {
         name: "approval",
@@ -64,30 +62,21 @@ fn volumes() -> Vec<Resource> {
             .short(&["pv"])
             .cluster_scoped()
             .with_status()
-            .columns(shown(&[
-                ("Capacity", ".spec.capacity.storage"),
-                ("Reclaim Policy", ".spec.persistentVolumeReclaimPolicy"),
-                ("Status", ".status.phase"),
-                ("StorageClass", ".spec.storageClassName"),
-            ]))
+            .columns(storage::persistent_volume())
             .build(),
-        of_storage("CSIDriver", "csidrivers").build(),
-        of_storage("CSINode", "csinodes").build(),
+        of_storage("CSIDriver", "csidrivers")
+            .columns(storage::csi_driver())
+            .build(),
+        of_storage("CSINode", "csinodes")
+            .columns(storage::csi_node())
+            .build(),
         of_storage("VolumeAttachment", "volumeattachments")
             .with_status()
-            .columns(shown(&[
-                ("Attacher", ".spec.attacher"),
-                ("PV", ".spec.source.persistentVolumeName"),
-                ("Node", ".spec.nodeName"),
-                ("Attached", ".status.attached"),
-            ]))
+            .columns(storage::volume_attachment())
             .build(),
         of_storage("StorageClass", "storageclasses")
             .short(&["sc"])
-            .columns(shown(&[
-                ("Provisioner", ".provisioner"),
-                ("ReclaimPolicy", ".reclaimPolicy"),
-            ]))
+            .columns(storage::storage_class())
             .build(),
     ]
 }
@@ -97,11 +86,7 @@ fn workloads() -> Vec<Resource> {
         .short(&["rc"])
         .categories(&["all"])
         .with_status()
-        .columns(shown(&[
-            ("Desired", ".spec.replicas"),
-            ("Current", ".status.replicas"),
-            ("Ready", ".status.readyReplicas"),
-        ]))
+        .columns(columns::replication_controller())
         .build();
     controller.subresources.scale = Some(ScalePaths {
         spec_replicas: ".spec.replicas".to_owned(),
@@ -110,9 +95,11 @@ fn workloads() -> Vec<Resource> {
     });
     vec![
         controller,
-        resource("", "v1", "PodTemplate", "podtemplates").build(),
+        resource("", "v1", "PodTemplate", "podtemplates")
+            .columns(columns::pod_template())
+            .build(),
         resource("apps", "v1", "ControllerRevision", "controllerrevisions")
-            .columns(shown(&[("Revision", ".revision")]))
+            .columns(columns::controller_revision())
             .build(),
         autoscaler("v2"),
         autoscaler_v1(),
@@ -129,12 +116,7 @@ fn autoscaler(version: &str) -> Resource {
         .short(&["hpa"])
         .categories(&["all"])
         .with_status()
-        .columns(shown(&[
-            ("Reference", ".spec.scaleTargetRef.name"),
-            ("MinPods", ".spec.minReplicas"),
-            ("MaxPods", ".spec.maxReplicas"),
-            ("Replicas", ".status.currentReplicas"),
-        ]))
+        .columns(policies::autoscaler())
         .build()
 }
 
@@ -146,17 +128,18 @@ fn autoscaler_v1() -> Resource {
     autoscaler
 }
 
-fn networking() -> Vec<Resource> {
+fn of_networks() -> Vec<Resource> {
     vec![
         resource("", "v1", "Endpoints", "endpoints")
             .short(&["ep"])
+            .columns(networking::endpoints())
             .build(),
         resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
-            .columns(shown(&[("AddressType", ".addressType")]))
+            .columns(networking::endpoint_slice())
             .build(),
         resource("networking.k8s.io", "v1", "IngressClass", "ingressclasses")
             .cluster_scoped()
-            .columns(shown(&[("Controller", ".spec.controller")]))
+            .columns(networking::ingress_class())
             .build(),
     ]
 }
@@ -168,10 +151,7 @@ fn flow_control() -> Vec<Resource> {
         resource(group, "v1", "FlowSchema", "flowschemas")
             .cluster_scoped()
             .with_status()
-            .columns(shown(&[(
-                "PriorityLevel",
-                ".spec.priorityLevelConfiguration.name",
-            )]))
+            .columns(policies::flow_schema())
             .without_effect(why)
             .build(),
         resource(
@@ -182,9 +162,27 @@ fn flow_control() -> Vec<Resource> {
         )
         .cluster_scoped()
         .with_status()
-        .columns(shown(&[("Type", ".spec.type")]))
+        .columns(policies::priority_level())
         .without_effect(why)
         .build(),
+    ]
+}
+
+fn quotas() -> Vec<Resource> {
+    vec![
+        resource("", "v1", "ResourceQuota", "resourcequotas")
+            .short(&["quota"])
+            .with_status()
+            .columns(policies::resource_quota())
+            .without_effect("this server counts no resources: the quota is stored, and limits nothing")
+            .build(),
+        resource("", "v1", "LimitRange", "limitranges")
+            .short(&["limits"])
+            .columns(builtin::created_at())
+            .without_effect(
+                "this server fills in and refuses no limits: the object is stored, and has no effect",
+            )
+            .build(),
     ]
 }
 
@@ -222,7 +220,7 @@ fn shown(columns: &[(&str, &str)]) -> Vec<Column> {
         source: Source::path(path),
     };
     let mut all: Vec<Column> = columns.iter().map(column).collect();
-    all.push(crate::table::builtin::age());
+    all.push(builtin::age());
     all
 }
 

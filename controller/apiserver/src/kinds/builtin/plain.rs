@@ -1,16 +1,42 @@
 //! Kinds that charts create and clients like to see: stored as they come, with the columns of Kubernetes; nothing here runs them.
 
-use super::super::{Resource, ScalePaths};
+use super::super::{ExtraSubresource, Resource, ScalePaths};
 use super::{Builder, resource};
-use crate::table::workloads as columns;
+use crate::table::{builtin, networking, policies, storage, workloads as columns};
 
 /// Workloads, policies, networking, access rules and admission.
 pub(super) fn resources() -> Vec<Resource> {
     let mut all = workloads();
-    all.extend(networking());
+    all.extend(of_networks());
     all.extend(access());
     all.extend(admission());
     all
+}
+
+fn pod() -> Resource {
+    let mut pod = resource("", "v1", "Pod", "pods")
+        .short(&["po"])
+        .categories(&["all"])
+        .with_status()
+        .selectable(&[
+            "spec.nodeName",
+            "spec.restartPolicy",
+            "spec.schedulerName",
+            "spec.serviceAccountName",
+            "status.phase",
+            "status.podIP",
+            "status.nominatedNodeName",
+        ])
+        .columns(columns::pod())
+        .build();
+    pod.subresources.others.push(ExtraSubresource {
+        name: "ephemeralcontainers",
+        group: "",
+        version: "v1",
+        kind: "Pod",
+        verbs: &["get", "patch", "update"],
+    });
+    pod
 }
 
 fn workloads() -> Vec<Resource> {
@@ -25,25 +51,11 @@ fn workloads() -> Vec<Resource> {
             .with_status()
     };
     vec![
-        resource("", "v1", "Pod", "pods")
-            .short(&["po"])
-            .categories(&["all"])
-            .with_status()
-            .selectable(&[
-                "spec.nodeName",
-                "spec.restartPolicy",
-                "spec.schedulerName",
-                "spec.serviceAccountName",
-                "status.phase",
-                "status.podIP",
-                "status.nominatedNodeName",
-            ])
-            .columns(columns::pod())
-            .build(),
+        pod(),
         resource("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
             .short(&["pvc"])
             .with_status()
-            .columns(columns::persistent_volume_claim())
+            .columns(storage::persistent_volume_claim())
             .build(),
         apps("DaemonSet", "daemonsets")
             .short(&["ds"])
@@ -77,21 +89,21 @@ fn workloads() -> Vec<Resource> {
         resource("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses")
             .short(&["pc"])
             .cluster_scoped()
-            .columns(columns::priority_class())
+            .columns(policies::priority_class())
             .build(),
     ]
 }
 
-fn networking() -> Vec<Resource> {
+fn of_networks() -> Vec<Resource> {
     vec![
         resource("networking.k8s.io", "v1", "Ingress", "ingresses")
             .short(&["ing"])
             .with_status()
-            .columns(columns::ingress())
+            .columns(networking::ingress())
             .build(),
         resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
             .short(&["netpol"])
-            .columns(columns::network_policy())
+            .columns(networking::network_policy())
             .build(),
     ]
 }
@@ -101,15 +113,15 @@ fn access() -> Vec<Resource> {
     vec![
         rbac("ClusterRole", "clusterroles")
             .cluster_scoped()
-            .columns(columns::role())
+            .columns(builtin::created_at())
             .build(),
         rbac("ClusterRoleBinding", "clusterrolebindings")
             .cluster_scoped()
-            .columns(columns::role_binding())
+            .columns(policies::role_binding())
             .build(),
-        rbac("Role", "roles").columns(columns::role()).build(),
+        rbac("Role", "roles").columns(builtin::created_at()).build(),
         rbac("RoleBinding", "rolebindings")
-            .columns(columns::role_binding())
+            .columns(policies::role_binding())
             .build(),
     ]
 }
@@ -122,23 +134,23 @@ fn admission() -> Vec<Resource> {
     };
     vec![
         of_group("MutatingWebhookConfiguration", "mutatingwebhookconfigurations")
-            .columns(columns::webhooks())
+            .columns(policies::webhooks())
             .build(),
         of_group(
             "ValidatingWebhookConfiguration",
             "validatingwebhookconfigurations",
         )
-        .columns(columns::webhooks())
+        .columns(policies::webhooks())
         .build(),
         of_group("ValidatingAdmissionPolicy", "validatingadmissionpolicies")
             .with_status()
-            .columns(columns::validating_admission_policy())
+            .columns(policies::validating_admission_policy())
             .build(),
         of_group(
             "ValidatingAdmissionPolicyBinding",
             "validatingadmissionpolicybindings",
         )
-        .columns(columns::validating_admission_policy_binding())
+        .columns(policies::validating_admission_policy_binding())
         .build(),
     ]
 }

@@ -100,6 +100,8 @@ static TYPES: LazyLock<Types> = LazyLock::new(|| {
         certificates::v1::ClusterTrustBundle,
         certificates::v1::PodCertificateRequest,
         core::v1::Endpoints,
+        core::v1::LimitRange,
+        core::v1::ResourceQuota,
         core::v1::PersistentVolume,
         core::v1::PodTemplate,
         core::v1::ReplicationController,
