@@ -33,7 +33,7 @@ const SUSPICION: f64 = 1e-6;
 
 /// Searches until the budget is used, or `upper` is reached, which proves the cover optimal.
 ///
-/// None if some type holds no layer at all, or there are no nodes.
+/// None if some type holds no layer at all, there are no nodes, or no cover was found.
 #[must_use]
 pub fn search(
     supplies: &[Supply],
@@ -68,7 +68,7 @@ pub fn search(
         }
         moves *= 2;
     }
-    Some(search.best)
+    (search.best.flow > 0.0).then_some(search.best)
 }
 
 struct Search<'s> {

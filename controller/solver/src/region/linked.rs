@@ -135,6 +135,9 @@ fn neighbour(
         cluster.type_of(node).layers_max().min(cluster.num_layers),
         cluster.num_layers,
     );
+    if most == 0 {
+        return None;
+    }
     let new = match random.below(4) {
         0 => {
             let layers = 1 + random.below(most);

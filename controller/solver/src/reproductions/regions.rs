@@ -56,26 +56,8 @@ fn built_in(run: &Run<'_>, cluster: &str, model: &str, reference: Option<(f64, &
 
 /// The greatest flow that was found, with its certificate.
 pub(super) fn flow_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Row {
-    let supplies = bound::supplies(cluster);
-    let upper = bound::upper_bound(&supplies, cluster.num_layers);
-    let (found, seconds) = run.timed(|| {
-        let cover = cover::search(
-            &supplies,
-            cluster.num_layers,
-            upper,
-            SEED,
-            &Budget::steps(run.share(MOVES)),
-        );
-        let layout = cover.map(|cover| by_node(cluster, &cover.ranges));
-        let value = |layout: &Layout| flow::max_flow(cluster, layout).value;
-        match layout.map(|layout| (value(&layout), layout)) {
-            Some((flow, layout)) if flow >= upper * NEARLY => Some(Linked { flow, layout }),
-            other => {
-                let first = other.as_ref().map(|(_, layout)| layout);
-                linked::find(cluster, first, upper, SEED, &Budget::steps(run.share(FLOWS)))
-            }
-        }
-    });
+    let upper = bound::upper_bound(&bound::supplies(cluster), cluster.num_layers);
+    let (found, seconds) = run.timed(|| greatest_flow(run, cluster));
     let row = Row::new(
         format!("{name} max-flow"),
         OBJECTIVE,
@@ -88,6 +70,28 @@ pub(super) fn flow_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Row {
         "no layout was found that holds the whole model"
     };
     row.bound(upper).memory((run.peak_memory)()).note(note)
+}
+
+/// A layout of great flow: a cover, and another one where links bind; none if none was found that holds the model.
+pub(super) fn greatest_flow(run: &Run<'_>, cluster: &Cluster) -> Option<Linked> {
+    let supplies = bound::supplies(cluster);
+    let upper = bound::upper_bound(&supplies, cluster.num_layers);
+    let cover = cover::search(
+        &supplies,
+        cluster.num_layers,
+        upper,
+        SEED,
+        &Budget::steps(run.share(MOVES)),
+    );
+    let layout = cover.map(|cover| by_node(cluster, &cover.ranges));
+    let value = |layout: &Layout| flow::max_flow(cluster, layout).value;
+    match layout.map(|layout| (value(&layout), layout)) {
+        Some((flow, layout)) if flow >= upper * NEARLY => Some(Linked { flow, layout }),
+        other => {
+            let first = other.as_ref().map(|(_, layout)| layout);
+            linked::find(cluster, first, upper, SEED, &Budget::steps(run.share(FLOWS)))
+        }
+    }
 }
 
 /// Ranges in the order of types, as the layout of the cluster's nodes.

@@ -1,14 +1,15 @@
 //! Layouts in the simulator: those of others beside what Helix publishes of its own simulator, and ours.
 //!
-//! Layouts are chosen on one set of seeds, offline, and judged on other seeds: offline, and online with two kinds of
+//! Layouts (plans by the convoy model, and that of greatest flow) are chosen on one set of seeds, offline, and judged on other seeds: offline, and online with two kinds of
 //! arrivals. Offline and online are what Helix's scripts do: memory is reserved for 240 tokens of answer; offline, up to
 //! 85 % and fed up to 80 %, for 600 s after 60 s; online, 60 % of that answer and up to 90 %.
 
 use super::helix::{self, Model, embedded};
-use super::{Row, Run, baselines, trace};
+use super::{Row, Run, baselines, regions, trace};
 use crate::region::bound::work_bound;
 use crate::region::choose::{Chosen, Effort, Round, choose};
 use crate::region::convoy::{Demand, Forecast, Plan};
+use crate::region::linked::Linked;
 use crate::region::{Cluster, Layout, flow};
 use crate::simulate::{
     self, Admission, Length, Load, Report, Request, Routing, Scenario, Window, poisson, replay,
@@ -105,6 +106,11 @@ impl Served {
                 .decode_tokens_per_second
         };
         groups.iter().map(alone).sum()
+    }
+
+    /// The same on the last seeds that layouts are chosen on.
+    fn trained(&self, cluster: &Cluster) -> f64 {
+        mean(&TRAINING_LAST.map(|seed| self.offline(cluster, seed, WINDOW)))
     }
 }
 
@@ -297,24 +303,12 @@ fn offline_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Option<(Served, 
         mark: MARK,
         convoys: 1.0,
     };
-    let judge = |plan: &Plan, forecast: &Forecast, round: Round| {
-        let served = Served::by_plan(cluster, plan, forecast);
-        match round {
-            Round::First => served.offline(cluster, TRAINING, TRAINING_WINDOW),
-            Round::Second => mean(&TRAINING_LAST.map(|seed| served.offline(cluster, seed, WINDOW))),
-        }
-    };
-    let effort = Effort {
-        forecasts: run.share(EFFORT.forecasts),
-        judged: EFFORT.judged,
-        finalists: EFFORT.finalists,
-        refined: run.share(EFFORT.refined),
-    };
-    let (chosen, seconds) = run.timed(|| choose(cluster, demand, effort, &judge, TRAINING, &|| false));
-    let Chosen { plan, forecast, .. } = chosen?;
-    let served = Served::by_plan(cluster, &plan, &forecast);
+    let (found, seconds) = run.timed(|| {
+        let planned = best_plan(run, cluster, demand);
+        best_of(cluster, planned, regions::greatest_flow(run, cluster))
+    });
+    let (served, how) = found?;
     let figures = JUDGING.map(|seed| served.offline(cluster, seed, WINDOW));
-    let error = forecast.flow / mean(&figures) - 1.0;
     let row = Row::new(
         format!("{name} offline, simulated"),
         OBJECTIVE,
@@ -323,13 +317,55 @@ fn offline_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Option<(Served, 
     )
     .bound(work_bound(cluster, prompt, answer))
     .memory((run.peak_memory)())
-    .note(format!(
-        "{}; bound by work alone; convoy model {:+.0} %; groups cut at {:?}",
-        spread(&figures),
-        error * 100.0,
-        plan.cuts
-    ));
+    .note(format!("{}; bound by work alone; {how}", spread(&figures)));
     Some((served, row))
+}
+
+/// The best plan by the convoy model and by simulation.
+fn best_plan(run: &Run<'_>, cluster: &Cluster, demand: Demand) -> Option<Chosen> {
+    let judge = |plan: &Plan, forecast: &Forecast, round: Round| {
+        let served = Served::by_plan(cluster, plan, forecast);
+        match round {
+            Round::First => served.offline(cluster, TRAINING, TRAINING_WINDOW),
+            Round::Second => served.trained(cluster),
+        }
+    };
+    let effort = Effort {
+        forecasts: run.share(EFFORT.forecasts),
+        judged: EFFORT.judged,
+        finalists: EFFORT.finalists,
+        refined: run.share(EFFORT.refined),
+    };
+    choose(cluster, demand, effort, &judge, TRAINING, &|| false)
+}
+
+/// A plan, or the layout of greatest flow, whichever simulation likes better; with how it came about.
+fn best_of(cluster: &Cluster, planned: Option<Chosen>, linked: Option<Linked>) -> Option<(Served, String)> {
+    let planned = planned.map(|chosen| {
+        let Chosen {
+            plan,
+            forecast,
+            judged,
+        } = chosen;
+        let error = (forecast.flow / judged - 1.0) * 100.0;
+        let how = format!("convoy model {error:+.0} %; groups cut at {:?}", plan.cuts);
+        (judged, Served::by_plan(cluster, &plan, &forecast), how)
+    });
+    let linked = linked.filter(|linked| linked.flow > 0.0).into_iter();
+    let flowing = linked.flat_map(|Linked { layout, .. }| {
+        let by_flow = Served::by_flow(cluster, layout.clone());
+        let by_rate = Served::by_rate(cluster, layout);
+        [(by_flow, "by its flow"), (by_rate, "by rates")]
+    });
+    let flowing = flowing.map(|(served, routed)| {
+        let how = format!("the layout of greatest flow, {routed}");
+        (served.trained(cluster), served, how)
+    });
+    let best = planned
+        .into_iter()
+        .chain(flowing)
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    best.map(|(_, served, how)| (served, how))
 }
 
 /// The offline row of a user's own cluster, beside Swarm's rule in the same simulator.
