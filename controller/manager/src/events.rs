@@ -200,14 +200,14 @@ fn news(last: &Chapter, chapter: &Chapter, why: &str, ready: &str) -> Vec<News> 
             event,
         });
     };
+    if chapter.ready_reason == "StageLost" && last.ready_reason != "StageLost" {
+        tell(EventType::Warning, "StageLost", ready, &last.serving);
+    }
     if chapter.feasible == Some(false) && last.feasible != Some(false) {
         tell(EventType::Warning, "Infeasible", why, &None);
     }
     if chapter.next.is_some() && chapter.next != last.next {
         tell(EventType::Normal, "Placed", why, &chapter.next);
-    }
-    if chapter.ready_reason == "StageLost" && last.ready_reason != "StageLost" {
-        tell(EventType::Warning, "StageLost", ready, &last.serving);
     }
     if chapter.serving.is_some() && chapter.serving != last.serving {
         tell(EventType::Normal, "Serving", ready, &chapter.serving);
@@ -247,6 +247,15 @@ mod tests {
             next: Some("q".into()),
             ..Chapter::default()
         };
-        assert_eq!(reasons(&Chapter::default(), &lost), ["Placed", "StageLost"]);
+        assert_eq!(reasons(&Chapter::default(), &lost), ["StageLost", "Placed"]);
+        let hopeless = Chapter {
+            feasible: Some(false),
+            next: None,
+            ..lost
+        };
+        assert_eq!(
+            reasons(&Chapter::default(), &hopeless),
+            ["StageLost", "Infeasible"]
+        );
     }
 }

@@ -16,7 +16,11 @@ use crds::{
     llm_service::ServiceFigures,
     placement::{Accuracy, Alternative, Contingency, PlacementPhase, Together},
 };
-use solver::{Solution, solution::Outcome};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::SignedDuration};
+use solver::{
+    Solution,
+    solution::{Infeasible, NodeReason, NodeReport, Outcome},
+};
 
 use crate::{
     corrections::Learner,
@@ -223,6 +227,19 @@ fn name_in_phase(placements: &[PlannedPlacement], wanted: fn(PlacementPhase) -> 
         .map(|placement| placement.name.clone())
 }
 
+/// Nodes time a model when they hear of it; that a new service has no pipeline meanwhile says nothing.
+const TIMING: SignedDuration = SignedDuration::from_secs(30);
+
+/// Whether a service is so new that nodes which have no times of its model may still be at it.
+fn is_being_timed(world: &World, service: &LLMService, infeasible: &Infeasible) -> bool {
+    let is_untimed = |report: &NodeReport| report.reason == NodeReason::SpeedUnknown;
+    let created = service.metadata.creation_timestamp.as_ref();
+    let is_new = created
+        .zip(world.at)
+        .is_some_and(|(Time(created), now)| now.duration_since(*created) < TIMING);
+    is_new && infeasible.nodes.iter().any(is_untimed)
+}
+
 fn verdict_of(
     world: &World,
     snapshot: &Snapshot,
@@ -242,6 +259,15 @@ fn verdict_of(
         Some(Outcome::Placed(placed)) => {
             let spec = decision::content(world, snapshot, service, name, placed);
             (Verdict::Feasible(spec.explanation.summary.clone()), Some(spec))
+        }
+        Some(Outcome::Infeasible(infeasible)) if is_being_timed(world, service, infeasible) => {
+            let model = service
+                .spec
+                .models
+                .first()
+                .map_or("", |model| model.name.as_str());
+            let why = format!("Model {model} is being timed on its nodes");
+            (Verdict::Skipped(why), None)
         }
         Some(Outcome::Infeasible(infeasible)) => (
             Verdict::Infeasible(decision::infeasible(snapshot, infeasible), vec![]),

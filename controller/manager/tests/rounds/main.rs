@@ -770,6 +770,26 @@ fn a_deleted_service_takes_everything_with_it_once_drained() {
 }
 
 #[test]
+fn a_new_service_whose_model_is_being_timed_is_not_infeasible() {
+    let mut scene = Scene::new([node("a", 400, 900)]);
+    let created = Timestamp::from_second(1_000_000).expect("a time");
+    scene.service().metadata.creation_timestamp = Some(Time(created));
+    let status = scene.node("a").status.as_mut().expect("a status");
+    let benchmarks = std::mem::take(&mut status.devices[0].benchmarks);
+    let feasible = |scene: &mut Scene, seconds: i64| {
+        scene.world.at = Some(Timestamp::from_second(1_000_000 + seconds).expect("a time"));
+        let plan = scene.settle();
+        condition(&scene.world, &plan, "Feasible")
+    };
+    let said = |state: &str, reason: &str| (state.to_owned(), reason.to_owned());
+    assert_eq!(feasible(&mut scene, 5), said("Unknown", "ModelNotReady"));
+    assert_eq!(feasible(&mut scene, 60), said("False", "Infeasible"));
+    let status = scene.node("a").status.as_mut().expect("a status");
+    status.devices[0].benchmarks = benchmarks;
+    assert_eq!(feasible(&mut scene, 65), said("True", "AsDesired"));
+}
+
+#[test]
 fn an_unready_model_is_waited_for() {
     let mut scene = Scene::new([node("a", 400, 900)]);
     Arc::make_mut(&mut scene.world.models[0]).status = None;
