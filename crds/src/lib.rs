@@ -47,8 +47,10 @@ pub use quantity::Quantity;
 pub use route_table::{RouteTable, RouteTableSpec, RouteTableStatus};
 pub use stage::{Stage, StageSpec, StageStatus};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use condition::Reason;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt;
+use serde_json::json;
 
 /// The API group of every kind.
 pub const GROUP: &str = "edgeloom.dev";
@@ -63,13 +65,34 @@ pub const SERVICE_LABEL: &str = "edgeloom.dev/service";
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     vec![
-        Model::crd(),
-        LLMService::crd(),
-        EdgeUser::crd(),
+        not_ready_yet(Model::crd()),
+        not_ready_yet(LLMService::crd()),
+        not_ready_yet(EdgeUser::crd()),
         EdgeNode::crd(),
         EdgeLink::crd(),
         Placement::crd(),
         Stage::crd(),
         RouteTable::crd(),
     ]
+}
+
+/// The kind with a status by default that says that nobody has looked at the object yet. To kstatus, an object without any
+/// condition is as it should be, so `helm install --wait` would not wait for a new one.
+fn not_ready_yet(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let waiting = json!({ "conditions": [{
+        "type": ConditionType::Ready.as_str(),
+        "status": "Unknown",
+        "reason": Reason::NotObservedYet.as_str(),
+        "message": "the controller has not looked at it yet",
+        "lastTransitionTime": manifest::EPOCH,
+    }] });
+    for version in &mut definition.spec.versions {
+        let schema = version.schema.as_mut();
+        let schema = schema.and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let properties = schema.and_then(|schema| schema.properties.as_mut());
+        if let Some(status) = properties.and_then(|properties| properties.get_mut("status")) {
+            status.default = Some(JSON(waiting.clone()));
+        }
+    }
+    definition
 }

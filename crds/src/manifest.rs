@@ -4,6 +4,9 @@ mod fields;
 
 use serde::{Serialize, de::DeserializeOwned};
 
+/// The time of what has not happened yet.
+pub const EPOCH: &str = "1970-01-01T00:00:00Z";
+
 /// Why a manifest cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("document {document}: {message}")]
@@ -60,5 +63,7 @@ pub fn parse<T: DeserializeOwned>(value: serde_json::Value) -> Result<T, Error> 
 /// Never for values of this crate: their keys are strings.
 #[must_use]
 pub fn print<T: Serialize>(value: &T) -> String {
-    serde_yaml::to_string(value).expect("keys of our kinds are strings")
+    let text = serde_yaml::to_string(value).expect("keys of our kinds are strings");
+    // Readers of YAML 1.1 take it for a time unless it is quoted.
+    text.replace(&format!(": {EPOCH}\n"), &format!(": \"{EPOCH}\"\n"))
 }

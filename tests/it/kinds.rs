@@ -3,7 +3,7 @@
 use crds::{EdgeLink, LLMService, Placement};
 use kube::{
     Api,
-    api::{DynamicObject, PostParams},
+    api::{DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tests::control_plane::ControlPlane;
@@ -58,6 +58,35 @@ async fn a_service_that_names_only_a_model_gets_every_default() {
     );
     assert_eq!(created.spec.modes, crds::InferenceMode::defaults());
     assert_eq!(created.metadata.generation, Some(1));
+}
+
+/// To kstatus, and so to `helm --wait`, an object without conditions is as it should be.
+#[tokio::test]
+async fn what_nobody_has_looked_at_says_so_and_no_longer_than_that() {
+    let plane = ControlPlane::start().await;
+    let created: LLMService = plane
+        .create(service(json!({ "models": [{ "name": "m" }] })))
+        .await;
+    let of = |service: &LLMService| {
+        let conditions = service.status.iter().flat_map(|status| &status.conditions);
+        let told = conditions.map(|told| (told.type_.clone(), told.status.clone(), told.reason.clone()));
+        told.collect::<Vec<_>>()
+    };
+    let words = |type_: &str, status: &str, reason: &str| vec![(type_.into(), status.into(), reason.into())];
+    assert_eq!(of(&created), words("Ready", "Unknown", "NotObservedYet"));
+    let api: Api<LLMService> = Api::namespaced(plane.client.clone(), "default");
+    let read = api.get("chat").await.expect("the service");
+    assert_eq!(of(&read), of(&created), "not only in the answer");
+
+    let looked = json!({ "status": { "conditions": [{
+        "type": "Feasible", "status": "True", "reason": "AsDesired", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }] } });
+    let patched = api
+        .patch_status("chat", &PatchParams::default(), &Patch::Merge(&looked))
+        .await
+        .expect("a status is written");
+    assert_eq!(of(&patched), words("Feasible", "True", "AsDesired"));
 }
 
 #[tokio::test]
