@@ -16,7 +16,7 @@ use crate::{
     name = "edgeloom",
     version,
     propagate_version = true,
-    after_help = "Begin with `edgeloom up -f examples/01-first-thread`, or `make demo`.\n\
+    after_help = "Begin with `make demo`, or, once a Model's file is where its manifest says, `edgeloom up -f examples/02-unsplit`.\n\
                   Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 a service cannot be placed (solve)."
 )]
 struct Cli {

@@ -1,6 +1,10 @@
 //! What is printed when all is ready: where to reach it, where each layer went and why, and what to try next.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    env,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use crds::{EdgeUser, LLMService, Placement, llm_service::Access};
 use kube::ResourceExt as _;
@@ -32,7 +36,8 @@ pub(crate) fn text(
             let _ = writeln!(
                 text,
                 "\nTry next:\n  kubectl --kubeconfig {kubeconfig} get edgenodes -w\n  \
-                 kubectl --kubeconfig {kubeconfig} apply -f examples/02-unsplit\n  edgeloom up --help"
+                 kubectl --kubeconfig {kubeconfig} apply -f examples/02-unsplit\n  {} up --help",
+                program()
             );
         }
     }
@@ -116,9 +121,27 @@ fn write_commands(text: &mut String, seen: &Observation, service: &LLMService, k
         text,
         "\nTry next:\n  curl -N {endpoint}/chat/completions \\{key}\n    -H 'Content-Type: application/json' \\\n    \
          -d '{{\"model\": \"{model}\", \"stream\": true, \"messages\": [{{\"role\": \"user\", \"content\": \"What is an edge \
-         server?\"}}]}}'\n  kubectl --kubeconfig {kubeconfig} -n {namespace} get llm -w\n  edgeloom explain \
-         llmservice/{name} -n {namespace} --kubeconfig {kubeconfig}"
+         server?\"}}]}}'\n  kubectl --kubeconfig {kubeconfig} -n {namespace} get llm -w\n  {} explain \
+         llmservice/{name} -n {namespace} --kubeconfig {kubeconfig}",
+        program()
     );
+}
+
+/// How a shell finds this program: by its name alone if that is in PATH.
+fn program() -> String {
+    let Ok(own) = env::current_exe() else {
+        return "edgeloom".to_owned();
+    };
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let is_it = |folder: PathBuf| {
+        let found = folder.join("edgeloom").canonicalize();
+        found.is_ok_and(|found| found == own)
+    };
+    if env::split_paths(&folders).any(is_it) {
+        "edgeloom".to_owned()
+    } else {
+        own.display().to_string()
+    }
 }
 
 /// The Secret and its key for a user who may call the service.
@@ -194,7 +217,7 @@ spec: {apiKeySecret: {name: alice-key}, demands: [{service: chat}]}
             "\"model\": \"chat\"",
             "kubectl --kubeconfig /data/kubeconfig -n default get llm -w\n",
             "metrics     /data/targets.json",
-            "edgeloom explain llmservice/chat -n default --kubeconfig /data/kubeconfig\n",
+            " explain llmservice/chat -n default --kubeconfig /data/kubeconfig\n",
         ] {
             assert!(text.contains(expected), "{expected}\nis not in\n{text}");
         }
