@@ -305,7 +305,7 @@ fn every_example_is_applied_by_a_test() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_agent_is_replaced_by_what_is_left() {
-    // Four small machines of which any two hold the model: one of a pair may die.
+    // Four small machines, and a pipeline over three: one may die.
     let mut manifests = String::new();
     for node in ["north", "east", "south", "west"] {
         manifests.push_str(&format!(
@@ -320,7 +320,7 @@ async fn a_dead_agent_is_replaced_by_what_is_left() {
     manifests.push_str(&services.collect::<Vec<_>>().join("\n---\n"));
     let manifests = manifests
         .replace("attachNodes: [base-station, laptop]", "attachNodes: [north]")
-        .replace("contextTokens: 1024", "contextTokens: 512")
+        .replace("contextTokens: 1024", "contextTokens: 512\n  modes: [MultiHop]")
         .replace("concurrency: 2", "concurrency: 1");
 
     let up = Up::start(&manifests, &["--no-restart"]).await;
@@ -329,10 +329,11 @@ async fn a_dead_agent_is_replaced_by_what_is_left() {
         .list(&ListParams::default())
         .await
         .expect("stages");
+    assert!(stages.items.len() >= 3, "{stages:?}");
     let middle = stages
         .iter()
-        .find(|stage| !stage.spec.is_head())
-        .expect("a stage behind the head");
+        .find(|stage| !stage.spec.is_head() && stage.spec.end_layer < stage.spec.model.layers)
+        .expect("a stage between the head and the last");
     let (head, dead) = {
         let head = stages.iter().find(|stage| stage.spec.is_head()).expect("a head");
         (head.spec.node_name.clone(), middle.spec.node_name.clone())
