@@ -61,7 +61,7 @@ if [[ $real ]]; then
     "$programs" kube-apiserver --etcd-servers "$clients" --bind-address 127.0.0.1 --secure-port "$port" \
         --endpoint-reconciler-type none --service-cluster-ip-range 10.96.0.0/24 --authorization-mode Node,RBAC \
         --cert-dir "$folder" --tls-cert-file "$pki/server.crt" --tls-private-key-file "$pki/server.key" --client-ca-file "$pki/ca.crt" \
-        --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$pki/ca.key" \
+        --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$pki/ca.crt" \
         --service-account-signing-key-file "$pki/ca.key" > "$folder/kube-apiserver.log" 2>&1 &
     apiserver=$!
     processes+=("$apiserver")
