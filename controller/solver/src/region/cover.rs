@@ -268,12 +268,28 @@ mod tests {
     #[test]
     fn a_cancelled_search_ends_with_what_it_has() {
         let fleet = fleet(&[(3, &[9.0, 5.0, 3.0])]);
+        let questions = std::cell::Cell::new(0);
+        let cancelled = || questions.replace(questions.get() + 1) == 1;
         let budget = Budget {
             steps: u64::MAX,
-            cancelled: &|| true,
+            cancelled: &cancelled,
         };
-        let cover = search(&fleet, 4, 1e9, 1, &budget).expect("nodes hold layers");
-        assert_eq!(cover.steps, 0);
+        let upper = upper_bound(&fleet, 4) * 2.0;
+        let cover = search(&fleet, 4, upper, 1, &budget).expect("nodes hold layers");
+        assert_eq!(cover.steps, MOVES_BETWEEN_QUESTIONS);
+        let at_once = Budget {
+            cancelled: &|| true,
+            ..budget
+        };
+        assert_eq!(search(&fleet, 4, upper, 1, &at_once), None, "it has nothing yet");
+    }
+
+    #[test]
+    fn nodes_that_do_not_hold_the_model_together_have_no_cover() {
+        let fleet = fleet(&[(2, &[9.0, 5.0])]);
+        for upper in [upper_bound(&fleet, 8), 1.0] {
+            assert_eq!(search(&fleet, 8, upper, 1, &Budget::steps(1_000)), None);
+        }
     }
 
     #[test]
