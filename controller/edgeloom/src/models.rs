@@ -65,7 +65,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
             }
             Answer::NotYet(_) if Instant::now() < deadline => thread::sleep(LOOK),
             Answer::Refused(message) => {
-                anyhow::bail!("{url} answers: {message}; give a key with --api-key")
+                anyhow::bail!(
+                    "{url} answers: {} (here: --api-key)",
+                    message.trim_end_matches('.')
+                )
             }
             Answer::NotYet(message) | Answer::Wrong(message) => anyhow::bail!("{url}: {message}"),
         }

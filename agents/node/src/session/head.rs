@@ -356,7 +356,11 @@ impl Way {
         let broken = self.next.broken();
         let (at, sampled) = tokio::select! {
             biased;
-            arrival = self.arrivals.next() => arrival?,
+            arrival = self.arrivals.next() => match arrival {
+                // The last stage has only hung up: what broke is told along the stages.
+                Err(hung_up) if hung_up.code == Code::Cancelled => return Err(self.next.reason(hung_up).await),
+                arrival => arrival?,
+            },
             refusal = broken => return Err(refusal),
             () = tokio::time::sleep_until(deadline.into()) => {
                 return Err(Refusal::new(Code::Deadline, "the last stage sent no token in time"));

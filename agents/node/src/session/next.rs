@@ -98,11 +98,13 @@ impl Next {
         match self.sender.send(frame, left(self.deadline)).await {
             Ok(()) => Ok(()),
             // The peer has stopped reading: its own last word says why.
-            Err(error) => match timeout(REASON_WITHIN, self.broken()).await {
-                Ok(refusal) => Err(refusal),
-                Err(_) => Err(failure::of_channel(error, &self.node)),
-            },
+            Err(error) => Err(self.reason(failure::of_channel(error, &self.node)).await),
         }
+    }
+
+    /// Why the pipeline is broken, as the next stage says within a moment; `otherwise` if it says nothing.
+    pub(crate) async fn reason(&self, otherwise: Refusal) -> Refusal {
+        timeout(REASON_WITHIN, self.broken()).await.unwrap_or(otherwise)
     }
 
     /// Completes when the next stage refuses or is lost.

@@ -135,16 +135,17 @@ async fn a_worker_that_dies_breaks_its_sessions_and_serves_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stage_that_is_lost_in_the_middle_of_an_answer_is_named_to_the_client() {
-    let [a, b, c] = nodes(["a", "b", "c"]).await;
-    Plan::default().up(&[&a, &b, &c], &[]).await;
+    let [a, b, c, d] = nodes(["a", "b", "c", "d"]).await;
+    Plan::default().up(&[&a, &b, &c, &d], &[]).await;
     let body = streamed("Write a long story about a lighthouse.", 256);
     let mut events = Events::of(a.post(body).await);
     events.some_text().await;
-    b.agent.stop().await;
+    c.agent.stop().await;
     let rest = events.rest().await;
     let last = rest.last().expect("the answer does not end without a word");
-    assert!(last.contains("error") && last.contains("`b`"), "{last}");
-    no_sessions(&[&a, &c]).await;
+    // Not the last stage, which only hangs up.
+    assert!(last.contains("error") && last.contains("`c`"), "{last}");
+    no_sessions(&[&a, &b, &d]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,9 @@ use serde_json::Value;
 
 use super::manifests::Manifest;
 
+/// Where `kubectl apply` keeps what it applied last.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Applies a cluster-wide object of ours.
 ///
 /// # Errors
@@ -48,7 +51,8 @@ pub(crate) async fn manifest(client: &Client, manifest: &Manifest) -> anyhow::Re
             manifest.name()
         )
     };
-    let object: DynamicObject = serde_json::from_value(manifest.object.clone()).with_context(what)?;
+    let value = as_kubectl_applies(&manifest.object);
+    let object: DynamicObject = serde_json::from_value(value.clone()).with_context(what)?;
     let kind = GroupVersionKind::try_from(object.types.as_ref().unwrap_or(&TypeMeta::default()))
         .with_context(what)?;
     let (resource, capabilities) = discovery::pinned_kind(client, &kind)
@@ -63,9 +67,20 @@ pub(crate) async fn manifest(client: &Client, manifest: &Manifest) -> anyhow::Re
             &resource,
         ),
     };
-    write(&api, manifest.name(), &object, &manifest.object)
+    write(&api, manifest.name(), &object, &value)
         .await
         .with_context(what)
+}
+
+/// The object with what `kubectl apply` leaves on what it applies, so that a later one finds what it is to compare with. Not on
+/// Secrets: they stand in no annotation.
+fn as_kubectl_applies(object: &Value) -> Value {
+    let mut object = object.clone();
+    if object["kind"] != "Secret" {
+        let applied = format!("{object}\n");
+        object["metadata"]["annotations"][LAST_APPLIED] = applied.into();
+    }
+    object
 }
 
 async fn write<K>(api: &Api<K>, name: &str, object: &K, value: &Value) -> Result<(), kube::Error>
@@ -81,4 +96,23 @@ where
     api.patch(name, &PatchParams::default(), &Patch::Merge(value))
         .await
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_applied_stands_on_the_object_but_not_on_a_secret() {
+        let model = json!({ "kind": "Model", "metadata": { "name": "m", "annotations": { "a": "b" } } });
+        let applied = as_kubectl_applies(&model);
+        let annotations = &applied["metadata"]["annotations"];
+        assert_eq!(annotations["a"], "b");
+        let kept = annotations[LAST_APPLIED].as_str().expect("an annotation");
+        assert_eq!(serde_json::from_str::<Value>(kept).expect("JSON"), model);
+        let secret = json!({ "kind": "Secret", "metadata": { "name": "s" }, "stringData": { "key": "k" } });
+        assert_eq!(as_kubectl_applies(&secret), secret);
+    }
 }
