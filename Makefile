@@ -73,8 +73,9 @@ bench-reference: system-packages programs ## tokens/s against llama.cpp itself, 
 	$$(tests/programs/python.sh reference) tests/programs/reference.py $${CARGO_TARGET_DIR:-target}/debug/edgeloom \
 		"$$(tests/programs/kubectl.sh)" "$$(tests/programs/model.py)"
 
-generate: ## rewrites what is generated and committed: the CRD YAML and the dashboards in charts/
+generate: ## rewrites what is generated and committed: the CRD YAML and the dashboards in charts/, the list of fields
 	$(CARGO) run --quiet -p crds --bin crds -- charts/edgeloom/files/crds
+	UPDATE_FIELDS=1 $(CARGO) test --quiet -p crds --test additions
 	python3 -B charts/dashboards charts/edgeloom/files/dashboards
 
 model: ## fetches the model that tests and demo run
