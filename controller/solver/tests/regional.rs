@@ -3,10 +3,10 @@
 use super::support::{brute_force, least_bottleneck, plain, segment, small_problem, small_regional_problem};
 use proptest::prelude::*;
 use solver::check::{Occupancy, check_pipeline};
-use solver::fixtures::{fleet_in_regions, regional_fleet};
-use solver::problem::{Access, Backbone, InvalidProblem, Regions, Segment};
+use solver::fixtures::{fleet_in_regions, regional_fleet, round_model, wire};
+use solver::problem::{Access, Backbone, InvalidProblem, Privacy, Regions, Segment, SpeedPoint};
 use solver::search::{InvalidChange, LinkChange, Tracker, throughput};
-use solver::units::{BytesPerSecond, Nanos, NodeOrd, RegionOrd, ServiceOrd};
+use solver::units::{BytesPerSecond, Nanos, NodeOrd, RegionOrd, ServiceOrd, TrustDomainOrd};
 use solver::{Budget, Problem, Solution, check, solve};
 
 fn solved(problem: &Problem) -> Solution {
@@ -111,10 +111,63 @@ proptest! {
                 prop_assert!(kept.certificate.lower_bound <= optimum && optimum <= kept.certificate.best);
                 if made_plain {
                     prop_assert_eq!(kept.certificate.best, placed.cost.total());
+                    prop_assert!(kept.certificate.is_exact());
                 }
             }
         }
     }
+}
+
+/// Found by the property above: a node that is not trusted, with a link of its own, between two that are.
+#[test]
+fn what_is_kept_is_proven_beside_a_node_that_may_only_be_in_the_middle() {
+    let mut problem = solver::fixtures::smollm_fleet(&[639, 600, 639]);
+    problem.models = vec![round_model(5)];
+    for node in &mut problem.nodes {
+        let point = |(rows, micros)| SpeedPoint {
+            rows,
+            time: Nanos::from_micros(micros),
+        };
+        node.speeds[0].layer = [(1, 100), (512, 1_000)].map(point).to_vec();
+        node.speeds[0].head = [(1, 100)].map(point).to_vec();
+    }
+    problem.nodes[1].trust_domain = TrustDomainOrd(1);
+    problem.links = vec![wire(0, 1, 94, Nanos::ZERO)];
+    let segment = |bytes: u64| Segment {
+        rate: BytesPerSecond(bytes),
+        spread_milli: 0,
+        latency: Nanos::ZERO,
+        message_overhead: Nanos::ZERO,
+        price_per_mebibyte: Nanos::ZERO,
+    };
+    let rates = [(125_000, 75_000_000), (125_000, 125_000), (3_875_000, 125_000)];
+    for (node, (up, down)) in (0..).zip(rates) {
+        problem.regions.access.push(Access {
+            node: NodeOrd(node),
+            region: RegionOrd(0),
+            up: segment(up),
+            down: segment(down),
+        });
+    }
+    let within = Backbone {
+        from: RegionOrd(0),
+        to: RegionOrd(0),
+        segment: segment(250_000),
+    };
+    problem.regions.backbone = vec![within];
+    let service = &mut problem.services[0];
+    (service.prompt_tokens, service.output_tokens) = (1_179, 50);
+    service.privacy = Privacy::Trusted {
+        domains: vec![TrustDomainOrd(0)],
+        shallow_layers: 0,
+    };
+    let mut tracker = Tracker::new(plain(problem), ServiceOrd(0)).expect("a meaningful problem");
+    tracker
+        .change(&LinkChange::Backbone(within))
+        .expect("a link that exists");
+    let kept = tracker.answer(&Budget::default());
+    assert_eq!(Some(kept.certificate.best), brute_force(tracker.problem()));
+    assert!(kept.certificate.is_exact(), "{:?}", kept.certificate);
 }
 
 proptest! {

@@ -170,6 +170,9 @@ impl<'p> Explorer<'p> {
             if cost.saturating_add(self.completion.entered(layers, to)) >= limit {
                 continue;
             }
+            if self.is_used_up(label, to) {
+                continue;
+            }
             let entered = Label {
                 cost,
                 at: u32::try_from(to).expect("few groups"),
@@ -180,6 +183,14 @@ impl<'p> Explorer<'p> {
             let way_back = self.pass.return_hop(hop.group as usize, start);
             self.finish(&entered, LAST, way_back, limit);
         }
+    }
+
+    /// Whether a walk visited the group at this position as often as that has nodes. Tables that do not tell all numbers of
+    /// nodes apart would let it go on.
+    fn is_used_up(&self, label: &Label, at: usize) -> bool {
+        let num_nodes = self.pass.tables[self.completion.among[at]].num_nodes();
+        let mut taken = label.taken.iter();
+        taken.any(|taken| taken.at as usize == at && taken.visits as usize >= num_nodes)
     }
 
     fn group(&self, label: &Label) -> usize {

@@ -121,8 +121,10 @@ impl Pass {
         let at = from * self.num_groups() + to;
         self.hops[at] = self.aim.price(&fleet.hops[at]);
         self.returns[at] = self.aim.sum(&fleet.returns[at]);
-        self.sort_hops(from);
-        self.sort_hops(to);
+        if from != to {
+            replace(&mut self.onward[from], to, self.hops[at]);
+            replace(&mut self.inward[to], from, self.hops[at]);
+        }
     }
 
     /// Prices a group's entry again.
@@ -230,8 +232,7 @@ impl Completion {
             let closing = pass.visit(LAST, group)[num_layers - layers].saturating_add(ways_back[i]);
             let visits = &pass.visit(MIDDLE, group)[1..num_layers - layers];
             let rests = &self.ended[i * self.row + layers + 1..i * self.row + num_layers];
-            let further = visits.iter().zip(rests).map(|(visit, rest)| visit + rest);
-            let least = further.min().unwrap_or(NEVER).min(closing).min(NEVER);
+            let least = least_sum(visits, rests).min(closing).min(NEVER);
             self.entered[i * self.row + layers] = least;
             self.entered_least[layers] = self.entered_least[layers].min(least);
         }
@@ -331,6 +332,30 @@ pub(super) struct Live {
     pub(super) groups: Vec<usize>,
     entered: Vec<bool>,
     ended: Vec<bool>,
+}
+
+/// The least sum of two figures at one place; four at a time, since each comparison would wait for the one before.
+fn least_sum(ones: &[u64], others: &[u64]) -> u64 {
+    let (ones, rest) = ones.as_chunks::<4>();
+    let (others, other_rest) = others.as_chunks::<4>();
+    let mut least = [NEVER; 4];
+    for (one, other) in ones.iter().zip(others) {
+        for lane in 0..4 {
+            least[lane] = least[lane].min(one[lane] + other[lane]);
+        }
+    }
+    let last = rest.iter().zip(other_rest).map(|(one, other)| one + other);
+    last.chain(least).min().unwrap_or(NEVER)
+}
+
+/// Moves a group to where its hop belongs now among sorted hops.
+fn replace(hops: &mut Vec<Hop>, group: usize, cost: u64) {
+    let group = u32::try_from(group).expect("few groups");
+    hops.retain(|hop| hop.group != group);
+    if cost < NEVER {
+        let before = hops.partition_point(|hop| (hop.cost, hop.group) < (cost, group));
+        hops.insert(before, Hop { group, cost });
+    }
 }
 
 /// The least sum of a hop and what lies beyond it; `least` bounds the latter, so that dear hops are not looked at.

@@ -59,6 +59,8 @@ impl Levels {
 /// Costs of the cheapest sets of a group, by ends, level and layers. Hops within the group are paid for.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
+    /// Nodes of the group.
+    num_nodes: usize,
     levels: Levels,
     row: usize,
     costs: Vec<u64>,
@@ -91,25 +93,32 @@ impl Table {
         levels: Levels,
         meter: &mut Meter<'_>,
     ) -> Option<Self> {
-        let mut table = Self::empty(num_layers, levels);
+        let mut table = Self::empty(group, num_layers, levels);
         let mut scratch = Scratch::default();
+        let whole = (Ends::of(true, true), levels.top);
         for member in &group.members {
             // Each cost is slid to twice, at some three steps each.
             if !meter.spend(table.costs.len() as u64 * 6) {
                 return None;
             }
-            table.add(&roles(member, aim, num_layers), inner, &mut scratch);
+            table.add(&roles(member, aim, num_layers), inner, whole, &mut scratch);
         }
         Some(table)
     }
 
-    fn empty(num_layers: u32, levels: Levels) -> Self {
+    fn empty(group: &Group, num_layers: u32, levels: Levels) -> Self {
         let row = num_layers as usize + 1;
         Self {
+            num_nodes: group.members.len(),
             levels,
             row,
             costs: vec![NEVER; 4 * levels.top * row],
         }
+    }
+
+    /// Nodes of the group: no pipeline visits it more often.
+    pub(super) fn num_nodes(&self) -> usize {
+        self.num_nodes
     }
 
     fn at(&self, ends: Ends, level: usize) -> usize {
@@ -128,10 +137,15 @@ impl Table {
         costs.min().unwrap_or(NEVER)
     }
 
-    /// Offers a node to every set: sets with more ends first, since they are made from those with fewer.
-    fn add(&mut self, roles: &[Role], inner: u64, scratch: &mut Scratch) {
-        for ends in Ends::ALL.into_iter().rev() {
-            for level in (1..=self.levels.top).rev() {
+    /// Offers a node to every set with at most these ends and this level: sets with more ends first, since they are made from
+    /// those with fewer.
+    fn add(&mut self, roles: &[Role], inner: u64, (most, level_max): (Ends, usize), scratch: &mut Scratch) {
+        for ends in Ends::ALL
+            .into_iter()
+            .rev()
+            .filter(|ends| most.with(*ends) == most)
+        {
+            for level in (1..=level_max).rev() {
                 for role in roles {
                     self.extend(ends, level, role, inner, scratch);
                 }
@@ -180,11 +194,14 @@ impl Table {
         levels: Levels,
         wanted: (Ends, usize, u32),
     ) -> Option<Vec<Pick>> {
-        let mut table = Self::empty(num_layers, levels);
+        // Smaller sets are all that the wanted one is made of.
+        let (ends, level, layers) = wanted;
+        let mut table = Self::empty(group, layers, levels);
         let mut scratch = Scratch::default();
         let mut history = vec![table.clone()];
         for member in &group.members {
-            table.add(&roles(member, aim, num_layers), inner, &mut scratch);
+            let roles = roles(member, aim, num_layers);
+            table.add(&roles, inner, (ends, level), &mut scratch);
             history.push(table.clone());
         }
         let (mut ends, mut level, mut layers) = wanted;
@@ -329,11 +346,20 @@ struct Scratch {
 /// Lowers `target[l]` to the least of `source[l - k] + cost of k layers`, by a window of ascending costs.
 fn slide(role: &Role, target: &mut [u64], scratch: &mut Scratch) {
     let Scratch { source, window } = scratch;
+    let is_there = |cost: &u64| *cost < NEVER;
+    let (Some(first_source), Some(last_source)) = (
+        source.iter().position(is_there),
+        source.iter().rposition(is_there),
+    ) else {
+        return;
+    };
+    let last_target = (last_source + role.most as usize).min(target.len() - 1);
     let longest = target.len() as u64;
     let key = |at: usize| source[at].saturating_add((longest - at as u64).saturating_mul(role.layer));
     window.clear();
     let mut first = 0;
-    for (layers, target) in target.iter_mut().enumerate().skip(1) {
+    let reached = target[..=last_target].iter_mut().enumerate();
+    for (layers, target) in reached.skip(first_source + 1) {
         let newest = layers - 1;
         if source[newest] < NEVER {
             while window.len() > first && key(window[window.len() - 1]) >= key(newest) {
