@@ -16,9 +16,10 @@
 //! ```
 //!
 //! `dual` decomposes: each node packs what is worth most at the prices of requests, exactly; answers by several nodes are
-//! bounded by `floor` and found by the exact search for one pipeline, with the prices in it (`split`). `check` judges plans
-//! and shares no code with the rest.
+//! bounded by `floor`, and found (`split`) by copying, by assembling and, in small fleets, by the exact search for one pipeline,
+//! all with the prices in it. `check` judges plans and shares no code with the rest.
 
+mod assembly;
 mod catalogue;
 pub mod check;
 mod descent;
@@ -37,6 +38,7 @@ mod session;
 mod shared;
 mod split;
 mod state;
+mod trial;
 mod ways;
 
 pub use check::{check, evaluate, worth};

@@ -9,9 +9,10 @@ use super::support::crowded_problem;
 use oracle::optimum;
 use proptest::prelude::*;
 use solver::Budget;
+use solver::fixtures::{FIRST, round_model, smollm_fleet};
 use solver::joint::fixtures::Metro;
 use solver::joint::{Class, Event, JointProblem, JointSession, check, worth};
-use solver::problem::Mode;
+use solver::problem::{Mode, Service};
 use solver::units::{Nanos, NodeOrd, ServiceOrd};
 
 /// Two or three nodes, two layers, one or two services: small enough to look at every plan.
@@ -221,6 +222,28 @@ fn a_metropolitan_area_is_planned_with_a_small_gap() {
         .iter()
         .any(|replica| replica.shape.stages.len() > 1);
     assert!(split, "the largest model fits no machine");
+}
+
+#[test]
+fn services_that_ask_one_large_model_share_its_weights() {
+    // A node holds one half of the model and the sessions of both services, but neither two halves nor one half twice.
+    let mut fleet = smollm_fleet(&[650, 650]);
+    fleet.models = vec![round_model(4)];
+    fleet.services = vec![Service::new(vec![FIRST]); 2];
+    let class = |service| Class {
+        service: ServiceOrd(service),
+        ingress: NodeOrd(0),
+        rate_micro: 10_000,
+        value: Nanos::from_millis(1_000_000),
+    };
+    let problem = JointProblem::new(fleet, vec![class(0), class(1)]);
+    let session = solved(&problem, 1);
+    let plan = session.plan();
+    assert_eq!(check(&problem, &plan), vec![]);
+    assert_eq!(plan.replicas.len(), 2, "{plan:?}");
+    assert_eq!(plan.replicas[0].shape, plan.replicas[1].shape);
+    let answered: u64 = plan.routes.iter().map(|route| route.rate_micro).sum();
+    assert_eq!(answered, 20_000);
 }
 
 #[test]

@@ -155,7 +155,12 @@ impl Dual {
             self.prices.request = prices.collect();
             let (bound, _, steps) = self.evaluate(index, threads);
             meter.spend(steps);
+            // The bound is convex: where it begins to rise, it goes on rising.
+            let rises = bound > self.best_bound;
             self.remember(index, bound);
+            if rises {
+                break;
+            }
         }
         self.prices.clone_from(&self.best);
     }

@@ -22,6 +22,9 @@ use crate::search::residual::Residual;
 use crate::search::survey::Survey;
 use crate::units::{LayerRange, NodeOrd};
 
+/// Part of what the fastest pipeline could hold that a new one should.
+const FAIR_PART: f64 = 0.25;
+
 /// One service with one variant.
 #[derive(Clone, Debug)]
 pub(super) struct Floor {
@@ -31,6 +34,8 @@ pub(super) struct Floor {
     nodes: Vec<FloorNode>,
     /// The cheapest first and last, and the quality that is missing.
     ends: f64,
+    /// Bytes that the first layer or the last brings with it, the greater one.
+    end_bytes: f64,
     /// Busy time and memory of a request as long as it stays at least: bytes are divided by this rate.
     rate_max: f64,
     /// Cheapest way in, by class of the service.
@@ -42,6 +47,8 @@ pub(super) struct Floor {
 struct FloorNode {
     node: u32,
     reach: f64,
+    /// Whether it may hold the ends of the model.
+    trusted: bool,
     /// Bytes of a layer, weights that may be shared counted in full.
     layer_bytes: f64,
     layer: Charge,
@@ -53,6 +60,16 @@ struct Charge {
     cost: f64,
     busy: f64,
     bytes: f64,
+}
+
+/// A node with room for some layers, and what each costs there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ranked {
+    pub(super) cost: f64,
+    pub(super) node: u32,
+    pub(super) reach: f64,
+    /// Whether it may hold the ends of the model.
+    pub(super) trusted: bool,
 }
 
 /// Prices of what nodes have.
@@ -205,6 +222,7 @@ fn floor(
     let nodes = raw.iter().map(|(node, reach, layer, fixed)| FloorNode {
         node: *node,
         reach: *reach,
+        trusted: survey.trusts(NodeOrd(*node)),
         layer_bytes: layer_bytes_of(layer, as_f64(weights), sharers),
         layer: charge(layer),
         fixed: charge(fixed),
@@ -215,6 +233,7 @@ fn floor(
         candidate,
         layers: f64::from(layers - 1),
         nodes: nodes.collect(),
+        end_bytes: as_f64(variant.embedding_bytes.max(variant.head_bytes).0),
         ends: first.cost + last.cost + as_f64(cost.quality_cost().0),
         rate_max,
         ways: cheapest_ways(index, ways, ordinal, &survey.usable),
@@ -332,15 +351,63 @@ impl Floor {
         nodes.map(move |one| (one.node, price(one.node, &one.layer), price(one.node, &one.fixed)))
     }
 
+    /// What a new replica should answer at least, of so much that waits: few hold as much as the fastest.
+    pub(super) fn fair_rate(&self, waiting: u64) -> f64 {
+        (self.rate_max * FAIR_PART).min(as_f64(waiting))
+    }
+
+    /// Bytes of the layers that each node has time for at a rate, where that is not all of them.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a guide, not a proof"
+    )]
+    pub(super) fn bytes_in_time<'a>(
+        &'a self,
+        rate: f64,
+        time_left: impl Fn(usize) -> u64 + 'a,
+    ) -> impl Iterator<Item = (usize, u64)> + 'a {
+        self.nodes.iter().filter_map(move |node| {
+            let at = node.node as usize;
+            let each = (node.layer.busy * rate).max(1.0);
+            let layers = (as_f64(time_left(at)) / each).floor();
+            let bytes = match layers {
+                0.0 => 0.0,
+                _ => node.fixed.bytes + self.end_bytes + layers * node.layer_bytes,
+            };
+            (layers < node.reach).then_some((at, bytes as u64))
+        })
+    }
+
+    /// Layers of the model.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a small whole number"
+    )]
+    pub(super) fn num_layers(&self) -> u32 {
+        self.layers as u32 + 1
+    }
+
+    /// So many layers take as many bytes as an end of the model.
+    pub(super) fn end_layers(&self) -> f64 {
+        let layer = self.nodes.first().map_or(1.0, |node| node.layer_bytes);
+        (self.end_bytes / layer.max(1.0)).ceil()
+    }
+
     /// What a layer costs on each node with room for some, its share of the stage counted.
-    pub(super) fn ranked(&self, prices: NodePrices<'_>, room: impl Fn(usize) -> u64) -> Vec<(f64, u32)> {
+    pub(super) fn ranked(&self, prices: NodePrices<'_>, room: impl Fn(usize) -> u64) -> Vec<Ranked> {
         let mut ranked = Vec::new();
         for (node, (_, layer, fixed)) in self.nodes.iter().zip(self.prices(prices)) {
             let room = as_f64(room(node.node as usize)) - node.fixed.bytes;
             let reach = (room / node.layer_bytes.max(1.0)).floor().min(node.reach);
             if reach >= 1.0 {
-                let whole = node.layer.cost + layer + (node.fixed.cost + fixed) / reach;
-                ranked.push((whole, node.node));
+                ranked.push(Ranked {
+                    cost: node.layer.cost + layer + (node.fixed.cost + fixed) / reach,
+                    node: node.node,
+                    reach,
+                    trusted: node.trusted,
+                });
             }
         }
         ranked

@@ -181,6 +181,12 @@ impl Index {
         }
     }
 
+    /// Items that are split.
+    pub(super) fn splits(&self) -> std::ops::Range<u32> {
+        let whole = self.shelves.last().map_or(0, |shelf| shelf.end);
+        as_u32(whole)..as_u32(self.items.len())
+    }
+
     /// Adds a split replica; its ordinal, or none if nobody could be answered by it.
     pub(super) fn add_split(&mut self, service: u32, shape: PipelineShape, figures: Figures) -> Option<u32> {
         let ordinal = as_u32(self.items.len());

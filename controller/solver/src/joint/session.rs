@@ -14,6 +14,9 @@ use crate::search::{Budget, Meter};
 /// Steps of the dual between two tries for a better plan.
 const DUAL_STEPS: u32 = 12;
 
+/// Before the first plan.
+const FIRST_STEPS: u32 = 2;
+
 /// A bound that falls by less than this part of it does not go on.
 const PROGRESS_PART: i128 = 2_000;
 
@@ -98,10 +101,11 @@ impl JointSession {
             let known = self.certificate().value;
             // The bound leaves enough for a plan.
             let mut bounding = meter.part(1, 3);
+            let steps = if known > 0 { DUAL_STEPS } else { FIRST_STEPS };
             self.dual
-                .descend(&self.index, self.threads, known, DUAL_STEPS, &mut bounding);
+                .descend(&self.index, self.threads, known, steps, &mut bounding);
             meter.absorb(&bounding);
-            self.replan(&mut meter);
+            self.replan(enough, &mut meter);
             if !meter.spend(0) {
                 break;
             }
@@ -113,50 +117,42 @@ impl JointSession {
         self.spend(&meter);
     }
 
-    /// Plans from nothing at the dual's prices, and goes on from the best plan; keeps the better one.
-    fn replan(&mut self, meter: &mut Meter<'_>) {
+    /// Plans from nothing at the dual's prices; where that is not enough, goes on from the best plan. Keeps the better one.
+    fn replan(&mut self, enough: f64, meter: &mut Meter<'_>) {
         let mut improver = Improver::default();
         let mut fresh = State::empty(&self.index);
         let prices = self.dual.best.request.clone();
         let first = Some(prices.as_slice());
-        let which = Which::Large;
-        add_splits(
-            &mut self.index,
-            &mut fresh,
-            &self.dual,
-            which,
-            &mut improver,
-            meter,
-        );
-        improver.sweep(&self.index, &mut fresh, first, meter);
-        self.grow();
-        for state in [&mut fresh, &mut self.state] {
-            state.grow(&self.index);
-            for _ in 0..SWEEPS {
-                if !improver.sweep(&self.index, state, None, meter) {
-                    break;
-                }
-            }
-            add_splits(
-                &mut self.index,
-                state,
-                &self.dual,
-                Which::All,
-                &mut improver,
-                meter,
-            );
-            serve_all(&self.index, state);
+        let Self {
+            index, dual, state, ..
+        } = self;
+        add_splits(index, &mut fresh, dual, Which::Large, &mut improver, meter);
+        improver.sweep(index, &mut fresh, first, meter);
+        improve(index, dual, &mut fresh, &mut improver, meter);
+        state.grow(index);
+        if self.gap_of(fresh.value) > enough {
+            let Self {
+                index, dual, state, ..
+            } = self;
+            improve(index, dual, state, &mut improver, meter);
+            fresh.grow(index);
         }
-        self.grow();
-        fresh.grow(&self.index);
         if fresh.value > self.state.value {
             self.state = fresh;
         }
-        let mut repairing = meter.at_most(REPAIR_STEPS);
-        self.repair(&mut improver, &mut repairing);
-        meter.absorb(&repairing);
+        if self.gap_of(self.state.value) > enough {
+            let mut repairing = meter.at_most(REPAIR_STEPS);
+            self.repair(&mut improver, &mut repairing);
+            meter.absorb(&repairing);
+        }
         self.state.drop_idle(&self.index);
         self.state.settle();
+    }
+
+    /// The gap of a plan that is worth so much.
+    fn gap_of(&self, value: i128) -> f64 {
+        let certificate = self.certificate();
+        Certificate { value, ..certificate }.gap()
     }
 
     /// Takes replicas away, one after the other, and plans what that leaves anew; split ones first, which no packing of a
@@ -199,9 +195,22 @@ impl JointSession {
     pub(super) fn rebound_node(&mut self, node: usize) {
         self.dual.rebound(&self.index, node);
     }
+}
 
-    /// Items that were added to the index are known to the plan too.
-    fn grow(&mut self) {
-        self.state.grow(&self.index);
+/// Packs every node anew a few times, adds split replicas, and answers who still waits.
+fn improve(
+    index: &mut Index,
+    dual: &Dual,
+    state: &mut State,
+    improver: &mut Improver,
+    meter: &mut Meter<'_>,
+) {
+    state.grow(index);
+    for _ in 0..SWEEPS {
+        if !improver.sweep(index, state, None, meter) {
+            break;
+        }
     }
+    add_splits(index, state, dual, Which::All, improver, meter);
+    serve_all(index, state);
 }

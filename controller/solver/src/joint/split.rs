@@ -1,11 +1,15 @@
-//! Columns of several stages: the exact search for one pipeline, with the dual's prices on what each node has.
+//! Columns of several stages: pipelines of other services whose weights can be shared (`trial`), pipelines that are put together
+//! quickly (`assembly`), and in small fleets those of the exact search for one pipeline, with the dual's prices on what each
+//! node has.
 
+use super::assembly::{assemble, likely, stages_max};
 use super::dual::Dual;
 use super::figures::figures;
 use super::floor::{Floor, NodePrices};
 use super::improve::{Improver, serve};
 use super::index::{Index, cost_model};
 use super::state::State;
+use super::trial::{Tried, copies};
 use crate::caching::pack::as_f64;
 use crate::cost::MemoryModel;
 use crate::problem::{ExcludedNode, Exclusion, Ingress, Mode, Service};
@@ -27,8 +31,11 @@ const INGRESSES_MAX: usize = 2;
 /// Pipelines of one search that are tried.
 const TRIED_MAX: usize = 6;
 
-/// Nodes that one search looks at, the cheapest ones.
-const NODES_MAX: usize = 96;
+/// Nodes up to which the exact search for one pipeline is worth its time; others are assembled.
+const SEARCHED_MAX: usize = 128;
+
+/// Steps for a replica that is tried.
+const TRY_STEPS: u64 = 4_000;
 
 /// What waits is looked at if it is worth more than such a part of all that is asked.
 const WORTH_PART: i128 = 5_000;
@@ -100,28 +107,47 @@ fn add_split(
     meter: &mut Meter<'_>,
 ) -> bool {
     let floor = &dual.floors()[position];
-    let mut items = Vec::new();
-    for ingress in waiting_at(index, state, floor) {
-        let mut searching = meter.at_most(SEARCH_STEPS);
-        let found = propose(index, state, dual, floor, ingress, &mut searching);
-        meter.absorb(&searching);
-        for shape in found {
-            items.extend(known_or_new(index, state, floor.service, &shape));
-        }
-    }
-    let mut best = (state.value, None);
-    for item in items {
-        if !state.placed[item as usize] && state.fits(index, item) {
-            let mark = state.mark();
-            state.place(index, item);
-            improver.fill(index, state, &[item]);
-            if state.value > best.0 {
-                best = (state.value, Some(item));
+    state.grow(index);
+    let mut tried = Tried::default();
+    let mut offer = |index: &mut Index, state: &mut State, shapes: Vec<PipelineShape>, tried: &mut Tried| {
+        for shape in shapes {
+            if let Some(item) = known_or_new(index, state, floor.service, &shape) {
+                tried.add(index, state, improver, item);
             }
-            state.undo(index, mark);
         }
+    };
+    let copied = copies(index, state, floor);
+    offer(index, state, copied, &mut tried);
+    for in_time in [true, false] {
+        let is_enough = if in_time {
+            tried.is_full
+        } else {
+            tried.best.is_some()
+        };
+        if is_enough {
+            break;
+        }
+        let rooms = rooms(index, state, floor, in_time);
+        let mut shapes = assemble(index, floor, node_prices(dual), &rooms);
+        if rooms.len() <= SEARCHED_MAX {
+            for ingress in waiting_at(index, state, floor) {
+                let mut searching = meter.at_most(SEARCH_STEPS);
+                shapes.extend(propose(
+                    index,
+                    state,
+                    dual,
+                    floor,
+                    &rooms,
+                    ingress,
+                    &mut searching,
+                ));
+                meter.absorb(&searching);
+            }
+        }
+        offer(index, state, shapes, &mut tried);
     }
-    let Some(item) = best.1 else { return false };
+    meter.spend(TRY_STEPS * (tried.num + 1));
+    let Some((_, item)) = tried.best else { return false };
     state.place(index, item);
     improver.fill(index, state, &[item]);
     true
@@ -150,11 +176,13 @@ fn waiting_at(index: &Index, state: &State, floor: &Floor) -> Vec<NodeOrd> {
 /// The item of a shape.
 fn known_or_new(index: &mut Index, state: &mut State, service: u32, shape: &PipelineShape) -> Option<u32> {
     state.grow(index);
-    let known = (0..)
-        .zip(&index.items)
-        .find(|(_, item)| item.service == service && item.shape == *shape);
-    if let Some((ordinal, _)) = known {
-        return Some(ordinal);
+    let is_it = |ordinal: &u32| {
+        let item = &index.items[*ordinal as usize];
+        item.service == service && item.shape == *shape
+    };
+    let known = index.splits().find(is_it);
+    if known.is_some() {
+        return known;
     }
     let asked = Service {
         ingress: Vec::new(),
@@ -175,6 +203,7 @@ fn propose(
     state: &State,
     dual: &Dual,
     floor: &Floor,
+    rooms: &[u64],
     ingress: NodeOrd,
     meter: &mut Meter<'_>,
 ) -> Vec<PipelineShape> {
@@ -193,18 +222,18 @@ fn propose(
     service
         .modes
         .retain(|mode| matches!(mode, Mode::Split | Mode::MultiHop));
-    let prices = NodePrices {
-        busy: &dual.best.busy,
-        memory: &dual.densities,
-    };
-    let near = nearest(index, state, floor, prices);
+    let prices = node_prices(dual);
+    let mut near = vec![false; rooms.len()];
+    for one in likely(floor, prices, rooms, stages_max(asked)) {
+        near[one.node as usize] = true;
+    }
     for (node, _) in near.iter().enumerate().filter(|(_, near)| !**near) {
         service.excluded.push(ExcludedNode {
             node: NodeOrd::from_index(node),
             why: Exclusion::NotSelected,
         });
     }
-    let residual = residual(index, state);
+    let residual = residual(index, state, rooms);
     let mut survey = Survey::new(fleet, &index.links, &service, &residual);
     let charges = floor.charges(prices, fleet.nodes.len());
     survey
@@ -222,33 +251,41 @@ fn propose(
         .collect()
 }
 
-/// The nodes where layers cost least at the prices and as the plan stands, among those without a replica of the service.
-fn nearest(index: &Index, state: &State, floor: &Floor, prices: NodePrices<'_>) -> Vec<bool> {
-    let mut ranked: Vec<(f64, u32)> = floor.ranked(prices, |node| {
-        let there = &state.nodes[node];
-        let mut items = there.items.iter();
-        let alone = items.all(|item| index.items[*item as usize].service != floor.service);
-        if alone { there.room } else { 0 }
-    });
-    ranked.sort_unstable_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(&other.1)));
-    let mut near = vec![false; state.nodes.len()];
-    ranked
-        .iter()
-        .take(NODES_MAX)
-        .for_each(|(_, node)| near[*node as usize] = true);
-    near
+fn node_prices(dual: &Dual) -> NodePrices<'_> {
+    NodePrices {
+        busy: &dual.best.busy,
+        memory: &dual.densities,
+    }
 }
 
-/// What the plan leaves.
-fn residual(index: &Index, state: &State) -> Residual {
-    let free = state
-        .nodes
-        .iter()
-        .zip(&index.problem.fleet.nodes)
-        .map(|(there, node)| {
-            let margin = u128::from(there.room) * u128::from(node.engine.margin_milli) / 1_000;
-            Bytes(there.room + u64::try_from(margin).unwrap_or(0))
-        });
+/// Room for a new replica of a service on each node: none beside another replica of it, and perhaps no more than the layers that
+/// the node still has time for at a fair rate.
+fn rooms(index: &Index, state: &State, floor: &Floor, in_time: bool) -> Vec<u64> {
+    let mut rooms: Vec<u64> = state.nodes.iter().map(|there| there.room).collect();
+    for (node, there) in state.nodes.iter().enumerate() {
+        let mut items = there.items.iter();
+        if items.any(|item| index.items[*item as usize].service == floor.service) {
+            rooms[node] = 0;
+        }
+    }
+    if !in_time {
+        return rooms;
+    }
+    let waiting = floor.classes().iter();
+    let waiting: u64 = waiting.map(|(class, _)| state.unserved[*class as usize]).sum();
+    let rate = floor.fair_rate(waiting);
+    for (node, bytes) in floor.bytes_in_time(rate, |node| state.time_left(node)) {
+        rooms[node] = rooms[node].min(bytes);
+    }
+    rooms
+}
+
+/// What the plan leaves, in so much room on each node.
+fn residual(index: &Index, state: &State, rooms: &[u64]) -> Residual {
+    let free = rooms.iter().zip(&index.problem.fleet.nodes).map(|(room, node)| {
+        let margin = u128::from(*room) * u128::from(node.engine.margin_milli) / 1_000;
+        Bytes(room + u64::try_from(margin).unwrap_or(0))
+    });
     let mut held = std::collections::BTreeSet::new();
     for (node, there) in state.nodes.iter().enumerate() {
         for (candidate, layers) in there.held() {

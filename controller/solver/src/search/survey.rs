@@ -94,6 +94,11 @@ impl<'p> Survey<'p> {
         self.service.modes.contains(&mode_on(self.problem, node)) && trusts(self.problem, self.service, node)
     }
 
+    /// Whether a node may hold the ends of the model.
+    pub(crate) fn trusts(&self, node: NodeOrd) -> bool {
+        trusts(self.problem, self.service, node)
+    }
+
     /// Why a node is no use whatever its memory and links.
     pub(super) fn refusal(&self, node: NodeOrd) -> Option<NodeReason> {
         if let Some(why) = self.excluded[node.index()] {
