@@ -135,15 +135,12 @@ fn the_bound_is_never_below_the_best_layout_nor_the_search_above_it() {
             upper >= best * (1.0 - 1e-9),
             "case {case}: bound {upper} is below {best}"
         );
-        let found =
-            cover::search(&supplies, num_layers, upper, case, &Budget::steps(3_000)).expect("a cover");
-        assert!(
-            found.flow <= best * (1.0 + 1e-9),
-            "case {case}: {} is above {best}",
-            found.flow
-        );
+        let found = cover::search(&supplies, num_layers, upper, case, &Budget::steps(3_000));
+        // Nodes that do not hold the model together have no cover, and no flow.
+        let flow = found.map_or(0.0, |found| found.flow);
+        assert!(flow <= best * (1.0 + 1e-9), "case {case}: {flow} is above {best}");
         cases += 1;
-        reached += u32::from(found.flow >= best * (1.0 - 1e-9));
+        reached += u32::from(flow >= best * (1.0 - 1e-9));
     }
     assert!(
         reached * 100 >= cases * 99,
