@@ -132,6 +132,8 @@ def common(value, key=""):
 
 def in_any_order(answer):
     """The answer with its causes in order, and with the words of its message in order."""
+    if not isinstance(answer["body"], dict):
+        return answer
     causes = answer["body"].get("details", {}).get("causes", [])
     causes.sort(key=lambda cause: json.dumps(cause, sort_keys=True))
     answer["body"]["message"] = sorted(re.findall(r"[^\s,\[\]]+", answer["body"].get("message", "")))

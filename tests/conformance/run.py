@@ -23,7 +23,8 @@ def arguments():
     parser.add_argument("--must-pass", action="append", default=[], type=pathlib.Path, metavar="LIST")
     parser.add_argument("--report", action="append", default=[], type=pathlib.Path, metavar="LIST")
     parser.add_argument("--only", default="", help="a regular expression that names must match")
-    parser.add_argument("--seconds", type=int, default=300, help="limit for one spec")
+    parser.add_argument("--seconds", type=int, default=300, help="limit for one spec that must pass")
+    parser.add_argument("--report-seconds", type=int, default=90, help="limit for one that is reported")
     parser.add_argument("--jobs", type=int, default=3, help="specs at once; serial ones run alone")
     return parser.parse_args()
 
@@ -34,7 +35,7 @@ def names_in(path, only):
     return [line for line in lines if line and not line.startswith("#") and re.search(only, line)]
 
 
-def run(name, options):
+def run(name, options, limit):
     """Runs one spec; gives back whether it passed, its seconds and its reason."""
     begin = time.monotonic()
     command = [
@@ -49,10 +50,10 @@ def run(name, options):
         "--allowed-not-ready-nodes=-1",
         "--minStartupPods=0",
         "--ginkgo.no-color",
-        f"--ginkgo.timeout={options.seconds}s",
+        f"--ginkgo.timeout={limit}s",
     ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds + 60)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit + 60)
         said = done.stdout + done.stderr
     except subprocess.TimeoutExpired as late:
         said = f"{late.stdout or ''}\nit did not end in time"
@@ -66,7 +67,7 @@ def run(name, options):
     return passed, time.monotonic() - begin, "" if passed else reason
 
 
-def run_all(names, options):
+def run_all(names, options, limit):
     """Runs specs, serial ones last and alone; gives back the names of those that passed."""
     passed = set()
 
@@ -77,11 +78,11 @@ def run_all(names, options):
             passed.add(name)
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        running = {pool.submit(run, name, options): name for name in names if "[Serial]" not in name}
+        running = {pool.submit(run, name, options, limit): name for name in names if "[Serial]" not in name}
         for one in concurrent.futures.as_completed(running):
             tell(running[one], one.result())
     for name in (name for name in names if "[Serial]" in name):
-        tell(name, run(name, options))
+        tell(name, run(name, options, limit))
     return passed
 
 
@@ -91,7 +92,7 @@ def main():
     for must_pass, lists in ((True, options.must_pass), (False, options.report)):
         for path in lists:
             names = names_in(path, options.only)
-            passed = run_all(names, options)
+            passed = run_all(names, options, options.seconds if must_pass else options.report_seconds)
             print(f"{path.stem}: {len(passed)} of {len(names)} specs pass", flush=True)
             failed = failed or (must_pass and len(passed) < len(names))
     if failed:

@@ -9,6 +9,7 @@
 mod admission;
 pub mod audit;
 pub mod auth;
+mod compression;
 pub mod controllers;
 mod deadline;
 mod definitions;

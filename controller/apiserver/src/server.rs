@@ -18,7 +18,7 @@ use crate::metrics::Metrics;
 use crate::routes;
 use crate::store::Store;
 use crate::verbs::watch::RecentEvents;
-use crate::{discovery, openapi};
+use crate::{compression, discovery, openapi};
 
 /// Longest time of a request other than a watch, if nothing else is said: upstream's.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -98,7 +98,12 @@ impl ApiServer {
     pub fn router(&self) -> Router {
         discovery::routes(self.inner.kinds.clone())
             .merge(openapi::routes(self.inner.kinds.clone()))
-            .merge(Router::new().fallback(routes::answer).with_state(self.clone()))
+            .merge(
+                Router::new()
+                    .fallback(routes::answer)
+                    .with_state(self.clone())
+                    .layer(middleware::from_fn(compression::compress)),
+            )
             .layer(middleware::from_fn(refuse_unless_let_in))
     }
 
