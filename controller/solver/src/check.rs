@@ -71,9 +71,12 @@ pub fn check_pipeline(
     {
         found.push(Illegality::Mode);
     }
-    for stage in &shape.stages {
+    for (position, stage) in shape.stages.iter().enumerate() {
         check_node(problem, asked, shape, stage, &mut found);
-        check_memory(problem, service, shape, stage, occupancy, &mut found);
+        let earlier = &shape.stages[..position];
+        if earlier.iter().all(|other| other.node != stage.node) {
+            check_memory(problem, service, shape, stage.node, occupancy, &mut found);
+        }
     }
     check_links(problem, asked, shape, &mut found);
     check_activations(asked, shape, &mut found);
@@ -86,6 +89,7 @@ fn mode_of(problem: &Problem, shape: &PipelineShape) -> Option<Mode> {
         [only] if problem.nodes[only.node.index()].tier == Tier::Device => Some(Mode::OnDevice),
         [_] => Some(Mode::OnServer),
         [_, _] => Some(Mode::Split),
+        [first, .., last] if first.node == last.node => Some(Mode::UShaped),
         _ => Some(Mode::MultiHop),
     }
 }
@@ -107,10 +111,11 @@ fn covers_model(problem: &Problem, shape: &PipelineShape) -> bool {
         {
             return false;
         }
-        if shape.stages[..position]
-            .iter()
-            .any(|other| other.node == stage.node)
-        {
+        // Nobody has two stages, but for the first and the last with others between them.
+        let before = &shape.stages[..position];
+        let returns = position > 1 && position + 1 == shape.stages.len();
+        let others = if returns { &before[1..] } else { before };
+        if others.iter().any(|other| other.node == stage.node) {
             return false;
         }
         held[start as usize..end as usize]
@@ -176,11 +181,11 @@ fn check_memory(
     problem: &Problem,
     service: ServiceOrd,
     shape: &PipelineShape,
-    stage: &StageShape,
+    ord: NodeOrd,
     occupancy: &Occupancy,
     found: &mut Vec<Illegality>,
 ) {
-    let node = &problem.nodes[stage.node.index()];
+    let node = &problem.nodes[ord.index()];
     let mut weights: Vec<(crate::problem::Candidate, LayerRange)> = Vec::new();
     let mut bytes = u128::from(node.engine.worker.0);
     let here = occupancy
@@ -189,7 +194,7 @@ fn check_memory(
         .map(|(owner, shape)| (*owner, shape))
         .chain([(service, shape)]);
     for (owner, shape) in here {
-        for other in shape.stages.iter().filter(|other| other.node == stage.node) {
+        for other in shape.stages.iter().filter(|other| other.node == ord) {
             if !weights.contains(&(shape.candidate, other.layers)) {
                 weights.push((shape.candidate, other.layers));
                 bytes += weight_bytes(problem, shape, other);
@@ -204,18 +209,16 @@ fn check_memory(
         .previous
         .as_ref()
         .is_some_and(|previous| previous.candidate == shape.candidate);
-    for kept in asked.kept.iter().filter(|kept| kept.node == stage.node) {
-        if !(same_model && kept.layers == stage.layers) {
+    for kept in asked.kept.iter().filter(|kept| kept.node == ord) {
+        let mut here = shape.stages.iter().filter(|stage| stage.node == ord);
+        if !(same_model && here.any(|stage| kept.layers == stage.layers)) {
             bytes += u128::from(kept.memory.0);
         }
     }
     let free = u128::from(node.memory.0.saturating_sub(node.reserved.0));
     if bytes > free {
         let missing = Bytes(u64::try_from(bytes - free).unwrap_or(u64::MAX));
-        found.push(Illegality::Memory {
-            node: stage.node,
-            missing,
-        });
+        found.push(Illegality::Memory { node: ord, missing });
     }
 }
 

@@ -49,7 +49,8 @@ pub enum Tier {
     Cloud,
 }
 
-/// A machine, or the part of one, that can hold one stage of each pipeline.
+/// A machine, or the part of one, that can hold one stage of each pipeline, or the first and the last of a
+/// [U-shaped](Mode::UShaped) one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// Memory usable for models at all.
@@ -247,9 +248,10 @@ pub enum Mode {
     OnServer,
     /// Two stages.
     Split,
-    /// Three stages or more.
+    /// Three stages or more on as many nodes.
     MultiHop,
-    /// First and last stage on one device, the rest elsewhere. Declared, not searched yet: the answer says so.
+    /// Three stages or more, the first and the last on one node, the others on others: text stays on that node, the
+    /// hidden states go out and come back.
     UShaped,
 }
 
@@ -262,6 +264,15 @@ impl Mode {
         Self::MultiHop,
         Self::UShaped,
     ];
+
+    /// Whether pipelines of this mode are split.
+    #[must_use]
+    pub fn has_several_stages(self) -> bool {
+        match self {
+            Self::OnDevice | Self::OnServer => false,
+            Self::Split | Self::MultiHop | Self::UShaped => true,
+        }
+    }
 }
 
 /// Who may see text, or what gives it away.

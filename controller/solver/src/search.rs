@@ -7,13 +7,17 @@
 //! 3. `labels` as a beam: good pipelines early, none of them with a node used twice.
 //! 4. `exact`: nodes that no better pipeline can use are discarded; decremental state-space relaxation proves the rest.
 //!
-//! Fleets in regions are not searched arc by arc: `regional` takes the place of 2 to 4 there.
+//! U-shaped pipelines are searched by the same 2 to 4 in another form: an arc to the head ends the pipeline there, if the
+//! head has memory for `both_ends`.
+//!
+//! Fleets in regions are not searched arc by arc: `regional` takes the place of 2 to 4 there, for all but the U-shape.
 //! `choose`: what runs stays unless the new one is better by the margin.
 //!
 //! What is exact: the whole objective of the [crate], the bottleneck of chunked prefill and the penalties included, over
-//! all pipelines with one stage per node, for one service beside what services before it took. When the budget ends first,
+//! all pipelines with one stage per node (two on the head of a U-shaped one), for one service beside what services before it took. When the budget ends first,
 //! the certificate says how much better a pipeline could be; that of the level says how much better all together could be.
 
+mod both_ends;
 mod budget;
 mod choose;
 mod contingency;

@@ -314,11 +314,25 @@ pub struct CostSheet {
     pub stages: Vec<StageCost>,
     /// Hop i goes from stage i to stage i + 1.
     pub hops: Vec<HopCost>,
-    /// The token's way from the last stage to the head; `None` for one stage.
+    /// The token's way from the last stage to the head; `None` where both are on one node.
     pub return_hop: Option<HopCost>,
-    /// Longest time that a chunk occupies one stage or link; every chunk but the first adds it to the time to the first
-    /// token.
+    /// Longest time that a chunk occupies one node or link; every chunk but the first adds it to the time to the first
+    /// token. A node that holds two stages is occupied for both.
     pub bottleneck: Nanos,
+}
+
+impl CostSheet {
+    /// Times of the stages that a pipeline has on a node.
+    pub(crate) fn of_node<'s>(
+        &'s self,
+        shape: &'s PipelineShape,
+        node: NodeOrd,
+    ) -> impl Iterator<Item = &'s StageCost> {
+        let stages = shape.stages.iter().zip(&self.stages);
+        stages
+            .filter(move |(stage, _)| stage.node == node)
+            .map(|(_, times)| times)
+    }
 }
 
 /// Times of a stage.
@@ -439,8 +453,11 @@ pub enum Offer {
     },
     /// The service does not allow it.
     NotAllowed,
-    /// This solver does not search it yet.
-    NotImplemented,
+    /// More nodes than this may be used, and regions join them: it is not searched then.
+    TooManyNodes {
+        /// Most nodes among which it is searched.
+        most: u32,
+    },
     /// No candidate can be split.
     NotSplittable,
     /// No node of the tier that it needs may be used.
@@ -513,7 +530,8 @@ pub enum Decision {
 pub enum Illegality {
     /// The service no longer names its model variant, or asks for more quality.
     Candidate,
-    /// Its stages do not cover the layers once, in order, on different nodes that exist.
+    /// Its stages do not cover the layers once, in order, on different nodes that exist (first and last may share one if
+    /// others are between them).
     Malformed,
     /// Its mode or number of stages is not allowed.
     Mode,
@@ -574,6 +592,19 @@ pub enum Cause {
     },
     /// No allowed mode is one that this solver searches.
     NoModeImplemented,
+    /// U-shaped pipelines alone are allowed, and more nodes may be used than they are searched among where regions join
+    /// them.
+    TooManyNodes {
+        /// Nodes that may be used.
+        usable: u32,
+        /// Most nodes among which U-shaped pipelines are searched.
+        most: u32,
+    },
+    /// U-shaped pipelines alone are allowed, and no node that may see text holds a first and a last layer together.
+    NoNodeForBothEnds {
+        /// The node that may see text and lacks least, and what it lacks; `None` when no usable node may see text.
+        nearest: Option<(NodeOrd, Bytes)>,
+    },
     /// No node may be used at all.
     NoUsableNode,
     /// All usable nodes together have less memory than the smallest candidate needs.
@@ -684,6 +715,8 @@ pub enum Remedy {
         /// Tokens for which there is a pipeline.
         tokens: u32,
     },
-    /// Allowing these modes too.
+    /// Allowing the modes Split and MultiHop too.
     AllowSplit,
+    /// Allowing the mode UShaped too.
+    AllowUShaped,
 }

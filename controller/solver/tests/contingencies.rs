@@ -1,5 +1,7 @@
 //! What remains after the loss of a node, judged by enumeration.
 
+use std::collections::BTreeSet;
+
 use super::support::{each_legal, small_problem};
 use proptest::prelude::*;
 use solver::fixtures::smollm_fleet;
@@ -29,8 +31,9 @@ proptest! {
     fn something_remains_exactly_where_a_pipeline_without_the_node_is_legal(mut problem in small_problem()) {
         problem.services[0].ingress.clear();
         let (solution, found) = foreseen(&problem);
-        let uses = solution.services[0].placed().map_or(0, |placed| placed.pipeline.stages.len());
-        prop_assert_eq!(found.len(), uses, "one for each node of the pipeline");
+        let stages = solution.services[0].placed().map(|placed| placed.pipeline.stages.clone());
+        let uses: BTreeSet<_> = stages.iter().flatten().map(|stage| stage.node).collect();
+        prop_assert_eq!(found.len(), uses.len(), "one for each node of the pipeline");
         for contingency in found {
             let placed = contingency.services[0].1.placed();
             prop_assert_eq!(placed.is_some(), remains(&problem, contingency.lost));

@@ -11,4 +11,5 @@ mod regional;
 mod scenarios;
 mod support;
 mod together;
+mod u_shape;
 mod why_not;

@@ -294,15 +294,6 @@ fn a_model_that_may_not_be_split_says_so() {
 }
 
 #[test]
-fn the_u_shape_is_declared_and_says_that_it_is_not_implemented() {
-    let mut problem = smollm_fleet(&[400]);
-    problem.services[0].modes = vec![Mode::UShaped];
-    assert_eq!(infeasible(&problem).cause, Cause::NoModeImplemented);
-    problem.services[0].modes.push(Mode::OnDevice);
-    assert_eq!(placed(&problem).alternatives[4].offer, Offer::NotImplemented);
-}
-
-#[test]
 fn a_meaningless_problem_names_the_field() {
     let mut problem = smollm_fleet(&[400]);
     problem.services[0].chunk_rows = 0;

@@ -51,6 +51,8 @@ fn service() -> impl Strategy<Value = Service> {
         1 => Just(vec![Mode::Split]),
         1 => Just(vec![Mode::MultiHop]),
         1 => Just(vec![Mode::OnDevice, Mode::Split]),
+        2 => Just(vec![Mode::UShaped]),
+        2 => Just(Mode::ALL.to_vec()),
     ];
     let stages_max = prop_oneof![3 => Just(None), 1 => (1_u32..4).prop_map(Some)];
     let privacy = prop_oneof![
@@ -198,6 +200,17 @@ pub(crate) fn plain(mut problem: Problem) -> Problem {
     problem
 }
 
+/// The same for searches that do not look at U-shaped pipelines.
+pub(crate) fn of_chains(mut problem: Problem) -> Problem {
+    for service in &mut problem.services {
+        service.modes.retain(|mode| *mode != Mode::UShaped);
+        if service.modes.is_empty() {
+            service.modes.push(Mode::Split);
+        }
+    }
+    problem
+}
+
 /// Several services on such a problem.
 pub(crate) fn crowded_problem() -> impl Strategy<Value = Problem> {
     (
@@ -268,10 +281,12 @@ fn extend(
         return;
     }
     for node in (0..problem.nodes.len()).map(NodeOrd::from_index) {
-        if shape.stages.iter().any(|stage| stage.node == node) {
+        // The first node may hold the last layers too, with others between.
+        let returns = shape.stages.len() > 1 && shape.stages[0].node == node;
+        if !returns && shape.stages.iter().any(|stage| stage.node == node) {
             continue;
         }
-        for end in start + 1..=num_layers {
+        for end in if returns { num_layers } else { start + 1 }..=num_layers {
             let onward: Vec<_> = match end == num_layers {
                 true => vec![None],
                 false => problem.services[0]

@@ -1,7 +1,7 @@
 //! The solver's reasons in one sentence each, as they stand in objects. The page-long form is the solver's own.
 
 use solver::{
-    problem::Candidate,
+    problem::{Candidate, Mode},
     solution::{Binding, Cause, Decision, Infeasible, NodeReason, Offer, Placed, Remedy, WhyNot},
     units::{Nanos, NodeOrd},
 };
@@ -46,6 +46,13 @@ impl Wording<'_> {
             }
             Decision::Replaced { .. } => " What ran before is no longer possible.".to_owned(),
         };
+        let ends = match (pipeline.mode, pipeline.stages.first()) {
+            (Mode::UShaped, Some(first)) => {
+                let device = self.node(first.node);
+                format!(" (first and last layers on {device}, so that text stays there)")
+            }
+            _ => String::new(),
+        };
         let gives_way = match &placed.gives_way {
             None => "",
             Some(_) => {
@@ -53,7 +60,7 @@ impl Wording<'_> {
             }
         };
         format!(
-            "{} on {}: {} to the first token and {} per token are predicted; {}.{decision}{gives_way}",
+            "{} on {}{ends}: {} to the first token and {} per token are predicted; {}.{decision}{gives_way}",
             self.candidate(pipeline.candidate),
             stages.collect::<Vec<_>>().join(" "),
             predicted.ttft,
@@ -106,7 +113,9 @@ impl Wording<'_> {
                 format!("costs {its_cost} per request, {more} more")
             }
             Offer::NotAllowed => "spec.modes does not allow it".to_owned(),
-            Offer::NotImplemented => "this version does not search it".to_owned(),
+            Offer::TooManyNodes { most } => {
+                format!("it is searched among at most {most} nodes that regions join, and more may be used")
+            }
             Offer::NotSplittable => "the model's architecture is not proven for layer ranges".to_owned(),
             Offer::NoSuchNode => "no node of the tier that it needs may be used".to_owned(),
             Offer::NotEnoughMemory { nearest, missing } => {
@@ -122,7 +131,7 @@ impl Wording<'_> {
     /// Why a service has no pipeline, what each node says, and what would help.
     #[must_use]
     pub fn infeasible(&self, infeasible: &Infeasible) -> String {
-        let mut sentences = vec![cause(infeasible.cause)];
+        let mut sentences = vec![self.cause(infeasible.cause)];
         for report in infeasible.nodes.iter().take(16) {
             let why = self.refusal(report.node, report.reason);
             sentences.push(format!("{}: {why}", self.node(report.node)));
@@ -171,49 +180,69 @@ impl Wording<'_> {
             Remedy::Concurrency { sessions } => format!("concurrency {sessions}"),
             Remedy::Context { tokens } => format!("contextTokens {tokens}"),
             Remedy::AllowSplit => "allowing the modes Split and MultiHop".to_owned(),
+            Remedy::AllowUShaped => "allowing the mode UShaped".to_owned(),
         }
     }
-}
 
-fn cause(cause: Cause) -> String {
-    match cause {
-        Cause::NoCandidate {
-            best_quality_milli,
-            asked_milli,
-        } => {
-            format!(
-                "no model is good enough: the best has quality {best_quality_milli}, asked is {asked_milli}"
-            )
-        }
-        Cause::ContextTooLong { longest, asked } => {
-            format!("contextTokens is {asked}, and no model was trained for more than {longest}")
-        }
-        Cause::NoModeImplemented => "this version searches none of spec.modes".to_owned(),
-        Cause::NoUsableNode => "no node may be used".to_owned(),
-        Cause::NotEnoughMemory { needed, available } => {
-            format!("{needed} of memory are needed, and all usable nodes together have {available}")
-        }
-        Cause::NoNodeHoldsTheWhole {
-            needed,
-            largest,
-            splittable: true,
-        } => {
-            format!(
-                "{needed} are needed on one node, the largest has {largest}, and spec.modes forbids a split"
-            )
-        }
-        Cause::NoNodeHoldsTheWhole {
-            needed,
-            largest,
-            splittable: false,
-        } => {
-            format!(
-                "{needed} are needed on one node, the largest has {largest}, and the model cannot be split"
-            )
-        }
-        Cause::NoChain { proven: true } => "no chain of linked and trusted nodes holds the model".to_owned(),
-        Cause::NoChain { proven: false } => {
-            "no chain of linked and trusted nodes was found within the work budget".to_owned()
+    fn cause(&self, cause: Cause) -> String {
+        match cause {
+            Cause::NoCandidate {
+                best_quality_milli,
+                asked_milli,
+            } => {
+                format!(
+                    "no model is good enough: the best has quality {best_quality_milli}, asked is {asked_milli}"
+                )
+            }
+            Cause::ContextTooLong { longest, asked } => {
+                format!("contextTokens is {asked}, and no model was trained for more than {longest}")
+            }
+            Cause::NoModeImplemented => "this version searches none of spec.modes".to_owned(),
+            Cause::TooManyNodes { usable, most } => {
+                format!(
+                    "UShaped is searched among at most {most} nodes that regions join, and {usable} may be used"
+                )
+            }
+            Cause::NoNodeForBothEnds { nearest: None } => {
+                "UShaped needs a trusted node for the first and the last layers, and none may be used"
+                    .to_owned()
+            }
+            Cause::NoNodeForBothEnds {
+                nearest: Some((node, missing)),
+            } => {
+                format!(
+                    "UShaped needs a trusted node that holds a first and a last layer together; {} comes nearest and lacks {missing}",
+                    self.node(node)
+                )
+            }
+            Cause::NoUsableNode => "no node may be used".to_owned(),
+            Cause::NotEnoughMemory { needed, available } => {
+                format!("{needed} of memory are needed, and all usable nodes together have {available}")
+            }
+            Cause::NoNodeHoldsTheWhole {
+                needed,
+                largest,
+                splittable: true,
+            } => {
+                format!(
+                    "{needed} are needed on one node, the largest has {largest}, and spec.modes forbids a split"
+                )
+            }
+            Cause::NoNodeHoldsTheWhole {
+                needed,
+                largest,
+                splittable: false,
+            } => {
+                format!(
+                    "{needed} are needed on one node, the largest has {largest}, and the model cannot be split"
+                )
+            }
+            Cause::NoChain { proven: true } => {
+                "no chain of linked and trusted nodes holds the model".to_owned()
+            }
+            Cause::NoChain { proven: false } => {
+                "no chain of linked and trusted nodes was found within the work budget".to_owned()
+            }
         }
     }
 }

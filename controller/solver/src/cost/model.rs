@@ -240,7 +240,6 @@ impl<'p> CostModel<'p> {
             let cost = self.stage_cost(stage, &part)?;
             crowd += cost.decode_at_concurrency;
             estimate |= cost.estimate;
-            bottleneck = bottleneck.max(part.busy);
             sheet.stages.push(cost);
             total = total.plus(part);
         }
@@ -266,6 +265,11 @@ impl<'p> CostModel<'p> {
             total = total.plus(self.return_part(last, head)?);
         }
 
+        // A node that holds two stages computes both.
+        for stage in &shape.stages {
+            let chunks = sheet.of_node(shape, stage.node).map(|times| times.prefill_chunk);
+            bottleneck = bottleneck.max(chunks.sum::<Nanos>().0);
+        }
         sheet.bottleneck = Nanos(bottleneck);
         let ttft = Nanos(total.ttft) + Nanos(bottleneck).times(self.further_chunks());
         let predicted = Predicted {

@@ -6,7 +6,8 @@ use crate::solution::{Cause, Infeasible, NodeReason, Remedy};
 
 impl Page<'_> {
     pub(super) fn infeasible(&mut self, infeasible: &Infeasible) {
-        self.line(format_args!("cannot be placed: {}", cause(&infeasible.cause)));
+        let cause = self.cause(&infeasible.cause);
+        self.line(format_args!("cannot be placed: {cause}"));
         for report in &infeasible.nodes {
             let node = self.node(report.node);
             self.line(format_args!("  node       {node} {}", reason(&report.reason)));
@@ -23,47 +24,67 @@ impl Page<'_> {
             Remedy::Concurrency { sessions } => format!("a concurrency of {sessions}"),
             Remedy::Context { tokens } => format!("a context of {tokens} tokens"),
             Remedy::AllowSplit => "allowing the modes Split and MultiHop".to_owned(),
+            Remedy::AllowUShaped => "allowing the mode UShaped".to_owned(),
         }
     }
-}
 
-fn cause(cause: &Cause) -> String {
-    match *cause {
-        Cause::NoCandidate {
-            best_quality_milli,
-            asked_milli,
-        } => {
-            format!(
-                "no model variant is good enough (best {best_quality_milli}, asked {asked_milli} thousandths)"
-            )
-        }
-        Cause::ContextTooLong { longest, asked } => {
-            format!(
-                "a context of {asked} tokens is asked, {longest} is the longest that a candidate was trained for"
-            )
-        }
-        Cause::NoModeImplemented => "this solver implements none of the allowed modes yet".to_owned(),
-        Cause::NoUsableNode => "no node may be used".to_owned(),
-        Cause::NotEnoughMemory { needed, available } => {
-            format!("the smallest candidate needs {needed}, all usable nodes together have {available} free")
-        }
-        Cause::NoNodeHoldsTheWhole {
-            needed,
-            largest,
-            splittable,
-        } => {
-            let forbids = if splittable {
-                "the allowed modes forbid a split"
-            } else {
-                "the model cannot be split"
-            };
-            format!("one node would need {needed}, the largest has {largest} free, and {forbids}")
-        }
-        Cause::NoChain { proven: true } => {
-            "there is memory, but no chain of nodes joins it legally".to_owned()
-        }
-        Cause::NoChain { proven: false } => {
-            "no chain of nodes was found before the work budget ended".to_owned()
+    fn cause(&self, cause: &Cause) -> String {
+        match *cause {
+            Cause::NoCandidate {
+                best_quality_milli,
+                asked_milli,
+            } => {
+                format!(
+                    "no model variant is good enough (best {best_quality_milli}, asked {asked_milli} thousandths)"
+                )
+            }
+            Cause::ContextTooLong { longest, asked } => {
+                format!(
+                    "a context of {asked} tokens is asked, {longest} is the longest that a candidate was trained for"
+                )
+            }
+            Cause::NoModeImplemented => "this solver implements none of the allowed modes".to_owned(),
+            Cause::TooManyNodes { usable, most } => {
+                format!(
+                    "U-shaped pipelines are searched among at most {most} nodes that regions join, and {usable} may be used"
+                )
+            }
+            Cause::NoNodeForBothEnds { nearest: None } => {
+                "no usable node may see text, and a U-shaped pipeline needs one for its first and last layers"
+                    .to_owned()
+            }
+            Cause::NoNodeForBothEnds {
+                nearest: Some((node, missing)),
+            } => {
+                format!(
+                    "no node that may see text holds a first and a last layer together: {} lacks {missing}, the others more",
+                    self.node(node)
+                )
+            }
+            Cause::NoUsableNode => "no node may be used".to_owned(),
+            Cause::NotEnoughMemory { needed, available } => {
+                format!(
+                    "the smallest candidate needs {needed}, all usable nodes together have {available} free"
+                )
+            }
+            Cause::NoNodeHoldsTheWhole {
+                needed,
+                largest,
+                splittable,
+            } => {
+                let forbids = if splittable {
+                    "the allowed modes forbid a split"
+                } else {
+                    "the model cannot be split"
+                };
+                format!("one node would need {needed}, the largest has {largest} free, and {forbids}")
+            }
+            Cause::NoChain { proven: true } => {
+                "there is memory, but no chain of nodes joins it legally".to_owned()
+            }
+            Cause::NoChain { proven: false } => {
+                "no chain of nodes was found before the work budget ended".to_owned()
+            }
         }
     }
 }

@@ -158,7 +158,9 @@ impl Page<'_> {
                 )
             }
             Offer::NotAllowed => "not allowed by the service".to_owned(),
-            Offer::NotImplemented => "not implemented by this solver yet".to_owned(),
+            Offer::TooManyNodes { most } => {
+                format!("searched among at most {most} nodes that regions join, and more may be used")
+            }
             Offer::NotSplittable => "no candidate can be split".to_owned(),
             Offer::NoSuchNode => "no usable node of this kind".to_owned(),
             Offer::NotEnoughMemory { nearest, missing } => {

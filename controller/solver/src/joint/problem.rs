@@ -125,6 +125,9 @@ impl JointProblem {
     /// Names the first field that is wrong and what would be right.
     pub fn validate(&self) -> Result<(), InvalidProblem> {
         self.fleet.validate()?;
+        for service in (0..self.fleet.services.len()).map(ServiceOrd::from_index) {
+            self.fleet.without_u_shape(service)?;
+        }
         let field = |name: &'static str| move || name.to_owned();
         require(
             (1..=1_000).contains(&self.busy_max_milli),

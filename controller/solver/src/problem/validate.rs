@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Problem, Segment, Service, SpeedPoint};
-use crate::units::NodeOrd;
+use super::{Mode, Problem, Segment, Service, SpeedPoint};
+use crate::units::{NodeOrd, ServiceOrd};
 
 /// A problem that means nothing. Not retryable: whoever made the problem made a mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +58,15 @@ impl Problem {
             self.validate_service(index, service)?;
         }
         Ok(())
+    }
+
+    /// Refuses services that allow U-shaped pipelines, for searches that do not look at these.
+    pub(crate) fn without_u_shape(&self, service: ServiceOrd) -> Result<(), InvalidProblem> {
+        require(
+            !self.services[service.index()].modes.contains(&Mode::UShaped),
+            || format!("services[{}].modes", service.index()),
+            "modes without UShaped, which this search does not look at",
+        )
     }
 
     fn holds_node(&self, node: NodeOrd) -> bool {

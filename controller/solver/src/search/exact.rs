@@ -6,7 +6,7 @@
 //!    value is a valid lower bound, and the round that repeats none is exact.
 
 use super::budget::Meter;
-use super::instance::{Instance, NEVER};
+use super::instance::{Form, Instance, NEVER};
 use super::labels::{Complete, Found, StageCount, Visits, Walk};
 use super::relax::{Completion, survivors};
 use crate::solution::PipelineShape;
@@ -172,7 +172,7 @@ fn prove_head(
             };
         };
         lower_bound = lower_bound.max(best.value);
-        let repeated = repeated_nodes(&best);
+        let repeated = repeated_nodes(instance.form, &best);
         if repeated.is_empty() {
             return Proof {
                 best: Some(best),
@@ -206,9 +206,13 @@ impl Critical {
     }
 }
 
-/// Nodes that a relaxed pipeline uses more than once, ascending.
-fn repeated_nodes(complete: &Complete) -> Vec<usize> {
+/// Nodes that a relaxed pipeline uses more than once, ascending; that of a U-shaped one's ends, which is in no other stage,
+/// once more.
+fn repeated_nodes(form: Form, complete: &Complete) -> Vec<usize> {
     let mut nodes: Vec<usize> = complete.path.iter().map(|stage| stage.node).collect();
+    if form == Form::UShape {
+        nodes.pop();
+    }
     nodes.sort_unstable();
     let mut repeated: Vec<usize> = nodes
         .windows(2)
@@ -267,6 +271,7 @@ mod tests {
                 &cost,
                 &residual,
                 &nodes,
+                Form::Chain,
             );
             let mut meter = Meter::new(u64::MAX, &|| false);
             let completion = Completion::new(&instance, None, &mut meter).expect("no budget");

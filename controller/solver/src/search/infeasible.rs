@@ -1,11 +1,11 @@
 //! Says why a service has no pipeline: the cause, what each node could hold, and what would help.
 
 use super::budget::Meter;
-use super::survey::Survey;
+use super::survey::{Survey, U_SHAPE_NODES_MAX};
 use super::unsplit::mode_on;
 use crate::cost::{MemoryModel, Sharing};
 use crate::links::LinkIndex;
-use crate::problem::{Mode, Problem, Service};
+use crate::problem::{Mode, Privacy, Problem, Service};
 use crate::search::instance::trusts;
 use crate::search::residual::Residual;
 use crate::solution::{Cause, Infeasible, NodeReason, NodeReport, Remedy};
@@ -34,7 +34,10 @@ pub(super) fn infeasible(
     let cause = cause(survey, proven);
     // Without a proof that there is no pipeline, no change is known to be needed.
     let hopeless = survey.usable.is_empty()
-        || matches!(cause, Cause::NoModeImplemented | Cause::NoChain { proven: false });
+        || matches!(
+            cause,
+            Cause::NoModeImplemented | Cause::TooManyNodes { .. } | Cause::NoChain { proven: false }
+        );
     let remedies = if hopeless {
         Vec::new()
     } else {
@@ -72,11 +75,14 @@ fn cause(survey: &Survey<'_>, proven: bool) -> Cause {
             },
         };
     }
-    if service.modes.iter().all(|&mode| mode == Mode::UShaped) {
+    if service.modes.is_empty() {
         return Cause::NoModeImplemented;
     }
     if survey.usable.is_empty() {
         return Cause::NoUsableNode;
+    }
+    if let Some(cause) = no_u_shape(survey) {
+        return cause;
     }
     let free = survey
         .usable
@@ -89,11 +95,8 @@ fn cause(survey: &Survey<'_>, proven: bool) -> Cause {
         .filter_map(|&node| whole(survey, node))
         .min()
         .unwrap_or_default();
-    let splittable = survey
-        .candidates
-        .iter()
-        .any(|&candidate| problem.variant(candidate).0.splittable);
-    if needed > largest && (!splittable || survey.stage_count().is_none()) {
+    let splittable = survey.has_splittable();
+    if needed > largest && !(splittable && survey.may_split()) {
         Cause::NoNodeHoldsTheWhole {
             needed,
             largest,
@@ -104,6 +107,27 @@ fn cause(survey: &Survey<'_>, proven: bool) -> Cause {
     } else {
         Cause::NoChain { proven }
     }
+}
+
+/// Why there is no U-shaped pipeline, where nothing else is allowed and its ends are the reason.
+fn no_u_shape(survey: &Survey<'_>) -> Option<Cause> {
+    let alone = survey.service.modes.iter().all(|&mode| mode == Mode::UShaped);
+    if !alone || survey.u_shape_count().is_none() {
+        return None;
+    }
+    if survey.is_too_large_for_u_shape() {
+        let number = |nodes: usize| u32::try_from(nodes).unwrap_or(u32::MAX);
+        return Some(Cause::TooManyNodes {
+            usable: number(survey.usable.len()),
+            most: number(U_SHAPE_NODES_MAX),
+        });
+    }
+    if !survey.has_splittable() {
+        return None;
+    }
+    let nearest = survey.nearest_for_both_ends();
+    let fits = nearest.is_some_and(|(_, missing)| missing == Bytes::ZERO);
+    (!fits).then_some(Cause::NoNodeForBothEnds { nearest })
 }
 
 /// Need of the smallest candidate as one stage.
@@ -140,7 +164,7 @@ pub(super) fn node_reason(survey: &Survey<'_>, node: NodeOrd) -> NodeReason {
     if let Some(refusal) = survey.refusal(node) {
         return refusal;
     }
-    let may_split = survey.stage_count().is_some();
+    let may_split = survey.may_split();
     if !may_split && !survey.service.modes.contains(&mode_on(survey.problem, node)) {
         return NodeReason::TierNotAllowed;
     }
@@ -197,6 +221,11 @@ fn remedies(survey: &Survey<'_>, links: &LinkIndex, meter: &mut Meter<'_>) -> Ve
         survey.service.modes.contains(&Mode::Split) && survey.service.modes.contains(&Mode::MultiHop);
     if !may_split && asks_if(&|service| service.modes.extend([Mode::Split, Mode::MultiHop])) {
         remedies.push(Remedy::AllowSplit);
+    }
+    let private = matches!(survey.service.privacy, Privacy::Trusted { .. });
+    let may_return = survey.service.modes.contains(&Mode::UShaped);
+    if private && !may_return && asks_if(&|service| service.modes.push(Mode::UShaped)) {
+        remedies.push(Remedy::AllowUShaped);
     }
     remedies
 }

@@ -3,6 +3,7 @@
 //! Nodes are numbered anew (local indices, in the order of their ordinals), so that a search over a part of the fleet
 //! costs what that part costs.
 
+use super::both_ends::BothEnds;
 use crate::cost::{CostModel, MemoryModel, Part, StageParts, Weights};
 use crate::links::{LinkIndex, Path};
 use crate::problem::{Candidate, Privacy, Problem, Service};
@@ -114,6 +115,15 @@ pub(super) struct Arc {
     pub(super) element: Element,
 }
 
+/// What pipelines are searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Every node holds one stage.
+    Chain,
+    /// The first node holds the last stage too.
+    UShape,
+}
+
 /// Which layers a node may hold as a stage of a split pipeline.
 #[derive(Clone, Debug, Default)]
 struct Room {
@@ -125,9 +135,29 @@ struct Room {
     beyond: Vec<(u32, u32)>,
 }
 
+/// A node as the first of a U-shaped pipeline.
+#[derive(Clone, Debug)]
+struct Returns {
+    memory: BothEnds,
+    openings: Vec<u32>,
+    closings: Vec<bool>,
+}
+
+impl Returns {
+    fn new(memory: BothEnds) -> Option<Self> {
+        let openings: Vec<u32> = memory.openings().collect();
+        (!openings.is_empty()).then(|| Self {
+            openings,
+            closings: memory.closings(),
+            memory,
+        })
+    }
+}
+
 /// A service with one variant, ready to be searched.
 #[derive(Clone, Debug)]
 pub(super) struct Instance<'p> {
+    pub(super) form: Form,
     pub(super) cost: &'p CostModel<'p>,
     pub(super) objective: Objective,
     candidate: Candidate,
@@ -138,6 +168,8 @@ pub(super) struct Instance<'p> {
     rooms: Vec<Room>,
     /// From the ingress to each node as head; `None` where that cannot be.
     pub(super) heads: Vec<Option<Element>>,
+    /// By node, in the U-shaped form: where its both ends fit, for those that may be the head.
+    returns: Vec<Option<Returns>>,
     arc_starts: Vec<usize>,
     arcs: Vec<Arc>,
 }
@@ -195,11 +227,13 @@ impl Objective {
 
     /// Whether `one` is not worse than `other` whatever follows. For any completion, what `one` can lose by its longer
     /// bottleneck, its later first token or its slower tokens is at most the difference itself times its price (both
-    /// maximum and penalty are 1-Lipschitz); if that still leaves it the cheaper, it dominates.
-    pub(super) fn dominates(&self, one: &Element, other: &Element) -> bool {
+    /// maximum and penalty are 1-Lipschitz); if that still leaves it the cheaper, it dominates. `longer`: by how much more
+    /// than `other` it occupies what will be occupied again.
+    pub(super) fn dominates(&self, one: &Element, other: &Element, longer: u64) -> bool {
         let waiting = one
             .busy
             .saturating_sub(other.busy)
+            .max(longer)
             .saturating_mul(self.further_chunks);
         let mut regret = waiting.saturating_mul(self.ttft_weight);
         if let Some((_, price)) = self.ttft_promise {
@@ -215,6 +249,7 @@ impl Objective {
 
 impl<'p> Instance<'p> {
     /// Fills the tables for the nodes given, in ascending order.
+    #[allow(clippy::too_many_arguments, reason = "all that a search looks at")]
     pub(super) fn new(
         problem: &'p Problem,
         links: &LinkIndex,
@@ -223,11 +258,13 @@ impl<'p> Instance<'p> {
         cost: &'p CostModel<'p>,
         residual: &Residual,
         usable: &[NodeOrd],
+        form: Form,
     ) -> Self {
         let (model, variant) = problem.variant(candidate);
         let memory = MemoryModel::new(service, model, variant);
         let num_layers = variant.num_layers();
         let (mut nodes, mut stages, mut rooms, mut heads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut returns = Vec::new();
         for &node in usable {
             let Some(parts) = cost.stage_parts(node) else {
                 continue;
@@ -252,7 +289,13 @@ impl<'p> Instance<'p> {
             let kept = service.kept.iter().filter(|kept| kept.node == node);
             let held = residual.held(node, candidate).chain(kept.map(|kept| kept.layers));
             let room = Room::new(num_layers, fits, held);
-            let opens = room.reach[0] > 0 || room.beyond.iter().any(|beyond| beyond.0 == 0);
+            let both_ends = (form == Form::UShape && trusted)
+                .then(|| BothEnds::new(problem, service, candidate, residual, node))
+                .and_then(Returns::new);
+            let opens = match form {
+                Form::Chain => room.reach[0] > 0 || room.beyond.iter().any(|beyond| beyond.0 == 0),
+                Form::UShape => both_ends.is_some(),
+            };
             let head = cost.ingress_part(node).ok().filter(|_| opens);
             heads.push(
                 head.map(|part| Element::of(cost.weights(), &part))
@@ -261,10 +304,12 @@ impl<'p> Instance<'p> {
             nodes.push(node);
             stages.push(elements);
             rooms.push(room);
+            returns.push(both_ends);
         }
-        let (arc_starts, arcs) = arcs(problem, links, service, cost, &nodes);
+        let (arc_starts, arcs) = arcs(problem, links, service, cost, &nodes, form);
         let objective = Objective::new(service, cost);
         Self {
+            form,
             cost,
             objective,
             candidate,
@@ -274,6 +319,7 @@ impl<'p> Instance<'p> {
             stages,
             rooms,
             heads,
+            returns,
             arc_starts,
             arcs,
         }
@@ -292,17 +338,60 @@ impl<'p> Instance<'p> {
         &self.arcs[self.arc_starts[node]..self.arc_starts[node + 1]]
     }
 
-    /// Ends of stages that start at `start` on the node and fit; the last layer's only if something came before.
+    /// Ends of stages that start at `start` on the node and fit; the last layer's only if something came before. In the
+    /// U-shaped form first stages are those beside which a last one fits, and [`tail`](Self::tail) has the last layer.
     pub(super) fn ends(&self, node: usize, start: u32) -> impl Iterator<Item = u32> {
         let room = &self.rooms[node];
-        let near = start + 1..=room.reach[start as usize];
+        let returns = self.form == Form::UShape;
+        let opens = returns && start == 0;
+        let opening = self.returns[node].iter().filter(move |_| opens);
+        let opening = opening.flat_map(|returns| &returns.openings).copied();
+        let reach = if opens { start } else { room.reach[start as usize] };
         let far = room
             .beyond
             .iter()
-            .filter(move |beyond| beyond.0 == start)
+            .filter(move |beyond| !opens && beyond.0 == start)
             .map(|beyond| beyond.1);
-        let close = (start > 0 && room.closes[start as usize]).then_some(self.num_layers);
-        near.chain(far).chain(close)
+        let close = (start > 0 && !returns && room.closes[start as usize]).then_some(self.num_layers);
+        opening.chain(start + 1..=reach).chain(far).chain(close)
+    }
+
+    /// What the last stage `[start, L)` adds on the node that holds the first stage `[0, opening)` too; `None` if both do
+    /// not fit. A chunk occupies the node for both.
+    pub(super) fn tail(&self, head: usize, opening: u32, start: u32) -> Option<Element> {
+        let returns = self.returns[head].as_ref()?;
+        if opening >= start || !returns.memory.fit(opening, start) {
+            return None;
+        }
+        let tail = self.stage(head, start, self.num_layers);
+        Some(Element {
+            busy: tail.busy + self.stage(head, 0, opening).busy,
+            ..tail
+        })
+    }
+
+    /// The least that a last stage adds on a head, whatever its first stage is; `None` if none fits.
+    pub(super) fn least_tail(&self, head: usize, start: u32) -> Option<Element> {
+        let closes = self.returns[head].as_ref()?.closings[start as usize];
+        closes.then(|| self.stage(head, start, self.num_layers))
+    }
+
+    /// Whether a first stage `[0, one)` leaves as much memory as `[0, other)` does to whatever follows from `boundary` on,
+    /// and by how much longer a chunk then occupies the head.
+    pub(super) fn compare_openings(&self, head: usize, one: u32, other: u32, boundary: u32) -> Option<u64> {
+        let Some(returns) = &self.returns[head] else {
+            return Some(0);
+        };
+        let busy = |opening: u32| self.stage(head, 0, opening).busy;
+        let longer = if one > other {
+            busy(one).saturating_sub(busy(other))
+        } else {
+            0
+        };
+        returns
+            .memory
+            .leaves_as_much(one, other, boundary)
+            .then_some(longer)
     }
 
     /// Whether the node can hold everything from `start` to the last layer.
@@ -345,6 +434,11 @@ impl<'p> Instance<'p> {
         }
     }
 
+    /// The hop at a position.
+    pub(super) fn arc(&self, position: usize) -> &Arc {
+        &self.arcs[position]
+    }
+
     /// Position of the first arc that leaves a node.
     pub(super) fn first_arc(&self, node: usize) -> usize {
         self.arc_starts[node]
@@ -371,6 +465,7 @@ impl<'p> Instance<'p> {
             stages: keep.iter().map(|&node| self.stages[node]).collect(),
             rooms: keep.iter().map(|&node| self.rooms[node].clone()).collect(),
             heads: keep.iter().map(|&node| self.heads[node]).collect(),
+            returns: keep.iter().map(|&node| self.returns[node].clone()).collect(),
             arc_starts,
             arcs,
             ..*self
@@ -425,6 +520,7 @@ fn arcs(
     service: &Service,
     cost: &CostModel<'_>,
     nodes: &[NodeOrd],
+    form: Form,
 ) -> (Vec<usize>, Vec<Arc>) {
     let mut local = vec![u32::MAX; problem.nodes.len()];
     for (index, node) in nodes.iter().enumerate() {
@@ -433,13 +529,14 @@ fn arcs(
     let mut starts = vec![0];
     let mut arcs: Vec<Arc> = Vec::new();
     for &node in nodes {
-        for link in links
-            .from(problem, node)
-            .filter(|link| local[link.to.index()] != u32::MAX)
-        {
+        for path in paths(problem, links, node, nodes, form) {
+            let to = local[path.to.index()];
+            if to == u32::MAX {
+                continue;
+            }
             let first = arcs.len();
             for (format, activation) in (0_u16..).zip(&service.activations) {
-                let element = Element::of(cost.weights(), &cost.wire().hop(&Path::from(link), activation));
+                let element = Element::of(cost.weights(), &cost.wire().hop(&path, activation));
                 // A format that is nowhere better than an earlier one is never chosen.
                 let beaten = arcs[first..].iter().any(|arc| {
                     let other = arc.element;
@@ -449,17 +546,22 @@ fn arcs(
                         && other.busy <= element.busy
                 });
                 if !beaten && element.cost <= DEAREST {
-                    arcs.push(Arc {
-                        to: local[link.to.index()],
-                        format,
-                        element,
-                    });
+                    arcs.push(Arc { to, format, element });
                 }
             }
         }
         starts.push(arcs.len());
     }
     (starts, arcs)
+}
+
+/// Ways out of a node: its links; in the U-shaped form those through regions too, which chains do not search one by one.
+fn paths(problem: &Problem, links: &LinkIndex, from: NodeOrd, nodes: &[NodeOrd], form: Form) -> Vec<Path> {
+    if form == Form::Chain || problem.regions.is_empty() {
+        return links.from(problem, from).map(Path::from).collect();
+    }
+    let others = nodes.iter().filter(|&&to| to != from);
+    others.filter_map(|&to| links.get(problem, from, to)).collect()
 }
 
 /// Whether a node may see text.

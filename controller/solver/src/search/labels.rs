@@ -1,14 +1,15 @@
 //! Label setting: partial pipelines grow from their head, layer boundary by layer boundary, until they cover the model.
 //!
 //! A label is dropped when another one at the same (boundary, node, head) is not worse whatever follows, or when it
-//! cannot end below the limit. Two uses:
+//! cannot end below the limit. A U-shaped pipeline ends with an arc to its head, for which labels remember where their
+//! first stage ended. Two uses:
 //! * [`Visits::Critical`] remembers visits to a few critical nodes only, so its least pipeline may repeat the others: a
 //!   valid lower bound, and exact once it repeats none (decremental state-space relaxation, see [`exact`](super::exact)).
 //! * [`Visits::All`] with a [`width`](Walk::width): a beam search that never repeats a node; it proves nothing and finds
 //!   good pipelines early.
 
 use super::budget::Meter;
-use super::instance::{Element, Instance, PathStage};
+use super::instance::{Element, Form, Instance, PathStage};
 use super::relax::Completion;
 
 /// Labels kept in memory at most (96 bytes each).
@@ -79,6 +80,8 @@ struct Label {
     arc: u32,
     layer: u32,
     stages: u32,
+    /// End of the first stage.
+    opening: u32,
 }
 
 /// A label about to begin a stage; `layer` is where the stage starts.
@@ -127,6 +130,7 @@ impl Walk<'_> {
                 arc: NONE,
                 layer: 0,
                 stages: 0,
+                opening: 0,
             };
             self.extend(&entry, state)
         })
@@ -158,8 +162,11 @@ impl Walk<'_> {
             }
             for (position, arc) in arcs.iter().enumerate() {
                 let node = arc.to as usize;
-                let too_short = label.stages + 1 >= self.count.max && !self.instance.closes(node, layer);
-                if arc.to == label.head || too_short || self.has_visited(&label, node, state) {
+                if arc.to == label.head {
+                    self.come_home((id, &label), index32(first_arc + position), layer, state);
+                    continue;
+                }
+                if self.is_too_short(&label, node, layer) || self.has_visited(&label, node, state) {
                     continue;
                 }
                 let sums = label.sums.then(arc.element);
@@ -218,6 +225,7 @@ impl Walk<'_> {
                     visited,
                     layer: end,
                     stages,
+                    opening: if start == 0 { end } else { entry.opening },
                     ..*entry
                 },
                 state,
@@ -228,11 +236,41 @@ impl Walk<'_> {
         true
     }
 
+    /// Whether too few stages are left after one on this node.
+    fn is_too_short(&self, label: &Label, node: usize, layer: u32) -> bool {
+        match self.instance.form {
+            Form::Chain => label.stages + 1 >= self.count.max && !self.instance.closes(node, layer),
+            Form::UShape => label.stages + 2 > self.count.max,
+        }
+    }
+
     fn complete(&self, entry: &Entry, sums: &Element, state: &mut State<'_, '_>) {
-        let Some(back) = self.instance.way_back(entry.node as usize, entry.head as usize) else {
+        if let Some(back) = self.instance.way_back(entry.node as usize, entry.head as usize) {
+            self.offer(entry, &sums.then(back), state);
+        }
+    }
+
+    /// The last stage of a U-shaped pipeline, over an arc to its head.
+    fn come_home(&self, (id, label): (u32, &Label), arc: u32, layer: u32, state: &mut State<'_, '_>) {
+        if self.instance.form == Form::Chain || label.stages + 1 < self.count.min {
+            return;
+        }
+        let Some(tail) = self.instance.tail(label.head as usize, label.opening, layer) else {
             return;
         };
-        let value = self.instance.objective.value(&sums.then(back));
+        let hop = self.instance.arc(arc as usize).element;
+        let entry = Entry {
+            node: label.head,
+            parent: id,
+            arc,
+            ..*label
+        };
+        self.offer(&entry, &label.sums.then(hop).then(tail), state);
+    }
+
+    /// A pipeline whose last stage begins with this entry.
+    fn offer(&self, entry: &Entry, sums: &Element, state: &mut State<'_, '_>) {
+        let value = self.instance.objective.value(sums);
         let enough =
             state.best.len() == BEAM_KEEPS && state.best.last().is_some_and(|worst| worst.value <= value);
         if value >= state.limit || enough {
@@ -299,16 +337,26 @@ impl Walk<'_> {
 
     /// Whether `one` makes `other` superfluous.
     fn dominates(&self, one: &Label, other: &Label) -> bool {
+        // One node may hold two stages.
         let (few, many) = (
             self.count.min,
-            index32(self.instance.num_nodes()).min(self.instance.num_layers),
+            (index32(self.instance.num_nodes()) + 1).min(self.instance.num_layers),
         );
+        let openings = || match self.instance.form {
+            Form::Chain => Some(0),
+            Form::UShape => {
+                let head = one.head as usize;
+                self.instance
+                    .compare_openings(head, one.opening, other.opening, one.layer)
+            }
+        };
         one.head == other.head
             && one.visited & !other.visited == 0
             // Fewer stages leave more to a pipeline whose number is capped, more stages to one that needs a number.
             && (self.count.max >= many || one.stages <= other.stages)
             && one.stages >= other.stages.min(few.saturating_sub(1))
-            && self.instance.objective.dominates(&one.sums, &other.sums)
+            && openings()
+                .is_some_and(|longer| self.instance.objective.dominates(&one.sums, &other.sums, longer))
     }
 
     fn insert_entry(&self, entry: Entry, entries: &mut Vec<Entry>, state: &mut State<'_, '_>) -> bool {

@@ -4,7 +4,7 @@
 //! it is valid. Cost, TTFT, TPOT and bottleneck are bounded each by itself.
 
 use super::budget::Meter;
-use super::instance::{Element, Instance, NEVER};
+use super::instance::{Element, Form, Instance, NEVER};
 
 /// Least sums that complete a pipeline from a state, for every state.
 #[derive(Debug)]
@@ -113,6 +113,8 @@ impl Table {
             entered: vec![NEVER; size],
             ended: vec![NEVER; size],
         };
+        // A U-shaped pipeline has a stage between its ends: what follows a first stage is not its last.
+        let mut opened = vec![NEVER; if instance.form == Form::UShape { size } else { 0 }];
         // One criterion's column of the arcs lies together: this is the loop that takes the time.
         let arcs: Vec<(u32, u64)> = (0..num_nodes)
             .flat_map(|node| instance.arcs_from(node))
@@ -129,23 +131,43 @@ impl Table {
                 if layer == num_layers || head.is_some_and(|head| (head == node) != (layer == 0)) {
                     continue;
                 }
+                let after = if layer == 0 && !opened.is_empty() {
+                    &opened
+                } else {
+                    &*ended
+                };
                 let stages = instance.ends(node, layer).map(|end| {
                     let stage = instance.stage(node, layer, end);
-                    fold(select(&stage), ended[end as usize * num_nodes + node])
+                    fold(select(&stage), after[end as usize * num_nodes + node])
                 });
                 entered[row + node] = least(stages);
             }
+            let tails: Vec<Option<u64>> = (0..if opened.is_empty() { 0 } else { num_nodes })
+                .map(|node| {
+                    let returns = instance.heads[node].is_some() && head.is_none_or(|head| head == node);
+                    let tail = instance.least_tail(node, layer).filter(|_| returns);
+                    tail.map(|tail| select(&tail))
+                })
+                .collect();
             for node in 0..num_nodes {
                 ended[row + node] = if layer == num_layers {
                     way_back[node].map_or(NEVER, |element| select(&element))
                 } else {
                     let leaving = &arcs[instance.first_arc(node)..instance.first_arc(node + 1)];
-                    least(
-                        leaving
-                            .iter()
-                            .map(|&(to, adds)| fold(adds, entered[row + to as usize])),
-                    )
+                    let onward = leaving
+                        .iter()
+                        .map(|&(to, adds)| fold(adds, entered[row + to as usize]));
+                    least(onward)
                 };
+                if tails.is_empty() {
+                    continue;
+                }
+                opened[row + node] = ended[row + node];
+                let leaving = &arcs[instance.first_arc(node)..instance.first_arc(node + 1)];
+                let home = leaving
+                    .iter()
+                    .filter_map(|&(to, adds)| Some(fold(adds, tails[to as usize]?)));
+                ended[row + node] = ended[row + node].min(least(home));
             }
         }
         Some(table)
@@ -159,6 +181,9 @@ fn least(values: impl Iterator<Item = u64>) -> u64 {
 /// The way back from each node to the head, or the least of each sum over all possible heads.
 fn ways_back(instance: &Instance<'_>, head: Option<usize>) -> Vec<Option<Element>> {
     let mut ways = vec![None; instance.num_nodes()];
+    if instance.form == Form::UShape {
+        return ways;
+    }
     for (last, way) in ways.iter_mut().enumerate() {
         match head {
             Some(head) => *way = instance.way_back(last, head).filter(|_| last != head),

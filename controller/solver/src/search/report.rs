@@ -2,7 +2,7 @@
 
 use super::choose::cost_model;
 use super::exact::Priced;
-use super::survey::{Finds, Survey};
+use super::survey::{Finds, Survey, U_SHAPE_NODES_MAX};
 use super::unsplit::mode_on;
 use crate::cost::{CostModel, Evaluation, MemoryModel};
 use crate::problem::{LoadedStage, Mode};
@@ -52,6 +52,7 @@ fn mode(survey: &Survey<'_>, shape: &PipelineShape) -> Mode {
     match shape.stages.as_slice() {
         [only] => mode_on(survey.problem, only.node),
         [_, _] => Mode::Split,
+        [first, .., last] if first.node == last.node => Mode::UShaped,
         _ => Mode::MultiHop,
     }
 }
@@ -59,12 +60,16 @@ fn mode(survey: &Survey<'_>, shape: &PipelineShape) -> Mode {
 fn pipeline(survey: &Survey<'_>, shape: &PipelineShape) -> Pipeline {
     let (model, variant) = survey.problem.variant(shape.candidate);
     let memory = MemoryModel::new(survey.service, model, variant);
-    let stage = |&StageShape {
-                     node,
-                     layers,
-                     activation,
-                 }: &StageShape| {
-        let sharing = survey.residual.sharing(node, shape.candidate, layers);
+    let stage = |(position, stage): (usize, &StageShape)| {
+        let &StageShape {
+            node,
+            layers,
+            activation,
+        } = stage;
+        let mut sharing = survey.residual.sharing(node, shape.candidate, layers);
+        sharing.worker |= shape.stages[..position]
+            .iter()
+            .any(|earlier| earlier.node == node);
         let loaded = LoadedStage {
             node,
             candidate: shape.candidate,
@@ -82,7 +87,7 @@ fn pipeline(survey: &Survey<'_>, shape: &PipelineShape) -> Pipeline {
         candidate: shape.candidate,
         mode: mode(survey, shape),
         chunk_rows: survey.service.chunk_rows,
-        stages: shape.stages.iter().map(stage).collect(),
+        stages: shape.stages.iter().enumerate().map(stage).collect(),
     }
 }
 
@@ -113,21 +118,26 @@ fn binding(
         sheet.ingress.times(first),
         Binding::IngressDistance { part: Nanos::ZERO },
     )];
-    for (stage, times) in shape.stages.iter().zip(&sheet.stages) {
-        // A chunk waits for its stage once; the bottleneck's other chunks are its own part too.
-        let waits = if times.prefill_chunk == sheet.bottleneck {
+    for (position, stage) in shape.stages.iter().enumerate() {
+        let node = stage.node;
+        if shape.stages[..position]
+            .iter()
+            .any(|earlier| earlier.node == node)
+        {
+            continue;
+        }
+        // A chunk waits for its node once; the bottleneck's other chunks are its own part too.
+        let here = || sheet.of_node(shape, node);
+        let chunk: Nanos = here().map(|times| times.prefill_chunk).sum();
+        let waits = if chunk == sheet.bottleneck {
             u64::from(sheet.chunks)
         } else {
             1
         };
-        let part = (times.prefill_chunk.times(waits) + times.head).times(first) + times.decode.times(further);
-        parts.push((
-            part,
-            Binding::ComputeOf {
-                node: stage.node,
-                part,
-            },
-        ));
+        let heads: Nanos = here().map(|times| times.head).sum();
+        let decode: Nanos = here().map(|times| times.decode).sum();
+        let part = (chunk.times(waits) + heads).times(first) + decode.times(further);
+        parts.push((part, Binding::ComputeOf { node, part }));
     }
     for &HopCost {
         from,
@@ -186,9 +196,6 @@ fn offer(survey: &Survey<'_>, finds: &Finds, of: Mode) -> Offer {
     if !survey.service.modes.contains(&of) {
         return Offer::NotAllowed;
     }
-    if of == Mode::UShaped {
-        return Offer::NotImplemented;
-    }
     let best = finds
         .legal()
         .into_iter()
@@ -203,12 +210,12 @@ fn offer(survey: &Survey<'_>, finds: &Finds, of: Mode) -> Offer {
             };
         }
     }
-    if matches!(of, Mode::Split | Mode::MultiHop) {
-        let splittable = survey
-            .candidates
-            .iter()
-            .any(|&candidate| survey.problem.variant(candidate).0.splittable);
-        return if splittable {
+    if of == Mode::UShaped && survey.is_too_large_for_u_shape() {
+        let most = u32::try_from(U_SHAPE_NODES_MAX).unwrap_or(u32::MAX);
+        return Offer::TooManyNodes { most };
+    }
+    if of.has_several_stages() {
+        return if survey.has_splittable() {
             Offer::NoneFound
         } else {
             Offer::NotSplittable

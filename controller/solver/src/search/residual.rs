@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::cost::{Evaluation, MemoryModel, Sharing};
 use crate::problem::{Candidate, Problem, Service};
-use crate::solution::{PipelineShape, Placed, Predicted, StageCost};
-use crate::units::{Bytes, LayerRange, NodeOrd};
+use crate::solution::{CostSheet, PipelineShape, Placed, Predicted};
+use crate::units::{Bytes, LayerRange, Nanos, NodeOrd};
 
 /// Free memory, work and weights on every node.
 #[derive(Clone, Debug)]
@@ -83,10 +83,15 @@ impl Residual {
     /// Takes what a pipeline needs.
     pub(crate) fn take(&mut self, service: &Service, placed: &Placed) {
         let candidate = placed.pipeline.candidate;
-        for (stage, cost) in placed.pipeline.stages.iter().zip(&placed.sheet.stages) {
+        for stage in &placed.pipeline.stages {
             self.take_stage(stage.node, candidate, stage.layers, stage.memory.total());
-            self.work(service, stage.node, cost, &placed.predicted);
         }
+        self.work(
+            service,
+            &placed.pipeline.shape(),
+            &placed.sheet,
+            &placed.predicted,
+        );
     }
 
     /// Takes what a shape with these figures needs; `false`, and nothing is taken, if it does not fit.
@@ -99,21 +104,47 @@ impl Residual {
     ) -> bool {
         let (model, variant) = problem.variant(shape.candidate);
         let memory = MemoryModel::new(service, model, variant);
-        let mut needs = Vec::with_capacity(shape.stages.len());
+        let mut needs: Vec<(NodeOrd, Bytes)> = Vec::with_capacity(shape.stages.len());
         for stage in &shape.stages {
-            let sharing = self.sharing(stage.node, shape.candidate, stage.layers);
+            let mut sharing = self.sharing(stage.node, shape.candidate, stage.layers);
+            let before: Vec<Bytes> = needs
+                .iter()
+                .filter(|(node, _)| *node == stage.node)
+                .map(|(_, need)| *need)
+                .collect();
+            sharing.worker |= !before.is_empty();
             let node = &problem.nodes[stage.node.index()];
             let need = memory.stage(node, stage.layers, sharing).total();
-            if need > self.free_for(service, stage.node, Some((shape.candidate, stage.layers))) {
+            let here = before.into_iter().sum::<Bytes>() + need;
+            if here > self.free_beside_kept(service, stage.node, shape) {
                 return false;
             }
-            needs.push(need);
+            needs.push((stage.node, need));
         }
-        for ((stage, cost), need) in shape.stages.iter().zip(&evaluation.sheet.stages).zip(needs) {
+        for (stage, (_, need)) in shape.stages.iter().zip(needs) {
             self.take_stage(stage.node, shape.candidate, stage.layers, need);
-            self.work(service, stage.node, cost, &evaluation.predicted);
         }
+        self.work(service, shape, &evaluation.sheet, &evaluation.predicted);
         true
+    }
+
+    /// Free memory of a node for a pipeline of a service: beside what the service keeps there and the pipeline has not.
+    fn free_beside_kept(&self, service: &Service, node: NodeOrd, shape: &PipelineShape) -> Bytes {
+        let same_model = service
+            .previous
+            .as_ref()
+            .is_some_and(|previous| previous.candidate == shape.candidate);
+        let is_held = |layers: LayerRange| {
+            let mut stages = shape.stages.iter();
+            same_model && stages.any(|stage| stage.node == node && stage.layers == layers)
+        };
+        let kept = service
+            .kept
+            .iter()
+            .filter(|kept| kept.node == node && !is_held(kept.layers));
+        kept.fold(self.free[node.index()], |free, kept| {
+            free.saturating_sub(kept.memory)
+        })
     }
 
     fn take_stage(&mut self, node: NodeOrd, candidate: Candidate, layers: LayerRange, memory: Bytes) {
@@ -123,11 +154,21 @@ impl Residual {
         self.held.insert((node, candidate, layers));
     }
 
-    /// A stage keeps its node busy for its part of a token's time, as often as sessions are in flight, and never more than
-    /// all the time.
-    fn work(&mut self, service: &Service, node: NodeOrd, cost: &StageCost, predicted: &Predicted) {
+    /// A pipeline keeps its nodes busy for their parts of a token's time, as often as sessions are in flight, and never more
+    /// than all the time.
+    fn work(&mut self, service: &Service, shape: &PipelineShape, sheet: &CostSheet, predicted: &Predicted) {
         let tpot = u128::from(predicted.tpot.0.max(1));
-        let busy = u128::from(cost.decode.0) * u128::from(service.sessions_in_flight_milli) / tpot;
-        self.load_milli[node.index()] += u64::try_from(busy).unwrap_or(u64::MAX).min(1_000);
+        for (position, stage) in shape.stages.iter().enumerate() {
+            let node = stage.node;
+            if shape.stages[..position]
+                .iter()
+                .any(|earlier| earlier.node == node)
+            {
+                continue;
+            }
+            let decode: Nanos = sheet.of_node(shape, node).map(|times| times.decode).sum();
+            let busy = u128::from(decode.0) * u128::from(service.sessions_in_flight_milli) / tpot;
+            self.load_milli[node.index()] += u64::try_from(busy).unwrap_or(u64::MAX).min(1_000);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! All that a service could be: candidates, usable nodes, and the pipelines found, with a bound for those that were not.
 
+use super::both_ends::BothEnds;
 use super::budget::Meter;
 use super::exact::{Priced, beam, prove};
-use super::instance::{Element, Instance, NEVER, StageElements, trusts};
+use super::instance::{Element, Form, Instance, NEVER, StageElements, trusts};
 use super::labels::StageCount;
 use super::regional::{self, Fleet, Sources};
 use super::relax::Completion;
@@ -12,7 +13,10 @@ use crate::cost::CostModel;
 use crate::links::LinkIndex;
 use crate::problem::{Candidate, Exclusion, Mode, Problem, Service};
 use crate::solution::{NodeReason, PipelineShape, StageShape};
-use crate::units::{LayerRange, NodeOrd};
+use crate::units::{Bytes, LayerRange, NodeOrd};
+
+/// Most nodes among which U-shaped pipelines are searched where regions join them: each pair has an arc of its own.
+pub(super) const U_SHAPE_NODES_MAX: usize = 512;
 
 /// What a service asks, and of whom.
 pub(crate) struct Survey<'p> {
@@ -123,7 +127,43 @@ impl<'p> Survey<'p> {
         None
     }
 
-    /// How many stages a split pipeline may have; `None` if it may not be split at all.
+    /// How many stages a U-shaped pipeline may have; `None` if it is not allowed.
+    pub(super) fn u_shape_count(&self) -> Option<StageCount> {
+        let most = self.service.stages_max.unwrap_or(u32::MAX);
+        let allowed = self.service.modes.contains(&Mode::UShaped) && most >= 3;
+        allowed.then_some(StageCount { min: 3, max: most })
+    }
+
+    /// Whether a pipeline may have several stages.
+    pub(super) fn may_split(&self) -> bool {
+        self.stage_count().is_some() || self.u_shape_count().is_some()
+    }
+
+    /// Whether a candidate can be split.
+    pub(super) fn has_splittable(&self) -> bool {
+        self.splittable().next().is_some()
+    }
+
+    /// Whether there are too many nodes to search U-shaped pipelines.
+    pub(super) fn is_too_large_for_u_shape(&self) -> bool {
+        !self.problem.regions.is_empty() && self.usable.len() > U_SHAPE_NODES_MAX
+    }
+
+    /// The node that may see text and comes nearest to holding a first and a last layer, and what it lacks.
+    pub(super) fn nearest_for_both_ends(&self) -> Option<(NodeOrd, Bytes)> {
+        let trusted = |node: &&NodeOrd| trusts(self.problem, self.service, **node);
+        let lacks = |&node: &NodeOrd| {
+            let needs = self.splittable().filter_map(|index| {
+                let candidate = self.candidates[index];
+                BothEnds::new(self.problem, self.service, candidate, self.residual, node).missing()
+            });
+            Some((needs.min()?, node))
+        };
+        let nearest = self.usable.iter().filter(trusted).filter_map(lacks).min();
+        nearest.map(|(missing, node)| (node, missing))
+    }
+
+    /// How many stages a split pipeline with one stage for each node may have; `None` if it may not be split so.
     pub(super) fn stage_count(&self) -> Option<StageCount> {
         let most = self.service.stages_max.unwrap_or(u32::MAX);
         let split = self.service.modes.contains(&Mode::Split) && most >= 2;
@@ -142,7 +182,7 @@ impl<'p> Survey<'p> {
         (0..self.candidates.len()).filter(splittable)
     }
 
-    fn instance(&self, index: usize) -> Instance<'_> {
+    fn instance(&self, index: usize, form: Form) -> Instance<'_> {
         let (candidate, cost) = (self.candidates[index], &self.costs[index]);
         Instance::new(
             self.problem,
@@ -152,6 +192,7 @@ impl<'p> Survey<'p> {
             cost,
             self.residual,
             &self.usable,
+            form,
         )
     }
 
@@ -215,22 +256,28 @@ impl<'p> Survey<'p> {
         if self.attempts().iter().any(|attempt| attempt.missing.0 == 0) {
             return true;
         }
-        let Some(count) = self.stage_count() else {
-            return false;
-        };
-        if !self.problem.regions.is_empty() {
+        let chains = self.stage_count().is_some_and(|count| {
+            if self.problem.regions.is_empty() {
+                return self.finds_any_of(Form::Chain, count, meter);
+            }
             let mut finds = Finds {
                 lower_bound: NEVER,
                 ..Finds::default()
             };
             self.search_regions(count, &mut finds, meter);
-            return !finds.split.is_empty();
-        }
+            !finds.split.is_empty()
+        });
+        let u_shaped =
+            |count| !self.is_too_large_for_u_shape() && self.finds_any_of(Form::UShape, count, meter);
+        chains || self.u_shape_count().is_some_and(u_shaped)
+    }
+
+    fn finds_any_of(&self, form: Form, count: StageCount, meter: &mut Meter<'_>) -> bool {
         self.splittable().any(|index| {
             if !meter.spend(self.problem.links.len() as u64) {
                 return false;
             }
-            let instance = self.instance(index);
+            let instance = self.instance(index, form);
             let Some(completion) = Completion::new(&instance, None, meter) else {
                 return false;
             };
@@ -245,23 +292,38 @@ impl<'p> Survey<'p> {
         (finds, part.used())
     }
 
-    /// Looks for the best pipeline: one stage anywhere, then beams for every candidate, then the proof.
+    /// Looks for the best pipeline: one stage anywhere, then chains of several, then U-shaped ones.
     pub(crate) fn search(&self, meter: &mut Meter<'_>) -> Finds {
         let mut finds = Finds {
             attempts: self.attempts(),
             split: Vec::new(),
             lower_bound: NEVER,
         };
-        let Some(count) = self.stage_count() else {
-            return self.bounded(finds);
-        };
-        if !self.problem.regions.is_empty() {
-            self.search_regions(count, &mut finds, meter);
-            return self.bounded(finds);
+        let u_shaped = self.u_shape_count();
+        if let Some(count) = self.stage_count() {
+            let mut part = meter.part(1, 1 + u64::from(u_shaped.is_some()));
+            if self.problem.regions.is_empty() {
+                self.search_arcs(Form::Chain, count, &mut finds, &mut part);
+            } else {
+                self.search_regions(count, &mut finds, &mut part);
+            }
+            meter.absorb(&part);
         }
+        if let Some(count) = u_shaped {
+            if self.is_too_large_for_u_shape() {
+                finds.lower_bound = 0;
+            } else {
+                self.search_arcs(Form::UShape, count, &mut finds, meter);
+            }
+        }
+        self.bounded(finds)
+    }
+
+    /// Beams for every candidate, then the proof.
+    fn search_arcs(&self, form: Form, count: StageCount, finds: &mut Finds, meter: &mut Meter<'_>) {
         let mut prepared = Vec::new();
         for index in self.splittable() {
-            let instance = self.instance(index);
+            let instance = self.instance(index, form);
             if let Some(completion) = Completion::new(&instance, None, meter) {
                 // Beams of both kinds and of every candidate may take a quarter of the budget between them.
                 let mut part = meter.part(1, 4 * self.candidates.len() as u64);
@@ -285,7 +347,6 @@ impl<'p> Survey<'p> {
             finds.lower_bound = finds.lower_bound.min(proof.lower_bound);
             finds.split.extend(proof.best);
         }
-        self.bounded(finds)
     }
 
     /// Every splittable candidate in turn, each with an equal share of what is left of the budget.

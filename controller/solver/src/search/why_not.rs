@@ -8,7 +8,7 @@ use super::infeasible::node_reason;
 use super::survey::Survey;
 use crate::cost::CostModel;
 use crate::links::LinkIndex;
-use crate::problem::{Mode, Problem, Service};
+use crate::problem::{Problem, Service};
 use crate::solution::{Outcome, PipelineShape, Solution, WhyNot};
 use crate::units::{Nanos, NodeOrd, ServiceOrd};
 
@@ -73,9 +73,7 @@ fn split_with(
     meter: &mut Meter<'_>,
 ) -> Vec<PipelineShape> {
     let mut asked = service.clone();
-    asked
-        .modes
-        .retain(|mode| matches!(mode, Mode::Split | Mode::MultiHop));
+    asked.modes.retain(|mode| mode.has_several_stages());
     if asked.modes.is_empty() {
         return Vec::new();
     }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixtures::{smollm, smollm_fleet, smollm_node, wire};
-use crate::problem::{Candidate, Ingress, Problem, Service};
+use crate::problem::{Candidate, Ingress, Mode, Problem, Service};
 use crate::random::Random;
 use crate::search::{Budget, solve};
 use crate::solution::Placed;
@@ -110,6 +110,43 @@ fn sessions_that_came_one_after_the_other_decode_in_whole_batches() {
         let rows = tokens as f64 / batches as f64;
         assert!(rows > least, "{memory:?}: {rows} rows to a batch");
     }
+}
+
+/// Both ends on node 0, which computes them one after the other.
+fn u_shaped() -> Problem {
+    let mut problem = question(&[210, 170]);
+    problem.services[0].modes = vec![Mode::UShaped];
+    problem
+}
+
+#[test]
+fn a_u_shaped_pipeline_goes_out_and_comes_back_as_predicted() {
+    let mut problem = u_shaped();
+    for (prompt, least, most) in [(100, 0.999, 1.001), (250, 0.7, 1.03)] {
+        problem.services[0].prompt_tokens = prompt;
+        let predicted = placed(&problem).predicted;
+        let mut serving = serving(&problem, Nanos::ZERO);
+        serving.arrive(request(prompt, 40));
+        serving.advance(1_000 * SECOND);
+        let record = serving.records().next().unwrap();
+        let of = |simulated: Option<Time>, predicted: Nanos| simulated.unwrap() as f64 / predicted.0 as f64;
+        // With several chunks the prediction waits for both ends of each, which may overlap with the way between them.
+        let ttft = of(record.ttft(), predicted.ttft);
+        assert!((least..most).contains(&ttft), "{prompt}: {ttft}");
+        let tpot = of(record.tpot(), predicted.tpot);
+        assert!((0.97..1.03).contains(&tpot), "{prompt}: {tpot}");
+    }
+}
+
+#[test]
+fn the_books_add_up_where_a_node_holds_two_stages() {
+    let mut serving = serving(&u_shaped(), Nanos(2 * SECOND));
+    load(&mut serving, 1.0, 60, 7);
+    audit(&serving);
+    assert!(serving.records().any(|record| record.fate == Fate::Answered));
+    serving.set_alive(NodeOrd(1), false);
+    audit(&serving);
+    assert!(serving.records().all(|record| record.fate != Fate::InFlight));
 }
 
 /// Requests at random times and of random lengths; what was waiting when each came is of no interest.

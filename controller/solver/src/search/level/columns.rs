@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::select::Value;
 use super::{Assignment, Level};
 use crate::cost::{CostModel, MemoryModel};
-use crate::problem::{Candidate, Mode, Service};
+use crate::problem::{Candidate, Service};
 use crate::search::budget::Meter;
 use crate::search::instance::NEVER;
 use crate::search::survey::Survey;
@@ -247,8 +247,6 @@ impl Columns {
 /// The service as one that may only be split; `None` if it may not.
 pub(super) fn split_only(service: &Service) -> Option<Service> {
     let mut asked = service.clone();
-    asked
-        .modes
-        .retain(|mode| matches!(mode, Mode::Split | Mode::MultiHop));
+    asked.modes.retain(|mode| mode.has_several_stages());
     (!asked.modes.is_empty() && asked.stages_max != Some(1)).then_some(asked)
 }

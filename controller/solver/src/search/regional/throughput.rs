@@ -41,7 +41,7 @@ pub struct Throughput {
 /// The pipeline of a service, as if it were the only one, whose bottleneck is the shortest; cost is not looked at.
 ///
 /// # Errors
-/// When the problem means nothing ([`Problem::validate`]).
+/// When the problem means nothing ([`Problem::validate`]), or the service allows U-shaped pipelines.
 ///
 /// # Panics
 /// When the service is not one of the problem's.
@@ -51,6 +51,7 @@ pub fn throughput(
     budget: &Budget<'_>,
 ) -> Result<Throughput, InvalidProblem> {
     problem.validate()?;
+    problem.without_u_shape(service)?;
     let links = LinkIndex::new(problem);
     let residual = Residual::new(problem);
     let survey = Survey::new(problem, &links, &problem.services[service.index()], &residual);

@@ -94,12 +94,13 @@ impl Tracker {
     /// Prepares one service of a problem as if it were the only one.
     ///
     /// # Errors
-    /// When the problem means nothing ([`Problem::validate`]).
+    /// When the problem means nothing ([`Problem::validate`]), or the service allows U-shaped pipelines.
     ///
     /// # Panics
     /// When the service is not one of the problem's.
     pub fn new(problem: Problem, service: ServiceOrd) -> Result<Self, InvalidProblem> {
         problem.validate()?;
+        problem.without_u_shape(service)?;
         let links = LinkIndex::new(&problem);
         let residual = Residual::new(&problem);
         let survey = Survey::new(&problem, &links, &problem.services[service.index()], &residual);
