@@ -15,9 +15,10 @@ pub enum InferenceMode {
     OnServer,
     /// Two stages on two nodes.
     Split,
-    /// First and last stage on the user's device, the rest elsewhere.
+    /// Three stages or more, the first and the last on one node that may see text, such as the user's device, the others on
+    /// others.
     UShaped,
-    /// Three stages or more.
+    /// Three stages or more, each on a node of its own.
     MultiHop,
     /// A small model drafts on a device, a large one verifies.
     Speculative,

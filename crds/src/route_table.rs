@@ -140,6 +140,12 @@ pub struct Hop {
     pub sessions: i32,
     /// Whether new sessions may begin; false while draining.
     pub admits: bool,
+    /// Where this hop sees text of a private service, or what gives it away: the trust domains one of which its EdgeNode
+    /// must be in. The agent compares and refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 16))]
+    pub trust_domains: Option<Vec<String>>,
 }
 
 /// Another agent.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::{llm_service::PrivacyLevel, placement::PlacementPhase};
+use crds::{InferenceMode, llm_service::PrivacyLevel, placement::PlacementPhase};
 
 use crate::{
     plan::{Plan, PlannedPlacement, Proposed},
@@ -23,13 +23,25 @@ pub enum Finding {
         /// Layers of its model.
         layers: i32,
     },
-    /// A node is used twice by one pipeline.
+    /// A node is used twice by one pipeline, and not for both ends of a U-shaped one.
     #[error("{placement}: node {node} holds two stages of one pipeline")]
     NodeTwice {
         /// The Placement.
         placement: String,
         /// The node.
         node: String,
+    },
+    /// A pipeline says that it is U-shaped and ends elsewhere than it begins, or the other way round.
+    #[error("{placement}: the mode is {mode:?}, and the first stage is on {first}, the last on {last}")]
+    Ends {
+        /// The Placement.
+        placement: String,
+        /// What it says.
+        mode: InferenceMode,
+        /// The node of the first stage.
+        first: String,
+        /// The node of the last stage.
+        last: String,
     },
     /// A new pipeline uses a node that does not answer.
     #[error("{placement}: node {node} does not exist or is lost")]
@@ -83,6 +95,7 @@ pub fn lint(world: &World, plan: &Plan<Proposed>) -> Vec<Finding> {
         if placement.existing.is_none() {
             check_layers(placement, &mut findings);
             check_nodes(world, placement, &mut findings);
+            check_ends(placement, &mut findings);
             check_privacy(world, placement, &mut findings);
         }
     }
@@ -113,9 +126,14 @@ fn check_layers(placement: &PlannedPlacement, findings: &mut Vec<Finding>) {
 fn check_nodes(world: &World, placement: &PlannedPlacement, findings: &mut Vec<Finding>) {
     for pipeline in &placement.spec.pipelines {
         let mut seen = BTreeSet::new();
-        for stage in &pipeline.stages {
+        let head = pipeline.stages.first().map(|stage| &stage.node);
+        for (ordinal, stage) in pipeline.stages.iter().enumerate() {
             let (name, node) = (placement.name.clone(), stage.node.clone());
-            if !seen.insert(&stage.node) {
+            let comes_home = pipeline.mode == InferenceMode::UShaped
+                && ordinal > 1
+                && ordinal + 1 == pipeline.stages.len()
+                && Some(&stage.node) == head;
+            if !comes_home && !seen.insert(&stage.node) {
                 findings.push(Finding::NodeTwice {
                     placement: name,
                     node,
@@ -128,6 +146,22 @@ fn check_nodes(world: &World, placement: &PlannedPlacement, findings: &mut Vec<F
                     node,
                 });
             }
+        }
+    }
+}
+
+fn check_ends(placement: &PlannedPlacement, findings: &mut Vec<Finding>) {
+    for pipeline in &placement.spec.pipelines {
+        let [first, .., last] = pipeline.stages.as_slice() else {
+            continue;
+        };
+        if (first.node == last.node) != (pipeline.mode == InferenceMode::UShaped) {
+            findings.push(Finding::Ends {
+                placement: placement.name.clone(),
+                mode: pipeline.mode,
+                first: first.node.clone(),
+                last: last.node.clone(),
+            });
         }
     }
 }

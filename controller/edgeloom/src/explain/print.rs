@@ -61,7 +61,7 @@ fn write_placement(text: &mut String, placement: &PlacementSpec, report: &Report
             "\nPipeline {}, revision {}: {}",
             pipeline.name,
             pipeline.revision,
-            mode_in_words(pipeline.mode)
+            in_words(pipeline)
         );
         write_stages(text, pipeline);
         write_figures(text, &pipeline.predicted, report);
@@ -209,7 +209,7 @@ fn write_stages(text: &mut String, pipeline: &Pipeline) {
         let behind = pipeline.stages.get(ordinal + 1);
         let hop_to = match behind {
             Some(behind) => format!("{} ({:?})", behind.node, stage.sends),
-            None if pipeline.stages.len() > 1 => format!("{} (token)", pipeline.stages[0].node),
+            None if pipeline.stages[0].node != stage.node => format!("{} (token)", pipeline.stages[0].node),
             None => "-".to_owned(),
         };
         let hop = |microseconds| {
@@ -318,16 +318,20 @@ fn write_alternatives(text: &mut String, alternatives: &[Alternative]) {
     text.push_str(&table.print());
 }
 
-fn mode_in_words(mode: InferenceMode) -> &'static str {
-    match mode {
+fn in_words(pipeline: &Pipeline) -> String {
+    let words = match pipeline.mode {
         InferenceMode::OnDevice => "whole, on a device",
         InferenceMode::OnServer => "whole, on a server",
         InferenceMode::Split => "split over two nodes",
-        InferenceMode::UShaped => "first and last layers on the user's device, the rest elsewhere",
+        InferenceMode::UShaped => {
+            let head = pipeline.stages.first().map_or("-", |stage| &stage.node);
+            return format!("U-shaped, first and last layers on {head}, the rest elsewhere");
+        }
         InferenceMode::MultiHop => "split over three nodes or more",
         InferenceMode::Speculative => "drafted by a small model, verified by a large one",
         InferenceMode::Cascade => "a small model first, a large one where it does not suffice",
-    }
+    };
+    words.to_owned()
 }
 
 /// Microseconds as milliseconds, such as `12.3 ms`.

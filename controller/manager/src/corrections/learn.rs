@@ -62,7 +62,7 @@ struct Compared {
     observed: f64,
     /// What it is to be, if it is not between what other services' idleness and work explain.
     bound: f64,
-    /// Each stage's part of the bound that grows with its node's factor.
+    /// Each node's part of the bound that grows with its factor, in the order of their first stages.
     parts: Vec<f64>,
 }
 
@@ -123,7 +123,10 @@ impl<'w> Learner<'w> {
         let token = self.tokens(observed, &range, &shape, service.concurrency);
         let kernel = self.snapshot.problem.variant(shape.candidate).1.kernel;
         let mut corrections = vec![];
-        for (ordinal, stage) in pipeline.stages.iter().enumerate() {
+        // A node that holds two stages has one factor.
+        let first_stages = first_stages(&shape);
+        for (place, ordinal) in first_stages.into_iter().enumerate() {
+            let stage = &pipeline.stages[ordinal];
             let held = self.held(&shape, ordinal, kernel);
             corrections.push(AppliedCorrection {
                 node: stage.node.clone(),
@@ -132,7 +135,7 @@ impl<'w> Learner<'w> {
             });
             let change = |compared: &Option<Compared>| {
                 let compared = compared.as_ref();
-                compared.map_or(0.0, |compared| compared.change(ordinal))
+                compared.map_or(0.0, |compared| compared.change(place))
             };
             let changes = (change(&prompt), change(&token));
             self.learn(&stage.node, &placement.spec.model.digest, held, changes, now);
@@ -170,17 +173,20 @@ impl<'w> Learner<'w> {
         let time = observed.seated_to_first_token_microseconds?;
         let parts = |evaluation: &Evaluation, times: f64| {
             let sheet = &evaluation.sheet;
-            let bottleneck = sheet
-                .stages
+            let occupied = by_node(shape, |ordinal| sheet.stages[ordinal].prefill_chunk.0 as f64);
+            let computed = by_node(shape, |ordinal| {
+                sheet.stages[ordinal].prefill_chunk.0 as f64 - self.overhead(shape, ordinal)
+            });
+            let bottleneck = occupied
                 .iter()
-                .position(|stage| stage.prefill_chunk == sheet.bottleneck);
-            let parts = sheet.stages.iter().enumerate().map(|(ordinal, stage)| {
-                let waits = if bottleneck == Some(ordinal) {
+                .position(|busy| *busy == sheet.bottleneck.0 as f64);
+            let parts = computed.into_iter().enumerate().map(|(place, computed)| {
+                let waits = if bottleneck == Some(place) {
                     sheet.chunks
                 } else {
                     1
                 };
-                (stage.prefill_chunk.0 as f64 - self.overhead(shape, ordinal)) * f64::from(waits) * times
+                computed * f64::from(waits) * times
             });
             parts.collect()
         };
@@ -204,20 +210,15 @@ impl<'w> Learner<'w> {
     ) -> Option<Compared> {
         let crowd = sessions > 1;
         let parts = |evaluation: &Evaluation, crowd: bool| {
-            let parts = evaluation
-                .sheet
-                .stages
-                .iter()
-                .enumerate()
-                .map(|(ordinal, stage)| {
-                    let time = if crowd {
-                        stage.decode_at_concurrency
-                    } else {
-                        stage.decode
-                    };
-                    time.0 as f64 - self.overhead(shape, ordinal)
-                });
-            parts.collect()
+            by_node(shape, |ordinal| {
+                let stage = &evaluation.sheet.stages[ordinal];
+                let time = if crowd {
+                    stage.decode_at_concurrency
+                } else {
+                    stage.decode
+                };
+                time.0 as f64 - self.overhead(shape, ordinal)
+            })
         };
         let busy = &range.beside.predicted;
         let most = if crowd {
@@ -277,6 +278,22 @@ impl<'w> Learner<'w> {
     }
 }
 
+/// The ordinals of the stages before which no other is on their node.
+fn first_stages(shape: &PipelineShape) -> Vec<usize> {
+    let before = |ordinal: usize| shape.stages[..ordinal].iter();
+    let is_first = |ordinal: &usize| before(*ordinal).all(|other| other.node != shape.stages[*ordinal].node);
+    (0..shape.stages.len()).filter(is_first).collect()
+}
+
+/// What stages take, added up for each node, in the order of their first stages.
+fn by_node(shape: &PipelineShape, of_stage: impl Fn(usize) -> f64) -> Vec<f64> {
+    let sum = |first: usize| {
+        let on_it = |ordinal: &usize| shape.stages[*ordinal].node == shape.stages[first].node;
+        (first..shape.stages.len()).filter(on_it).map(&of_stage).sum()
+    };
+    first_stages(shape).into_iter().map(sum).collect()
+}
+
 /// Whether what was observed is farther from what was predicted than is left alone.
 pub(super) fn is_off(accuracy: &Accuracy) -> bool {
     let is_off = |milli: i64| milli > 0 && (milli as f64 / 1e3 - 1.0).abs() > TOLERANCE;
@@ -322,7 +339,7 @@ fn following(known: &SpeedCorrection, next: SpeedCorrection, now: Now) -> SpeedC
     }
 }
 
-/// A time of so many microseconds beside the least and the most that was predicted, each with its parts by stage; none when
+/// A time of so many microseconds beside the least and the most that was predicted, each with its parts by node; none when
 /// it was not observed.
 fn compared(
     microseconds: i64,
@@ -351,15 +368,15 @@ impl Compared {
         (self.observed / self.bound * 1e3).round() as i64
     }
 
-    /// The part by which a stage's factor is to change, so that the error becomes smaller with the least change of all
-    /// factors: a stage that takes more of the time has more of the error.
-    fn change(&self, stage: usize) -> f64 {
+    /// The part by which a node's factor is to change, so that the error becomes smaller with the least change of all
+    /// factors: a node that takes more of the time has more of the error.
+    fn change(&self, place: usize) -> f64 {
         let error = self.observed - self.bound;
         let squares: f64 = self.parts.iter().map(|part| part * part).sum();
         if error.abs() <= TOLERANCE * self.bound || squares <= 0.0 {
             return 0.0;
         }
-        (GAIN * error * self.parts[stage] / squares).clamp(-STEP_MAX, STEP_MAX)
+        (GAIN * error * self.parts[place] / squares).clamp(-STEP_MAX, STEP_MAX)
     }
 }
 

@@ -257,9 +257,10 @@ pub fn progress(world: &World, spec: &PlacementSpec) -> Progress {
         for (ordinal, stage) in pipeline.stages.iter().enumerate() {
             progress.total += 1;
             if let Some(loss) = world.lost.get(&stage.node) {
-                progress
-                    .lost
-                    .push(format!("node {} is lost: {}", stage.node, loss.describe()));
+                let lost = format!("node {} is lost: {}", stage.node, loss.describe());
+                if !progress.lost.contains(&lost) {
+                    progress.lost.push(lost);
+                }
                 continue;
             }
             let next = &pipeline.stages[(ordinal + 1) % pipeline.stages.len()];
@@ -327,24 +328,26 @@ fn wait_of(
 /// Whether no session of a Placement is open on any node that lives.
 fn is_drained(world: &World, placement: &Placement) -> bool {
     placement.spec.pipelines.iter().all(|pipeline| {
-        pipeline.stages.iter().all(|stage| {
+        pipeline.stages.iter().enumerate().all(|(ordinal, stage)| {
             let Some(table) = world
                 .route_table(&stage.node)
                 .filter(|_| world.is_alive(&stage.node))
             else {
                 return true;
             };
-            let is_hop = |name: &str, revision| name == pipeline.name && revision == pipeline.revision;
-            let wired = table
-                .spec
-                .hops
-                .iter()
-                .any(|hop| is_hop(&hop.pipeline, hop.revision));
-            let hops = table.status.iter().flat_map(|status| &status.hops);
+            // A node may hold two hops of a pipeline.
+            let is_hop = |name: &str, revision, place: i32| {
+                name == pipeline.name
+                    && revision == pipeline.revision
+                    && usize::try_from(place) == Ok(ordinal)
+            };
+            let mut wired = table.spec.hops.iter();
+            let wired = wired.any(|hop| is_hop(&hop.pipeline, hop.revision, hop.ordinal));
+            let mut hops = table.status.iter().flat_map(|status| &status.hops);
             !wired
-                || hops
-                    .filter(|hop| is_hop(&hop.pipeline, hop.revision))
-                    .any(|hop| hop.phase == HopPhase::Drained)
+                || hops.any(|hop| {
+                    is_hop(&hop.pipeline, hop.revision, hop.ordinal) && hop.phase == HopPhase::Drained
+                })
         })
     })
 }

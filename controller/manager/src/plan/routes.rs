@@ -4,13 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{
     EdgeNode, LLMService, RouteTableSpec,
-    placement::{Pipeline, PlacementPhase},
+    llm_service::PrivacyLevel,
+    placement::{Pipeline, PipelineStage, PlacementPhase},
     route_table::{ApiKey, Hop, IngressRule, IngressTarget},
 };
 use kube::ResourceExt;
 
 use super::{Plan, PlannedPlacement, Verdict, peers};
-use crate::world::{ServiceName, World};
+use crate::{
+    snapshot::privacy_of,
+    world::{ServiceName, World},
+};
 
 /// Derives every RouteTable.
 #[must_use]
@@ -27,7 +31,7 @@ pub fn derive<State>(world: &World, plan: &Plan<State>) -> BTreeMap<String, Rout
                 hops: plan
                     .placements
                     .iter()
-                    .flat_map(|placement| hops_on(placement, &name))
+                    .flat_map(|placement| hops_on(world, placement, &name))
                     .collect(),
                 peers: peers.remove(&name).unwrap_or_default(),
                 key_salt: world.identity.key_salt.clone(),
@@ -112,15 +116,34 @@ pub fn unavailable<State>(plan: &Plan<State>, service: &ServiceName) -> String {
     }
 }
 
-fn hops_on(placement: &PlannedPlacement, node: &str) -> Vec<Hop> {
+fn hops_on(world: &World, placement: &PlannedPlacement, node: &str) -> Vec<Hop> {
     let admits = placement.phase != PlacementPhase::Draining;
     let mut hops = vec![];
     for pipeline in &placement.spec.pipelines {
         for ordinal in (0..pipeline.stages.len()).filter(|ordinal| pipeline.stages[*ordinal].node == node) {
-            hops.push(hop_of(placement, pipeline, ordinal, admits));
+            hops.push(Hop {
+                trust_domains: trust_domains(world, placement, &pipeline.stages[ordinal]),
+                ..hop_of(placement, pipeline, ordinal, admits)
+            });
         }
     }
     hops
+}
+
+/// Who may hold a stage that sees text of a private service; none where anybody may.
+fn trust_domains(world: &World, placement: &PlannedPlacement, stage: &PipelineStage) -> Option<Vec<String>> {
+    let mut services = world.services.iter();
+    let service = services.find(|service| ServiceName::of(service) == placement.service)?;
+    let privacy = &service.spec.privacy;
+    let sees_text = match privacy_of(world, service, &placement.service) {
+        PrivacyLevel::Open => false,
+        PrivacyLevel::TrustedOnly => true,
+        PrivacyLevel::TrustedText => {
+            let sees_prompt = stage.first_layer == 0 || stage.first_layer < privacy.shallow_layers;
+            sees_prompt || stage.end_layer == placement.spec.model.layers
+        }
+    };
+    sees_text.then(|| privacy.trust_domains.clone())
 }
 
 fn hop_of(placement: &PlannedPlacement, pipeline: &Pipeline, ordinal: usize, admits: bool) -> Hop {
@@ -139,6 +162,7 @@ fn hop_of(placement: &PlannedPlacement, pipeline: &Pipeline, ordinal: usize, adm
         cells: i64::from(placement.spec.context_tokens) * i64::from(placement.spec.sessions),
         sessions: placement.spec.sessions,
         admits,
+        trust_domains: None,
     }
 }
 

@@ -29,6 +29,7 @@ use solver::{Budget, Solution};
 mod corrections;
 mod links;
 mod standby;
+mod u_shape;
 
 const MIB: i64 = 1 << 20;
 
