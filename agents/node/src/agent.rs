@@ -280,7 +280,8 @@ async fn keep_reconciling(core: Arc<Core>, mut wanted: watch::Receiver<Desired>)
     }
 }
 
-/// Puts the RouteTable in force: peers first, so that hops find them; then hops; then sessions whose hop is gone end.
+/// Puts the RouteTable in force: peers first, so that hops find them; then hops; then sessions end whose hop
+/// is gone, or not trusted any more.
 fn put_routes(core: &Core, desired: &Desired) {
     let routes = Routes {
         table: desired
@@ -291,9 +292,13 @@ fn put_routes(core: &Core, desired: &Desired) {
             .routes
             .as_ref()
             .map_or(0, |routes| routes.version.created.unsigned_abs()),
+        trust_domain: desired
+            .node
+            .as_ref()
+            .and_then(|node| node.spec.trust_domain.clone()),
     };
     let held = core.routes.load();
-    if held.table == routes.table {
+    if held.table == routes.table && held.trust_domain == routes.trust_domain {
         return;
     }
     let (peers, wrong) = routes.peers();
@@ -312,7 +317,8 @@ fn put_routes(core: &Core, desired: &Desired) {
         ingress = routes.ingress().len(),
         "routes in force"
     );
-    let hops: std::collections::BTreeSet<_> = routes.hops().iter().map(hop_key).collect();
+    let trusted = routes.hops().iter().filter(|hop| routes.trusted(hop).is_ok());
+    let hops: std::collections::BTreeSet<_> = trusted.map(hop_key).collect();
     core.routes.store(Arc::new(routes));
     for stage in core.stages.all_ready() {
         stage.seats.withdraw(|hop| hops.contains(hop));

@@ -12,6 +12,8 @@ pub(crate) struct Routes {
     pub(crate) table: Option<(i64, RouteTableSpec)>,
     /// When the table was made, in seconds since 1970.
     pub(crate) created: u64,
+    /// The trust domain of this node, as its EdgeNode says.
+    pub(crate) trust_domain: Option<String>,
 }
 
 impl Routes {
@@ -59,14 +61,39 @@ impl Routes {
     ///
     /// # Errors
     ///
-    /// Those of [`Routes::hop`], and [`Code::Draining`].
+    /// Those of [`Routes::hop`] and [`Routes::trusted`], and [`Code::Draining`].
     pub(crate) fn admitting_hop(&self, pipeline: &str, revision: u64, ordinal: u32) -> Result<&Hop, Refusal> {
         let hop = self.hop(pipeline, revision, ordinal)?;
+        self.trusted(hop)?;
         if hop.admits {
             return Ok(hop);
         }
         let what = format!("pipeline {pipeline} revision {revision} takes no new sessions");
         Err(Refusal::new(Code::Draining, what))
+    }
+
+    /// Whether this node may see what a hop sees.
+    ///
+    /// # Errors
+    ///
+    /// [`Code::Forbidden`] when the hop names trust domains, and this node is in none of them.
+    pub(crate) fn trusted(&self, hop: &Hop) -> Result<(), Refusal> {
+        let Some(domains) = &hop.trust_domains else {
+            return Ok(());
+        };
+        if self
+            .trust_domain
+            .as_ref()
+            .is_some_and(|own| domains.contains(own))
+        {
+            return Ok(());
+        }
+        let own = self.trust_domain.as_deref().unwrap_or("none");
+        let what = format!(
+            "pipeline {}, place {}: text of a private service may be seen in trust domains {domains:?}, this node's is {own}",
+            hop.pipeline, hop.ordinal
+        );
+        Err(Refusal::new(Code::Forbidden, what))
     }
 
     /// The peers as transport wants them; entries that cannot be used are left out, with what is wrong.
@@ -120,7 +147,7 @@ mod tests {
         };
         Routes {
             table: Some((1, spec)),
-            created: 0,
+            ..Routes::default()
         }
     }
 
@@ -139,6 +166,34 @@ mod tests {
         assert_eq!(code(5, 0), Code::StaleRevision { held: 4, got: 5 });
         assert_eq!(code(4, 1), Code::UnknownPipeline);
         assert_eq!(routes.hop("q", 4, 0).unwrap_err().code, Code::UnknownPipeline);
+    }
+
+    #[test]
+    fn both_ends_of_a_u_shaped_pipeline_are_found_by_their_places() {
+        let routes = routes(&[("p", 1, 0), ("p", 1, 2)]);
+        assert_eq!(routes.hop("p", 1, 0).unwrap().ordinal, 0);
+        assert_eq!(routes.hop("p", 1, 2).unwrap().ordinal, 2);
+        assert_eq!(routes.hop("p", 1, 1).unwrap_err().code, Code::UnknownPipeline);
+    }
+
+    #[test]
+    fn text_is_refused_outside_the_trust_domains_of_its_service() {
+        let mut routes = routes(&[("p", 1, 0)]);
+        let mut hop = routes.hops()[0].clone();
+        assert_eq!(routes.trusted(&hop), Ok(()));
+        hop.trust_domains = Some(vec!["home".to_owned()]);
+        assert_eq!(routes.trusted(&hop).unwrap_err().code, Code::Forbidden);
+        routes.trust_domain = Some("hall".to_owned());
+        let refusal = routes.trusted(&hop).unwrap_err();
+        assert!(
+            refusal.message.contains("home") && refusal.message.contains("hall"),
+            "{refusal}"
+        );
+        routes.trust_domain = Some("home".to_owned());
+        assert_eq!(routes.trusted(&hop), Ok(()));
+        // Nobody is trusted.
+        hop.trust_domains = Some(vec![]);
+        assert_eq!(routes.trusted(&hop).unwrap_err().code, Code::Forbidden);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crds::{
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt};
-use transport::PeerState;
+use transport::{PeerState, Refusal};
 
 use super::{Reporter, overtaken};
 use crate::{
@@ -115,18 +115,26 @@ fn observed(core: &Core, routes: &Routes) -> Vec<crds::route_table::ObservedServ
 pub(crate) fn hops(core: &Core) -> Vec<HopStatus> {
     let states = core.endpoint.peer_states().borrow().clone();
     let routes = core.routes.load();
-    let status = |hop| hop_status(core, hop, &states);
+    let status = |hop| hop_status(core, hop, routes.trusted(hop), &states);
     routes.hops().iter().map(status).collect()
 }
 
-fn hop_status(core: &Core, hop: &Hop, peers: &BTreeMap<String, PeerState>) -> HopStatus {
+fn hop_status(
+    core: &Core,
+    hop: &Hop,
+    trusted: Result<(), Refusal>,
+    peers: &BTreeMap<String, PeerState>,
+) -> HopStatus {
     let stage = core.stages.ready(&hop.stage);
     let key = hop_key(hop);
     let sessions = stage.as_ref().map_or(0, |stage| stage.seats.taken_by(&key));
     let (phase, message) = if hop.admits {
-        match stage
-            .map(drop)
-            .map_err(|reason| format!("stage {}: {reason}", hop.stage))
+        match trusted
+            .map_err(|refusal| refusal.message)
+            .and_then(|()| {
+                let ready = stage.map(drop);
+                ready.map_err(|reason| format!("stage {}: {reason}", hop.stage))
+            })
             .and_then(|()| core.worker.epoch().map(drop).map_err(|error| error.to_string()))
             .and_then(|()| neighbours(core, hop, peers))
         {

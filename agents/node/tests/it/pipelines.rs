@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use crate::support::{Events, Plan, chat, no_sessions, nodes};
+use crds::route_table::HopPhase;
+
+use crate::support::{Events, Plan, chat, eventually, json_of, no_sessions, nodes};
 
 const PROMPTS: [&str; 3] = [
     "What is the capital of France?",
@@ -41,6 +43,69 @@ async fn greedy_text_over_two_and_three_agents_is_the_text_of_one() {
     assert!(texts[0].iter().all(|text| !text.is_empty()), "{texts:?}");
     assert_eq!(texts[0], texts[1], "two stages say the same as one");
     assert_eq!(texts[0], texts[2], "three stages say the same as one");
+}
+
+/// The node that has the text has the first and the last layers; the others see hidden states only.
+#[tokio::test(flavor = "multi_thread")]
+async fn greedy_text_of_a_u_shaped_pipeline_is_the_text_of_one() {
+    let [a, b, c] = nodes(["a", "b", "c"]).await;
+    let mut texts = vec![];
+    for (revision, stages) in [(1, vec![&*a]), (2, vec![&a, &b, &a]), (3, vec![&a, &b, &c, &a])] {
+        let plan = Plan {
+            revision,
+            ..Plan::default()
+        };
+        plan.up(&stages, &[]).await;
+        let mut of_plan = vec![];
+        for prompt in [PROMPTS[0], PROMPTS[2], &"The rain in Spain falls. ".repeat(40)] {
+            of_plan.push(a.chat(prompt, TOKENS).await);
+        }
+        let (one, other) = tokio::join!(a.chat(PROMPTS[0], TOKENS), a.chat(PROMPTS[2], TOKENS));
+        assert_eq!(
+            [&one, &other],
+            [&of_plan[0], &of_plan[1]],
+            "sessions do not disturb each other"
+        );
+        no_sessions(&[&a, &b, &c]).await;
+        texts.push(of_plan);
+    }
+    assert!(texts[0].iter().all(|text| !text.is_empty()), "{texts:?}");
+    assert_eq!(texts[0], texts[1], "out and back says the same as one");
+    assert_eq!(texts[0], texts[2], "over two nodes and back says the same as one");
+}
+
+/// The agent compares by itself where it is asked to see text.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_not_trusted_with_text_refuses_it() {
+    let [a] = nodes(["a"]).await;
+    let plan = Plan::default();
+    let told = |domain: &str| {
+        let mut desired = plan.for_node(&a, &[&a], &[]);
+        desired.node = serde_json::from_value(serde_json::json!({
+            "apiVersion": "edgeloom.dev/v1alpha1", "kind": "EdgeNode",
+            "metadata": { "name": "a" }, "spec": { "tier": "Device", "trustDomain": domain },
+        }))
+        .unwrap();
+        let routes = desired.routes.as_mut().unwrap();
+        routes.spec.hops[0].trust_domains = Some(vec!["home".to_owned()]);
+        desired
+    };
+    a.agent.apply(told("hall"));
+    eventually("the hop says why it is not ready", || {
+        let hops = a.agent.hops();
+        let said = hops
+            .first()
+            .and_then(|hop| hop.message.clone())
+            .unwrap_or_default();
+        let refuses = said.contains("trust domains") && hops[0].phase == HopPhase::Waiting;
+        refuses.then_some(()).ok_or(format!("{hops:?}"))
+    })
+    .await;
+    let (status, body) = json_of(a.post(chat(PROMPTS[0], 4)).await).await;
+    assert!(status.is_server_error(), "{status} {body}");
+    a.agent.apply(told("home"));
+    a.ready(plan.revision).await;
+    assert!(!a.chat(PROMPTS[0], 4).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

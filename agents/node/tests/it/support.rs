@@ -223,7 +223,13 @@ impl Plan {
     }
 
     pub(crate) fn for_node(&self, node: &Node, stages: &[&Node], others: &[&Node]) -> Desired {
-        let everyone: Vec<&&Node> = stages.iter().chain(others).collect();
+        // A node may hold two stages.
+        let mut everyone: Vec<&&Node> = vec![];
+        for node in stages.iter().chain(others) {
+            if everyone.iter().all(|known| known.name != node.name) {
+                everyone.push(node);
+            }
+        }
         let place = |of: &Node| everyone.iter().position(|other| other.name == of.name).unwrap();
         let peers = everyone.iter().filter(|other| other.name != node.name);
         let peers = peers
@@ -252,6 +258,7 @@ impl Plan {
                 cells: i64::from(self.context_tokens * self.sessions),
                 sessions: self.sessions,
                 admits: self.admits,
+                trust_domains: None,
             });
             let stage = DesiredStage {
                 version: Version::default(),
