@@ -5,7 +5,7 @@ mod oracle;
 
 use std::num::NonZeroUsize;
 
-use super::support::{crowded_problem, of_chains};
+use super::support::crowded_chains;
 use oracle::optimum;
 use proptest::prelude::*;
 use solver::Budget;
@@ -18,13 +18,8 @@ use solver::units::{Nanos, NodeOrd, ServiceOrd};
 /// Two or three nodes, two layers, one or two services: small enough to look at every plan.
 fn tiny() -> impl Strategy<Value = JointProblem> {
     let classes = prop::collection::vec((0_u32..2, 0_u32..3, 1_u64..40, 1_u64..60), 1..5);
-    (
-        crowded_problem().prop_map(of_chains),
-        classes,
-        300_u32..1_001,
-        0_u64..2,
-    )
-        .prop_map(|(mut fleet, classes, busy_max_milli, load)| {
+    (crowded_chains(), classes, 300_u32..1_001, 0_u64..2).prop_map(
+        |(mut fleet, classes, busy_max_milli, load)| {
             fleet.nodes.truncate(3);
             let nodes = u32::try_from(fleet.nodes.len()).expect("few");
             fleet
@@ -56,7 +51,8 @@ fn tiny() -> impl Strategy<Value = JointProblem> {
                 load_price: load * 1_000_000_000_000_000,
                 ..JointProblem::new(fleet, classes.into_iter().map(class).collect())
             }
-        })
+        },
+    )
 }
 
 fn session(problem: &JointProblem, threads: usize) -> JointSession {

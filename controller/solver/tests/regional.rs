@@ -1,7 +1,8 @@
 //! Fleets in regions, judged by enumeration and by the independent check.
 
 use super::support::{
-    brute_force, least_bottleneck, of_chains, plain, segment, small_problem, small_regional_problem,
+    brute_force, least_bottleneck, plain, segment, small_chains, small_regional_chains,
+    small_regional_problem,
 };
 use proptest::prelude::*;
 use solver::check::{Occupancy, check_pipeline};
@@ -95,7 +96,7 @@ proptest! {
 
     #[test]
     fn what_is_kept_up_to_date_is_what_a_fresh_solve_finds(
-        problem in small_regional_problem().prop_map(of_chains),
+        problem in small_regional_chains(),
         made_plain in any::<bool>(),
         changes in changes(),
     ) {
@@ -177,7 +178,7 @@ proptest! {
 
     #[test]
     fn the_shortest_bottleneck_is_what_brute_force_finds(
-        problem in prop_oneof![small_regional_problem(), small_problem()].prop_map(plain).prop_map(of_chains),
+        problem in prop_oneof![small_regional_chains(), small_chains()].prop_map(plain),
         quick_within in any::<bool>(),
     ) {
         let mut problem = problem;

@@ -43,17 +43,37 @@ fn node() -> impl Strategy<Value = Node> {
     )
 }
 
-fn service() -> impl Strategy<Value = Service> {
-    let slo = || prop_oneof![2 => Just(None), 1 => (1_u64..2_000).prop_map(|millis| Some(Nanos::from_millis(millis)))];
-    let lengths = (1_u32..2_000, 1_u32..300, prop_oneof![Just(64_u32), Just(512)]);
+/// Services of one kind.
+type Services = fn() -> BoxedStrategy<Service>;
+
+/// Of any modes.
+fn service() -> BoxedStrategy<Service> {
+    let modes = prop_oneof![
+        6 => chain_modes(),
+        2 => Just(vec![Mode::UShaped]),
+        2 => Just(Mode::ALL.to_vec()),
+    ];
+    service_of(modes.boxed())
+}
+
+/// For searches that do not look at U-shaped pipelines.
+fn chain_service() -> BoxedStrategy<Service> {
+    service_of(chain_modes())
+}
+
+fn chain_modes() -> BoxedStrategy<Vec<Mode>> {
     let modes = prop_oneof![
         3 => Just(vec![Mode::OnDevice, Mode::OnServer, Mode::Split, Mode::MultiHop]),
         1 => Just(vec![Mode::Split]),
         1 => Just(vec![Mode::MultiHop]),
         1 => Just(vec![Mode::OnDevice, Mode::Split]),
-        2 => Just(vec![Mode::UShaped]),
-        2 => Just(Mode::ALL.to_vec()),
     ];
+    modes.boxed()
+}
+
+fn service_of(modes: BoxedStrategy<Vec<Mode>>) -> BoxedStrategy<Service> {
+    let slo = || prop_oneof![2 => Just(None), 1 => (1_u64..2_000).prop_map(|millis| Some(Nanos::from_millis(millis)))];
+    let lengths = (1_u32..2_000, 1_u32..300, prop_oneof![Just(64_u32), Just(512)]);
     let stages_max = prop_oneof![3 => Just(None), 1 => (1_u32..4).prop_map(Some)];
     let privacy = prop_oneof![
         2 => Just(Privacy::Open),
@@ -94,10 +114,20 @@ fn service() -> impl Strategy<Value = Service> {
                 service
             },
         )
+        .boxed()
 }
 
 /// Up to five nodes and six layers, tight memory, sparse links of very different speeds, two variants.
 pub(crate) fn small_problem() -> impl Strategy<Value = Problem> {
+    small_problem_of(service)
+}
+
+/// The same without U-shaped pipelines.
+pub(crate) fn small_chains() -> impl Strategy<Value = Problem> {
+    small_problem_of(chain_service)
+}
+
+fn small_problem_of(service: Services) -> impl Strategy<Value = Problem> {
     let nodes = prop::collection::vec(node(), 1..=5);
     let links = prop::collection::vec((0_u8..100, 1_u64..1_000, 0_u64..40_000), 20);
     (nodes, 2_usize..=6, links, service(), 40_u8..=100, any::<bool>()).prop_map(
@@ -154,37 +184,48 @@ pub(crate) fn segment() -> impl Strategy<Value = Segment> {
 
 /// The same with access links to one to three regions in place of most links.
 pub(crate) fn small_regional_problem() -> impl Strategy<Value = Problem> {
+    small_regional_problem_of(service)
+}
+
+/// The same without U-shaped pipelines.
+pub(crate) fn small_regional_chains() -> impl Strategy<Value = Problem> {
+    small_regional_problem_of(chain_service)
+}
+
+fn small_regional_problem_of(service: Services) -> impl Strategy<Value = Problem> {
     let access = prop::collection::vec((segment(), segment(), 0_u32..3, 0_u32..12), 5);
     let backbone = prop::collection::vec((segment(), 0_u32..10), 9);
-    (small_problem(), access, backbone, 0_usize..4).prop_map(|(mut problem, access, backbone, num_links)| {
-        let drawn: Vec<_> = access.into_iter().take(problem.nodes.len()).enumerate().collect();
-        for (index, (up, down, region, chance)) in drawn {
-            if chance > 0 {
-                problem.regions.access.push(Access {
-                    node: NodeOrd::from_index(index),
-                    region: RegionOrd(region),
-                    up,
-                    down,
-                });
+    (small_problem_of(service), access, backbone, 0_usize..4).prop_map(
+        |(mut problem, access, backbone, num_links)| {
+            let drawn: Vec<_> = access.into_iter().take(problem.nodes.len()).enumerate().collect();
+            for (index, (up, down, region, chance)) in drawn {
+                if chance > 0 {
+                    problem.regions.access.push(Access {
+                        node: NodeOrd::from_index(index),
+                        region: RegionOrd(region),
+                        up,
+                        down,
+                    });
+                }
             }
-        }
-        let num_regions = u32::try_from(problem.regions.access.len()).expect("few").min(3);
-        for access in &mut problem.regions.access {
-            access.region.0 %= num_regions;
-        }
-        for (index, (segment, chance)) in (0..).zip(backbone) {
-            let (from, to) = (index / 3, index % 3);
-            if from < num_regions && to < num_regions && (from == to || chance > 0) {
-                problem.regions.backbone.push(Backbone {
-                    from: RegionOrd(from),
-                    to: RegionOrd(to),
-                    segment,
-                });
+            let num_regions = u32::try_from(problem.regions.access.len()).expect("few").min(3);
+            for access in &mut problem.regions.access {
+                access.region.0 %= num_regions;
             }
-        }
-        problem.links.truncate(num_links);
-        problem
-    })
+            for (index, (segment, chance)) in (0..).zip(backbone) {
+                let (from, to) = (index / 3, index % 3);
+                if from < num_regions && to < num_regions && (from == to || chance > 0) {
+                    problem.regions.backbone.push(Backbone {
+                        from: RegionOrd(from),
+                        to: RegionOrd(to),
+                        segment,
+                    });
+                }
+            }
+            problem.links.truncate(num_links);
+            problem
+        },
+    )
 }
 
 /// A regional problem whose optimum the search proves: one precision, nothing that is decided by the place in the model,
@@ -200,21 +241,19 @@ pub(crate) fn plain(mut problem: Problem) -> Problem {
     problem
 }
 
-/// The same for searches that do not look at U-shaped pipelines.
-pub(crate) fn of_chains(mut problem: Problem) -> Problem {
-    for service in &mut problem.services {
-        service.modes.retain(|mode| *mode != Mode::UShaped);
-        if service.modes.is_empty() {
-            service.modes.push(Mode::Split);
-        }
-    }
-    problem
-}
-
 /// Several services on such a problem.
 pub(crate) fn crowded_problem() -> impl Strategy<Value = Problem> {
+    crowded_problem_of(service)
+}
+
+/// The same without U-shaped pipelines.
+pub(crate) fn crowded_chains() -> impl Strategy<Value = Problem> {
+    crowded_problem_of(chain_service)
+}
+
+fn crowded_problem_of(service: Services) -> impl Strategy<Value = Problem> {
     (
-        small_problem(),
+        small_problem_of(service),
         prop::collection::vec((service(), -2_i32..3), 1..3),
     )
         .prop_map(|(mut problem, more)| {
