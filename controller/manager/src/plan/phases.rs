@@ -151,9 +151,12 @@ fn add_new(
         .iter_mut()
         .find(|placement| placement.phase == PlacementPhase::Serving);
     if let (Some(serving), Some(node)) = (serving, too_small) {
+        // Nor does a pipeline come back that has lost a stage which its node does not hold any more.
+        let is_lost = !serving.progress.is_ready()
+            && stages_of(&serving.spec).any(|stage| shrunk.contains(&stage.node));
         match service.spec.update_policy {
             UpdatePolicy::AllowPause => serving.phase = PlacementPhase::Draining,
-            UpdatePolicy::MakeBeforeBreak if shrunk.contains(&node) => {
+            UpdatePolicy::MakeBeforeBreak if is_lost || shrunk.contains(&node) => {
                 serving.phase = PlacementPhase::Draining;
             }
             UpdatePolicy::MakeBeforeBreak => {

@@ -240,16 +240,39 @@ impl Scene {
         )
     }
 
-    /// Agents load what they are told to and acknowledge their hops; those on lost nodes do nothing.
+    /// Agents load what they are told to and have memory for, and acknowledge their hops; those on lost nodes do nothing.
     fn agents(&mut self) {
         let lost = self.world.lost.clone();
+        let mut free: BTreeMap<String, i64> = BTreeMap::new();
+        for node in &self.world.nodes {
+            let device = &node.status.as_ref().expect("a node that reports").devices[0];
+            free.insert(node.name_any(), device.memory_bytes - device.overhead_bytes);
+        }
+        let is_ready = |stage: &Stage| {
+            let status = stage.status.as_ref();
+            status.is_some_and(|status| status.phase == StagePhase::Ready)
+        };
+        let needed = |stage: &Stage| (stage.spec.node_name.clone(), stage.spec.memory.total_bytes);
+        for stage in self.world.stages.iter().filter(|stage| is_ready(stage)) {
+            let (node, bytes) = needed(stage);
+            *free.get_mut(&node).expect("the node of a stage") -= bytes;
+        }
         for stage in &mut self.world.stages {
-            if !lost.contains_key(&stage.spec.node_name) {
-                Arc::make_mut(stage).status = Some(StageStatus {
-                    phase: StagePhase::Ready,
-                    ..StageStatus::default()
-                });
+            let (node, bytes) = needed(stage);
+            if is_ready(stage) || lost.contains_key(&node) {
+                continue;
             }
+            let free = free.get_mut(&node).expect("the node of a stage");
+            let phase = if bytes <= *free {
+                *free -= bytes;
+                StagePhase::Ready
+            } else {
+                StagePhase::Pending
+            };
+            Arc::make_mut(stage).status = Some(StageStatus {
+                phase,
+                ..StageStatus::default()
+            });
         }
         for table in &mut self.world.route_tables {
             if lost.contains_key(&table.name_any()) {
@@ -729,6 +752,31 @@ fn a_node_that_must_hold_less_of_the_same_model_pauses_rather_than_waits_for_eve
     assert_eq!(plan.services[&name()].blocked, None);
     let serving = plan.serving(&name()).expect("it serves again");
     assert_eq!(serving.spec.pipelines[0].stages.len(), 2, "over both nodes");
+}
+
+#[test]
+fn a_pipeline_that_cannot_be_loaded_again_makes_room_on_its_other_nodes_too() {
+    let mut scene = Scene::new([node("a", 72, 900), node("b", 120, 800)]);
+    scene.service().spec.update_policy = UpdatePolicy::MakeBeforeBreak;
+    let plan = scene.settle();
+    let serving = plan.serving(&name()).expect("it serves over both nodes");
+    let stages = &serving.spec.pipelines[0].stages;
+    let stage = stages.iter().find(|stage| stage.node == "b").expect("a stage");
+    // The agent of b comes back, and what is its own leaves a little less than its stage needs.
+    let device = &mut scene.node("b").status.as_mut().unwrap().devices[0];
+    device.memory_bytes = device.overhead_bytes + stage.memory.total_bytes - 1;
+    let lost = scene
+        .world
+        .stages
+        .iter_mut()
+        .find(|stage| stage.spec.node_name == "b");
+    Arc::make_mut(lost.expect("its stage")).status = None;
+    let plan = scene.settle();
+    assert_eq!(plan.services[&name()].blocked, None);
+    assert!(
+        plan.serving(&name())
+            .is_some_and(|placement| placement.progress.is_ready())
+    );
 }
 
 #[test]
