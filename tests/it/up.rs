@@ -281,6 +281,42 @@ async fn the_smallest_example_is_not_split_and_anyone_may_ask() {
     assert_eq!((code, text_of(&answer).is_empty()), (200, false), "{answer}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn private_prompts_go_out_and_come_back_as_hidden_states() {
+    let up = Up::start(&example("03-private-prompts"), &[]).await;
+    let ready = until_settled(&up).await;
+    assert_eq!(ready.mode, Some(crds::InferenceMode::UShaped));
+    let pipeline = ready.pipeline.expect("a pipeline");
+    let nodes: Vec<&str> = pipeline
+        .split(") ")
+        .filter_map(|stage| stage.split('[').next())
+        .collect();
+    assert_eq!(nodes, ["phone", "edge-server", "phone"], "{pipeline}");
+    let stages = Api::<Stage>::all(up.client.clone())
+        .list(&ListParams::default())
+        .await
+        .expect("stages");
+    let mut away = stages
+        .iter()
+        .filter(|stage| stage.spec.node_name == "edge-server");
+    assert!(away.all(|stage| stage.spec.first_layer >= 4), "{stages:?}");
+
+    let phone = router(&up, "phone").await;
+    for question in ["What is the capital of France?", "Name three rivers."] {
+        let (code, answer) = ask(&phone, question);
+        assert_eq!((code, text_of(&answer).is_empty()), (200, false), "{answer}");
+    }
+    let (code, answer) = ask(&router(&up, "edge-server").await, "Name three rivers.");
+    assert_ne!(code, 200, "the server takes no requests in: {answer}");
+    let explained = run(Command::new(tests::up::edgeloom())
+        .args(["explain", "llmservice/assistant", "--kubeconfig"])
+        .arg(up.kubeconfig()));
+    assert!(
+        explained.contains("U-shaped, first and last layers on phone"),
+        "{explained}"
+    );
+}
+
 #[test]
 fn every_example_is_applied_by_a_test() {
     let folder = std::fs::read_dir(repository().join("examples")).expect("there are examples");
@@ -298,7 +334,13 @@ fn every_example_is_applied_by_a_test() {
         names,
         // `kind` is for a cluster: tests/it/chart.rs renders and applies it. `scenarios` are simulated: the command's own tests
         // run them.
-        ["01-first-thread", "02-unsplit", "kind", "scenarios"],
+        [
+            "01-first-thread",
+            "02-unsplit",
+            "03-private-prompts",
+            "kind",
+            "scenarios"
+        ],
         "a new example wants a test of its own"
     );
 }
