@@ -156,7 +156,7 @@ async fn start(config: Config, registry: Registry, health: Arc<Health>) -> Resul
         cache_dir: config.data_dir.join("stage-files"),
     };
     let worker = engine::Worker::start(worker_config.clone()).await?;
-    let overhead_bytes = worker.held_memory()?.reserved_bytes;
+    let overhead_bytes = report::steady_overhead(worker.held_memory()?.reserved_bytes, &node);
     let device = report::device(&readings.borrow(), overhead_bytes);
 
     let public_key = identity.public_key().to_string();

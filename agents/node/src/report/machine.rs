@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crds::{
-    EdgeNodeSpec,
+    EdgeNode, EdgeNodeSpec,
     edge_node::{BatteryReading, Device, NodeLimits, PowerSource, Provenance},
 };
 use telemetry::{BatteryProfile, Gpu, NodeMetrics, Profile, Reading, ReadingBands, Source};
@@ -12,6 +12,12 @@ use tokio::sync::watch;
 /// What of a pod's limit is the agent's own. Idle it takes some 40 MiB; the rest is for requests on their way, whose bodies
 /// and connections are bounded by the router's limits. Beyond it the kernel would end the pod and not just the engine.
 const AGENT_BYTES: u64 = 64 << 20;
+
+/// What an engine's process may hold beside stages after its next start, and did not at this one.
+const OVERHEAD_HEADROOM_BYTES: u64 = 1 << 20;
+
+/// How much less the engine's process must hold than was told for the figure to be told anew.
+const OVERHEAD_TOLERANCE_BYTES: u64 = 4 << 20;
 
 /// Seconds in an hour: milliwatt hours times this are millijoules.
 const SECONDS_PER_HOUR: f64 = 3600.0;
@@ -132,6 +138,17 @@ pub(crate) fn device(reading: &Reading, overhead_bytes: u64) -> Device {
     }
 }
 
+/// What the device of the engine is told to hold beside stages, bytes: a little more than was measured, or what
+/// `node` told before while that is about right. A process holds some hundred KiB more or less after each start, and stages that
+/// fill a node to the last byte must fit again.
+pub(crate) fn steady_overhead(measured: u64, node: &EdgeNode) -> u64 {
+    let stated = (measured + OVERHEAD_HEADROOM_BYTES).next_multiple_of(OVERHEAD_HEADROOM_BYTES);
+    let device = node.status.as_ref().and_then(|status| status.devices.first());
+    let before = device.and_then(|device| u64::try_from(device.overhead_bytes).ok());
+    let about_right = |before: &u64| (measured..=stated + OVERHEAD_TOLERANCE_BYTES).contains(before);
+    before.filter(about_right).unwrap_or(stated)
+}
+
 fn gpu(gpu: &Gpu) -> Device {
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     Device {
@@ -177,6 +194,25 @@ mod tests {
             "overheadBytes": 0, "temperatureMillicelsius": 61_000, "powerMilliwatts": 72_500, "busyPercent": 40,
         });
         assert_eq!(serde_json::to_value(told).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_the_engine_holds_is_told_anew_only_when_it_is_more_or_much_less() {
+        const MIB: u64 = 1 << 20;
+        let mut node = EdgeNode::new("a", spec(None));
+        let first = steady_overhead(40 * MIB + 1, &node);
+        assert_eq!(first, 42 * MIB);
+        let mut status = crds::EdgeNodeStatus::default();
+        status.devices.push(Device {
+            overhead_bytes: i64::try_from(first).unwrap(),
+            ..Device::default()
+        });
+        node.status = Some(status);
+        for measured in [39 * MIB, 40 * MIB + 300_000, first] {
+            assert_eq!(steady_overhead(measured, &node), first, "{measured} bytes");
+        }
+        assert_eq!(steady_overhead(first + 1, &node), 44 * MIB);
+        assert_eq!(steady_overhead(30 * MIB, &node), 31 * MIB);
     }
 
     #[test]
