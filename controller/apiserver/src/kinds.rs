@@ -290,10 +290,20 @@ impl Resource {
         object
     }
 
+    /// Whether the stored form and the wire form differ in nothing but `apiVersion` and what the schema makes of them.
+    pub fn keeps_shape(&self) -> bool {
+        self.storage.form == Form::SameShape && !self.is_of_events()
+    }
+
+    /// Whether its objects lie where events of the core group do.
+    fn is_of_events(&self) -> bool {
+        self.storage.group.is_empty() && self.storage.plural == "events"
+    }
+
     /// Turns a stored object into the wire form of this version: `apiVersion` is this version's, fields that its schema
     /// does not know are pruned, and defaults that were added to the schema since it was written are filled in.
     pub fn from_storage(&self, mut object: Value) -> Value {
-        if self.storage.group.is_empty() && self.storage.plural == "events" {
+        if self.is_of_events() {
             events::fill(&mut object);
         }
         match self.storage.form {

@@ -40,6 +40,7 @@ pub mod storage;
 pub mod store;
 pub mod table;
 pub mod verbs;
+pub mod wire;
 
 pub use server::{ApiServer, Options};
 pub use status::Status;

@@ -263,8 +263,8 @@ impl Asking {
                 Ok(self.one(StatusCode::OK, get::get(call, name, options.at).await?))
             }
             "list" => {
-                let listed = list::list(call, &ListOptions::of(parameters, false)?, only_name).await?;
-                Ok(answer_of(StatusCode::OK, &view.list(resource, listed)))
+                let listed = list::entries(call, &ListOptions::of(parameters, false)?, only_name).await?;
+                Ok(json_answer(view.list_of_entries(resource, listed)?))
             }
             "watch" => {
                 let lines = watch::watch(call, &ListOptions::of(parameters, true)?, *view, only_name).await?;
@@ -469,6 +469,10 @@ fn user_agent(headers: &HeaderMap) -> &str {
 
 fn answer_of(code: StatusCode, value: &Value) -> Response {
     (code, axum::Json(value)).into_response()
+}
+
+fn json_answer(bytes: Vec<u8>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], bytes).into_response()
 }
 
 /// Adds a `Warning` header, RFC 7234, as upstream writes it. A text that cannot stand in a header is left out.

@@ -12,6 +12,7 @@ pub mod metadata;
 pub mod parse;
 pub mod path;
 pub mod prune;
+pub mod settled;
 pub mod structural;
 pub mod validate;
 
@@ -189,6 +190,11 @@ impl Schema {
     /// Fills in defaults for absent fields, in place. Doing it twice changes nothing more.
     pub fn fill_defaults(&self, object: &mut Value) {
         defaults::fill(self, object);
+    }
+
+    /// Whether pruning and defaults leave the object of these bytes as it is. False for what is no JSON, too.
+    pub fn leaves_as_it_is(&self, bytes: &[u8]) -> bool {
+        settled::is_settled(self, bytes)
     }
 
     /// All causes for which `object` is invalid. With `old`, values that were already stored as they are now are

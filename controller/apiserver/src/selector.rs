@@ -83,6 +83,12 @@ impl Selector {
         self.fields.iter().find(by_name).map(|one| one.value.as_str())
     }
 
+    /// Whether name, namespace and labels are all that it looks at.
+    pub fn reads_only_metadata(&self) -> bool {
+        let of_metadata = |one: &FieldRequirement| one.field.starts_with("metadata.");
+        self.fields.iter().all(of_metadata)
+    }
+
     /// Whether an object in the wire form is selected.
     pub fn matches(&self, resource: &Resource, object: &Value) -> bool {
         self.labels.iter().all(|one| one.matches(object))

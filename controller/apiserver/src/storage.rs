@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::kinds::Resource;
 use crate::objects;
@@ -52,6 +53,28 @@ pub fn decode_at(resource: &Resource, key: &str, bytes: &Bytes, revision: u64) -
     let mut object = resource.from_storage(stored);
     objects::set_resource_version(&mut object, revision);
     Ok(object)
+}
+
+/// Of a stored object, its name, namespace and labels, which no schema and no version changes; `None` when they cannot be read.
+pub fn head(bytes: &Bytes) -> Option<Value> {
+    #[derive(Deserialize)]
+    struct Head {
+        metadata: Metadata,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Metadata {
+        name: Value,
+        namespace: Value,
+        labels: Value,
+    }
+    let Head { metadata } = serde_json::from_slice(bytes).ok()?;
+    let Metadata {
+        name,
+        namespace,
+        labels,
+    } = metadata;
+    Some(json!({"metadata": {"name": name, "namespace": namespace, "labels": labels}}))
 }
 
 /// The bytes of an object in the wire form.

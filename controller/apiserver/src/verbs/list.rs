@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Call;
 use crate::go::{self, syntax};
+use crate::kinds::Resource;
 use crate::parameters::{At, ListOptions};
 use crate::selector::Selector;
 use crate::status::Status;
@@ -18,9 +19,9 @@ const SCAN: usize = 1000;
 
 /// A page of a list.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Listed {
+pub struct Listed<T = Value> {
     /// The objects, in the order of their keys.
-    pub items: Vec<Value>,
+    pub items: Vec<T>,
     /// The revision at which all pages are read.
     pub revision: u64,
     /// Token for the next page, if there is one.
@@ -95,8 +96,20 @@ impl Continuation {
 /// Lists what is selected; `only_name` restricts to one name beyond the selectors.
 ///
 /// # Errors
-/// 400 for selectors and tokens that cannot be read, 410 for a version no longer kept, 504 for one from the future.
+/// As [`entries`].
 pub async fn list(call: &Call, options: &ListOptions, only_name: Option<&str>) -> Result<Listed, Status> {
+    entries(call, options, only_name).await?.decoded(&call.resource)
+}
+
+/// Lists what is selected, as it is stored.
+///
+/// # Errors
+/// 400 for selectors and tokens that cannot be read, 410 for a version no longer kept, 504 for one from the future.
+pub async fn entries(
+    call: &Call,
+    options: &ListOptions,
+    only_name: Option<&str>,
+) -> Result<Listed<Entry>, Status> {
     let mut selector = Selector::parse(&options.label_selector, &options.field_selector, &call.resource)?;
     let counts_remaining = selector.is_empty();
     if let Some(name) = only_name {
@@ -131,8 +144,8 @@ pub async fn list(call: &Call, options: &ListOptions, only_name: Option<&str>) -
             }
             left_over -= 1;
             after = Some(entry.key.to_string());
-            if let Some(object) = selected(call, &selector, &entry)? {
-                items.push(object);
+            if selects(call, &selector, &entry)? {
+                items.push(entry);
             }
         }
         remaining += left_over;
@@ -151,28 +164,38 @@ pub async fn list(call: &Call, options: &ListOptions, only_name: Option<&str>) -
     }
 }
 
-/// The objects that a watch begins with, and their revision.
+/// The entries that a watch begins with, and their revision.
 pub(super) async fn snapshot(
     call: &Call,
     prefix: &str,
     selector: &Selector,
-) -> Result<(Vec<Value>, u64), Status> {
+) -> Result<(Vec<Entry>, u64), Status> {
     let page = call
         .server
         .store()
         .list(prefix, Range::default())
         .await
         .map_err(storage::refusal)?;
-    let mut objects = Vec::new();
-    for entry in &page.entries {
-        objects.extend(selected(call, selector, entry)?);
+    let mut selected = Vec::new();
+    for entry in page.entries {
+        if selects(call, selector, &entry)? {
+            selected.push(entry);
+        }
     }
-    Ok((objects, page.revision))
+    Ok((selected, page.revision))
 }
 
-fn selected(call: &Call, selector: &Selector, entry: &Entry) -> Result<Option<Value>, Status> {
-    let object = storage::decode(&call.resource, entry)?;
-    Ok(selector.matches(&call.resource, &object).then_some(object))
+fn selects(call: &Call, selector: &Selector, entry: &Entry) -> Result<bool, Status> {
+    if selector.is_empty() {
+        return Ok(true);
+    }
+    let resource = &call.resource;
+    if selector.reads_only_metadata()
+        && let Some(head) = storage::head(&entry.value)
+    {
+        return Ok(selector.matches(resource, &head));
+    }
+    Ok(selector.matches(resource, &storage::decode(resource, entry)?))
 }
 
 fn token(revision: u64, prefix: &str, key: &str) -> String {
@@ -238,7 +261,29 @@ fn expired(error: store::Error, options: &ListOptions, prefix: &str, after: Opti
     status
 }
 
-impl Listed {
+impl Listed<Entry> {
+    /// The same with objects in the wire form.
+    ///
+    /// # Errors
+    /// As [`storage::decode`].
+    pub fn decoded(self, resource: &Resource) -> Result<Listed, Status> {
+        let Self {
+            items,
+            revision,
+            continue_token,
+            remaining,
+        } = self;
+        let items = items.iter().map(|entry| storage::decode(resource, entry));
+        Ok(Listed {
+            items: items.collect::<Result<_, _>>()?,
+            revision,
+            continue_token,
+            remaining,
+        })
+    }
+}
+
+impl<T> Listed<T> {
     /// The list's own metadata.
     pub fn metadata(&self) -> Map<String, Value> {
         let mut metadata = Map::new();

@@ -18,7 +18,6 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Call, list};
-use crate::objects;
 use crate::parameters::{At, ListOptions};
 use crate::present::View;
 use crate::selector::Selector;
@@ -27,6 +26,7 @@ use crate::storage;
 use crate::store::{self, Event};
 use outlet::{Disconnected, Outlet};
 pub(crate) use shared::RecentEvents;
+use shared::Told;
 
 /// Seconds that a watch lasts when the client does not say: spread, so that clients do not all come back at once.
 const DEFAULT_SECONDS: std::ops::Range<u64> = 1800..3600;
@@ -184,9 +184,11 @@ impl Watcher {
         if !initial_events.unwrap_or(asked.is_none()) {
             return Ok(asked.unwrap_or(current));
         }
-        let (objects, revision) = list::snapshot(&self.call, prefix, &self.selector).await?;
-        for object in objects {
-            self.send_object("ADDED", object).await?;
+        let (entries, revision) = list::snapshot(&self.call, prefix, &self.selector).await?;
+        for entry in entries {
+            let line = shared::line_of(&self.call.resource, "ADDED", &entry, self.view, self.first)?;
+            self.first = false;
+            self.outlet.send(line).await?;
         }
         if initial_events == Some(true) && self.bookmarks {
             let bookmark = self.view.bookmark(&self.call.resource, revision, true);
@@ -196,25 +198,30 @@ impl Watcher {
         Ok(revision)
     }
 
-    /// The line that tells what an event means to this watch: an object that starts to match is added, one that stops is deleted.
+    /// The line that tells what an event means to this watch.
     fn judge(&self, event: &Arc<Event>) -> Result<Option<Bytes>, Status> {
-        let resource = &self.call.resource;
-        let told = self.call.server.recent_events().told(resource, event);
-        let matching = |object: &&Value| self.selector.matches(resource, object);
-        let new = told.new_object()?.filter(matching);
-        // Without a selector an object that was there matched. Else the last state that matched counts, with the version of the
-        // event that ended it.
-        let matched_before = match (&event.previous, new) {
-            (Some(_), Some(_)) if self.selector.is_empty() => new,
-            _ => told.old_object()?.filter(matching),
+        let told = self.call.server.recent_events().told(&self.call.resource, event);
+        let kind = if self.selector.is_empty() {
+            told.kind()
+        } else {
+            self.transition(&told)?
         };
-        let (kind, object) = match (matched_before, new) {
-            (None, None) => return Ok(None),
-            (None, Some(new)) => ("ADDED", new),
-            (Some(_), Some(new)) => ("MODIFIED", new),
-            (Some(old), None) => ("DELETED", old),
-        };
-        told.line(kind, object, self.view, self.first).map(Some)
+        kind.map(|kind| told.line(kind, self.view, self.first))
+            .transpose()
+    }
+
+    /// What an event is to a watch that selects: an object that starts to match is added, one that stops is deleted. The last state that
+    /// matched counts, with the version of the event that ended it.
+    fn transition(&self, told: &Told) -> Result<Option<&'static str>, Status> {
+        let matching = |object: &&Value| self.selector.matches(&self.call.resource, object);
+        let matches = told.new_object()?.filter(matching).is_some();
+        let matched_before = told.old_object()?.filter(matching).is_some();
+        Ok(match (matched_before, matches) {
+            (false, false) => None,
+            (false, true) => Some("ADDED"),
+            (true, true) => Some("MODIFIED"),
+            (true, false) => Some("DELETED"),
+        })
     }
 
     async fn send_bookmark(&mut self, progress: u64) -> Result<(), End> {
@@ -227,16 +234,6 @@ impl Watcher {
             last.min(now + BOOKMARK_PERIOD)
         });
         Ok(())
-    }
-
-    async fn send_object(&mut self, kind: &'static str, object: Value) -> Result<(), End> {
-        debug_assert!(
-            !objects::resource_version(&object).is_empty(),
-            "every object that is sent has a version"
-        );
-        let object = self.view.object(&self.call.resource, object, self.first);
-        self.first = false;
-        self.send(kind, object).await
     }
 
     async fn send(&self, kind: &'static str, object: Value) -> Result<(), End> {

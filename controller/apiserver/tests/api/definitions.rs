@@ -196,3 +196,79 @@ async fn a_server_that_starts_again_knows_its_kinds_at_once() {
         200
     );
 }
+
+/// The one gadget as every way of reading shows it.
+async fn shown(harness: &Harness, version: &str) -> Value {
+    let gadgets = format!("/apis/edge.test/{version}/namespaces/default/gadgets");
+    let one = harness
+        .send("GET", &format!("{gadgets}/a"), &json!(null))
+        .await
+        .body;
+    for query in [
+        "",
+        "?labelSelector=app=x",
+        "?fieldSelector=metadata.name=a",
+        "?limit=1",
+    ] {
+        let list = harness
+            .send("GET", &format!("{gadgets}{query}"), &json!(null))
+            .await;
+        assert_eq!(list.body["items"], json!([one]), "{version} {query}");
+        assert_eq!(list.body["apiVersion"], format!("edge.test/{version}"));
+    }
+    let path = format!("{gadgets}?watch=true&timeoutSeconds=1");
+    let events = harness.send("GET", &path, &json!(null)).await.body;
+    assert_eq!(events, json!({"type": "ADDED", "object": one}), "{version}");
+    one
+}
+
+#[tokio::test]
+async fn what_was_written_under_another_schema_is_read_under_this_one() {
+    let harness = Harness::new().await;
+    define(&harness).await;
+    let gadget = json!({"apiVersion": "edge.test/v1", "kind": "Gadget", "metadata": {"name": "a", "labels": {"app": "x"}},
+        "spec": {"name": "n"}});
+    let made = harness.send("POST", GADGETS, &gadget).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let before = shown(&harness, "v1").await;
+    assert_eq!(before, made.body);
+
+    // A default comes, a field goes, and another version, which keeps everything, is served too.
+    let mut changed = gadgets()["spec"].clone();
+    let fields = &mut changed["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    fields["tier"] = json!({"type": "string", "default": "basic"});
+    fields.as_object_mut().expect("fields").remove("name");
+    let open = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let other = json!({"name": "v2", "served": true, "storage": false, "schema": {"openAPIV3Schema": open}});
+    changed["versions"].as_array_mut().expect("versions").push(other);
+    change_definition(&harness, changed).await;
+    until_shown(&harness, "v1", &json!({"replicas": 1, "tier": "basic"})).await;
+    let now = shown(&harness, "v1").await;
+    assert_eq!(now["metadata"], before["metadata"], "nothing was written");
+    let in_other = shown(&harness, "v2").await;
+    assert_eq!(in_other["apiVersion"], "edge.test/v2");
+    assert_eq!(in_other["spec"], before["spec"]);
+
+    // And back: what was not written is not lost.
+    change_definition(&harness, gadgets()["spec"].clone()).await;
+    until_shown(&harness, "v1", &before["spec"]).await;
+    assert_eq!(shown(&harness, "v1").await, before);
+}
+
+async fn change_definition(harness: &Harness, spec: Value) {
+    let path = format!("{DEFINITIONS}/gadgets.edge.test");
+    let merge = "application/merge-patch+json";
+    let changed = harness
+        .send_as(merge, "PATCH", &path, &json!({"spec": spec}))
+        .await;
+    assert_eq!(changed.code, 200, "{}", changed.body);
+}
+
+async fn until_shown(harness: &Harness, version: &str, spec: &Value) {
+    let path = format!("/apis/edge.test/{version}/namespaces/default/gadgets/a");
+    let deadline = tokio::time::Instant::now() + SOON;
+    while harness.send("GET", &path, &json!(null)).await.body["spec"] != *spec {
+        assert!(tokio::time::Instant::now() < deadline, "the schema is not served");
+        tokio::task::yield_now().await;
+    }
+}

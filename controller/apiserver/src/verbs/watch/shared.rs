@@ -12,10 +12,13 @@ use crate::negotiation::Representation;
 use crate::present::View;
 use crate::status::Status;
 use crate::storage;
-use crate::store::{Event, Revision};
+use crate::store::{Entry, Event, Revision};
+use crate::wire::{self, Place};
 
 /// Bytes of stored objects whose events are remembered; decoded and written out they take some ten times as much.
 const MOST_BYTES: usize = 4 << 20;
+/// Bytes by which a line is longer than its object is stored, about.
+const ROOM: usize = 96;
 
 /// An event as a resource's version shows it.
 #[derive(Debug)]
@@ -60,15 +63,19 @@ impl Told {
         }
     }
 
-    /// The line that tells a client of `object`, which is one of the two.
-    pub(super) fn line(
-        &self,
-        kind: &'static str,
-        object: &Value,
-        view: View,
-        first: bool,
-    ) -> Result<Bytes, Status> {
-        let make = || line(kind, &view.object(&self.resource, object.clone(), first));
+    /// What the event is to a watch of everything.
+    pub(super) fn kind(&self) -> Option<&'static str> {
+        match (&self.event.previous, &self.event.value) {
+            (None, None) => None,
+            (None, Some(_)) => Some("ADDED"),
+            (Some(_), Some(_)) => Some("MODIFIED"),
+            (Some(_), None) => Some("DELETED"),
+        }
+    }
+
+    /// The line that tells a client of the event as one of this kind: of the new object, or of the old one if that is what is deleted.
+    pub(super) fn line(&self, kind: &'static str, view: View, first: bool) -> Result<Bytes, Status> {
+        let make = || line_of(&self.resource, kind, &self.shown(kind)?, view, first);
         if view.representation == Representation::Table {
             // A table tells ages, and the first one tells its columns.
             return make();
@@ -85,6 +92,40 @@ impl Told {
         lines.push((kind, view.representation, bytes.clone()));
         Ok(bytes)
     }
+
+    /// The object that a line of this kind shows, with the version of the event.
+    fn shown(&self, kind: &str) -> Result<Entry, Status> {
+        let bytes = if kind == "DELETED" {
+            self.event.previous.as_ref().map(|entry| &entry.value)
+        } else {
+            self.event.value.as_ref()
+        };
+        let value = bytes.ok_or_else(|| Status::internal("an event has no such object"))?;
+        Ok(Entry {
+            key: self.event.key.clone(),
+            value: value.clone(),
+            revision: self.event.revision,
+        })
+    }
+}
+
+/// A line that tells of a stored object.
+pub(super) fn line_of(
+    resource: &Resource,
+    kind: &'static str,
+    entry: &Entry,
+    view: View,
+    first: bool,
+) -> Result<Bytes, Status> {
+    if view.representation != Representation::Object {
+        let object = storage::decode(resource, entry)?;
+        return line(kind, &view.object(resource, object, first));
+    }
+    let mut line = Vec::with_capacity(entry.value.len() + ROOM);
+    line.extend_from_slice(format!(r#"{{"type":"{kind}","object":"#).as_bytes());
+    wire::append(&mut line, resource, entry, Place::Alone)?;
+    line.extend_from_slice(b"}\n");
+    Ok(line.into())
 }
 
 /// A line of a watch.
@@ -172,8 +213,7 @@ mod tests {
                 include: IncludeObject::Metadata,
             };
             let told = recent.told(&maps, &event);
-            let object = told.new_object().unwrap().unwrap();
-            told.line("ADDED", object, view, false).unwrap()
+            told.line("ADDED", view, false).unwrap()
         };
         let (one, other) = (told(Representation::Object), told(Representation::Object));
         assert_eq!(one.as_ptr(), other.as_ptr(), "the line is written once");
