@@ -7,7 +7,7 @@ use std::{
 };
 
 use crds::{
-    ConditionType, EdgeNode, LLMService, LLMServiceStatus, Placement, Stage, condition,
+    ConditionType, EdgeLink, EdgeNode, LLMService, LLMServiceStatus, Placement, Stage, condition,
     placement::PlacementPhase,
 };
 use k8s_openapi::api::core::v1::Event;
@@ -300,6 +300,16 @@ async fn private_prompts_go_out_and_come_back_as_hidden_states() {
         .iter()
         .filter(|stage| stage.spec.node_name == "edge-server");
     assert!(away.all(|stage| stage.spec.first_layer >= 4), "{stages:?}");
+
+    let link = Api::<EdgeLink>::all(up.client.clone())
+        .get("phone-edge-server")
+        .await;
+    let link = link.expect("the link").status.unwrap_or_default();
+    assert_eq!(
+        condition::state(&link.conditions, ConditionType::Ready),
+        Some(true),
+        "{link:?}"
+    );
 
     let phone = router(&up, "phone").await;
     for question in ["What is the capital of France?", "Name three rivers."] {

@@ -217,6 +217,18 @@ impl Writer<'_> {
                     .await?;
             }
         }
+        for (link, conditions) in world.links.iter().zip(status::of_links(world, now)) {
+            let known = link.status.as_ref().map(|status| status.conditions.as_slice());
+            if known != Some(conditions.as_slice()) {
+                let api: Api<crds::EdgeLink> = Api::all(self.client.clone());
+                // What the ends report is theirs.
+                let patch = json!({ "status": {
+                    "conditions": conditions,
+                    "observedGeneration": link.metadata.generation,
+                } });
+                self.status(&api, &link.name_any(), &patch).await?;
+            }
+        }
         // A node whose agent is updated is told last, so that nobody ever sees two of them.
         let is_withheld = |node: &&Arc<crds::EdgeNode>| world.withheld.contains_key(&node.name_any());
         let (withheld, others): (Vec<_>, Vec<_>) = world.nodes.iter().partition(is_withheld);

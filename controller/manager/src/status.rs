@@ -18,6 +18,10 @@ use crate::{
     world::{Loss, Now, ServiceName, Withheld, World},
 };
 
+mod links;
+
+pub use self::links::of_links;
+
 /// A reason and a sentence for a condition.
 struct Said {
     state: State,
@@ -355,15 +359,23 @@ pub fn of_user<S>(world: &World, plan: &Plan<S>, user: &EdgeUser, now: Now) -> E
 pub fn of_node<S>(world: &World, plan: &Plan<S>, node: &crds::EdgeNode, now: Now) -> Vec<Condition> {
     let mut conditions = node.status.clone().unwrap_or_default().conditions;
     let generation = node.metadata.generation;
-    let reachable = match world.lost.get(&node.name_any()) {
+    reachable(world.lost.get(&node.name_any())).set(
+        &mut conditions,
+        ConditionType::Reachable,
+        generation,
+        now,
+    );
+    schedulable(world, plan, node).set(&mut conditions, ConditionType::Schedulable, generation, now);
+    conditions
+}
+
+fn reachable(loss: Option<&Loss>) -> Said {
+    match loss {
         None => Said::new(Some(true), Reason::LeaseRenewed, "the agent renews its Lease"),
         Some(loss @ Loss::NeverSeen) => Said::new(None, Reason::NotObservedYet, loss.describe()),
         Some(loss @ Loss::LeaseExpired) => Said::new(Some(false), Reason::LeaseExpired, loss.describe()),
         Some(loss @ Loss::PeersReport) => Said::new(Some(false), Reason::PeersReportLoss, loss.describe()),
-    };
-    reachable.set(&mut conditions, ConditionType::Reachable, generation, now);
-    schedulable(world, plan, node).set(&mut conditions, ConditionType::Schedulable, generation, now);
-    conditions
+    }
 }
 
 fn schedulable<S>(world: &World, plan: &Plan<S>, node: &crds::EdgeNode) -> Said {

@@ -236,6 +236,17 @@ fn an_agent_does_not_write_what_is_of_another_node() {
             },
             "its own entry",
         ),
+        (
+            Request {
+                old: link("a", "b", report(2)),
+                ..Request::update("edgelinks/status", {
+                    let mut link = link("a", "b", report(2));
+                    link["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+                    link
+                })
+            },
+            "the conditions of an EdgeLink",
+        ),
     ];
     for (request, words) in refused {
         let message = verdict(&request).expect_err(request.resource);

@@ -11,7 +11,11 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::Time,
     jiff::{SignedDuration, Timestamp},
 };
-use manager::snapshot::{Options, Snapshot};
+use manager::{
+    snapshot::{Options, Snapshot},
+    status,
+    world::Loss,
+};
 use serde_json::json;
 
 use crate::{Scene, name, node, spec};
@@ -38,6 +42,7 @@ fn link(from: &str, to: &str, p10: i64, p50: i64) -> Arc<EdgeLink> {
     let reports = [from, to].map(|source| (source.to_owned(), report.clone()));
     link.status = Some(EdgeLinkStatus {
         reports: reports.into(),
+        ..EdgeLinkStatus::default()
     });
     Arc::new(link)
 }
@@ -138,4 +143,55 @@ fn a_careful_service_avoids_a_link_that_wavers() {
     };
     assert!(serves(50).starts_with("b["), "{}", serves(50));
     assert!(serves(10).starts_with("c["), "{}", serves(10));
+}
+
+#[test]
+fn a_link_says_whether_anything_can_pass_and_why_not() {
+    let mut scene = Scene::new([node("a", 120, 900), node("b", 120, 800), node("c", 120, 800)]);
+    let named = |name: &str, from: &str, to: &str| {
+        let mut link = link(from, to, MEGABIT, MEGABIT);
+        Arc::make_mut(&mut link).metadata.name = Some(name.to_owned());
+        link
+    };
+    scene.world.links = vec![
+        named("1-good", "a", "b"),
+        named("2-misspelt", "a", "bb"),
+        named("3-overruled", "a", "c"),
+        named("4-overrules", "c", "a"),
+    ];
+    let said = |scene: &Scene| -> Vec<(String, String, String)> {
+        let links = status::of_links(&scene.world, then());
+        let ready = links.into_iter().map(|conditions| {
+            let [ready] = <[_; 1]>::try_from(conditions).expect("one condition");
+            assert_eq!(ready.type_, "Ready");
+            (ready.status, ready.reason, ready.message)
+        });
+        ready.collect()
+    };
+    let told = said(&scene);
+    let short: Vec<_> = told
+        .iter()
+        .map(|(state, reason, _)| (state.as_str(), reason.as_str()))
+        .collect();
+    let expected = [
+        ("True", "AsDesired"),
+        ("False", "NotFound"),
+        ("False", "InvalidSpec"),
+        ("True", "AsDesired"),
+    ];
+    assert_eq!(short, expected);
+    assert!(told[1].2.contains("spec.to is \"bb\""), "{}", told[1].2);
+    assert!(told[2].2.contains("4-overrules"), "{}", told[2].2);
+
+    scene.world.cut.insert(("a".to_owned(), "b".to_owned()));
+    scene.world.lost.insert("c".to_owned(), Loss::LeaseExpired);
+    let told = said(&scene);
+    assert_eq!(
+        (told[0].0.as_str(), told[0].1.as_str()),
+        ("False", "PeersReportLoss")
+    );
+    assert_eq!(
+        (told[3].0.as_str(), told[3].1.as_str()),
+        ("False", "LeaseExpired")
+    );
 }
