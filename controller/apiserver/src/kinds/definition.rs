@@ -45,6 +45,14 @@ pub fn fill_defaults(definition: &mut Value) {
         .or_insert_with(|| json!({"strategy": "None"}));
 }
 
+/// Remembers that objects may be kept in the storage version from now on.
+pub fn remember_stored_version(definition: &mut Value) {
+    let stored = conditions::stored_versions(&definition["spec"], &definition["status"]);
+    if let Some(status) = definition.get_mut("status").and_then(Value::as_object_mut) {
+        status.insert("storedVersions".to_owned(), json!(stored));
+    }
+}
+
 /// The resources that a valid definition declares, one for each version. Versions that are not served are there too,
 /// marked so.
 pub fn resources(definition: &Value) -> Vec<Resource> {

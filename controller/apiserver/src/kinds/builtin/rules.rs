@@ -32,7 +32,10 @@ pub(in crate::kinds) fn normalise(
             }
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            crate::kinds::definition::fill_defaults(object)
+            crate::kinds::definition::fill_defaults(object);
+            if operation == Operation::Update {
+                crate::kinds::definition::remember_stored_version(object);
+            }
         }
         ("rbac.authorization.k8s.io", "RoleBinding" | "ClusterRoleBinding") => access::fill_defaults(object),
         _ => {}
@@ -208,16 +211,16 @@ fn validate_config_map(object: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut bytes = 0;
     for field in ["data", "binaryData"] {
         for (key, value) in object[field].as_object().into_iter().flatten() {
-            causes.extend(data_key_cause(field, key));
-            if field == "binaryData" && object["data"].get(key).is_some() {
-                let detail = format!("duplicate of key present in data: {key}");
-                causes.push(Cause::invalid(format!("binaryData[{key}]"), json!(key), &detail));
+            causes.extend(data_key_causes(field, key));
+            if field == "data" && object["binaryData"].get(key).is_some() {
+                let detail = "duplicate of key present in binaryData";
+                causes.push(Cause::invalid(format!("data[{key}]"), json!(key), detail));
             }
             let text = value.as_str().unwrap_or_default();
             bytes += if field == "data" {
                 text.len()
             } else {
-                text.len() / 4 * 3
+                decoded_bytes(text)
             };
         }
     }
@@ -236,8 +239,8 @@ fn validate_secret(object: &Value, old: Option<&Value>) -> Vec<Cause> {
     }
     let mut bytes = 0;
     for (key, value) in object["data"].as_object().into_iter().flatten() {
-        causes.extend(data_key_cause("data", key));
-        bytes += value.as_str().map_or(0, |text| text.len() / 4 * 3);
+        causes.extend(data_key_causes("data", key));
+        bytes += value.as_str().map_or(0, decoded_bytes);
     }
     if bytes > DATA_BYTES_MAX {
         causes.push(Cause::too_long("data", DATA_BYTES_MAX));
@@ -299,14 +302,32 @@ fn immutable_causes(object: &Value, old: Option<&Value>, fields: &[&str]) -> Vec
     causes
 }
 
-fn data_key_cause(field: &str, key: &str) -> Option<Cause> {
-    let fits = !key.is_empty()
-        && key.len() <= 253
-        && !matches!(key, "." | "..")
-        && key
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
-    let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
-                  'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-    (!fits).then(|| Cause::invalid(format!("{field}[{key}]"), json!(key), detail))
+/// How many bytes a text in base64 stands for.
+fn decoded_bytes(text: &str) -> usize {
+    text.trim_end_matches('=').len() * 3 / 4
+}
+
+fn data_key_causes(field: &str, key: &str) -> Vec<Cause> {
+    let mut wrong = Vec::new();
+    if key.len() > 253 {
+        wrong.push("must be no more than 253 bytes");
+    }
+    let is_right = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if key.is_empty() || !key.chars().all(is_right) {
+        wrong.push(
+            "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or \
+             'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+        );
+    }
+    match key {
+        "." => wrong.push("must not be '.'"),
+        ".." => wrong.push("must not be '..'"),
+        _ if key.starts_with("..") => wrong.push("must not start with '..'"),
+        _ => {}
+    }
+    let place = format!("{field}[{key}]");
+    let causes = wrong.into_iter();
+    causes
+        .map(|why| Cause::invalid(place.clone(), json!(key), why))
+        .collect()
 }

@@ -57,10 +57,63 @@ pub fn validate(definition: &Value, old: Option<&Value>) -> Vec<Cause> {
         let why = "must have at least one stored version";
         causes.push(Cause::invalid("status.storedVersions", Value::Null, why));
     }
+    stored_causes(definition, versions, &mut causes);
     if let Some(old) = old {
         immutable_causes(spec, &old["spec"], established(old), &mut causes);
     }
-    causes
+    lift(versions, causes)
+}
+
+/// Upstream keeps what all versions have in common in one place above them, and tells mistakes by that place.
+fn lift(versions: &[Value], causes: Vec<Cause>) -> Vec<Cause> {
+    const PLACES: [(&str, &str); 4] = [
+        ("schema", "spec.validation"),
+        ("subresources", "spec.subresources"),
+        ("additionalPrinterColumns", "spec.additionalPrinterColumns"),
+        ("selectableFields", "spec.selectableFields"),
+    ];
+    let common: Vec<(&str, &str)> = PLACES
+        .into_iter()
+        .filter(|(field, _)| versions.windows(2).all(|pair| pair[0][field] == pair[1][field]))
+        .collect();
+    let mut lifted: Vec<Cause> = Vec::new();
+    for mut cause in causes {
+        for (field, place) in &common {
+            for index in 0..versions.len() {
+                let below = format!("spec.versions[{index}].{field}");
+                if let Some(rest) = cause.field.strip_prefix(&below)
+                    && rest.starts_with(['.', '['])
+                {
+                    cause.field = format!("{place}{rest}");
+                    cause.message = cause.message.replace(&below, place);
+                }
+            }
+        }
+        if !lifted.contains(&cause) {
+            lifted.push(cause);
+        }
+    }
+    lifted
+}
+
+/// A version in which objects may be kept has to stay.
+fn stored_causes(definition: &Value, versions: &[Value], causes: &mut Vec<Cause>) {
+    let stored = definition["status"]["storedVersions"].as_array();
+    for (index, stored) in stored.into_iter().flatten().enumerate() {
+        if versions.iter().any(|version| version["name"] == *stored) {
+            continue;
+        }
+        let name = text(stored);
+        let why = format!(
+            "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a storage \
+             migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+        );
+        causes.push(Cause::invalid(
+            format!("status.storedVersions[{index}]"),
+            stored,
+            &why,
+        ));
+    }
 }
 
 fn name_causes(definition: &Value, causes: &mut Vec<Cause>) {
@@ -224,12 +277,12 @@ fn column_causes(version: &Value, field: &str, causes: &mut Vec<Cause>) {
             }
         }
         match text(&column["jsonPath"]) {
-            "" => causes.push(Cause::required(format!("{field}.jsonPath"), "")),
+            "" => causes.push(Cause::required(format!("{field}.JSONPath"), "")),
             path => {
                 if let Err(error) = JsonPath::parse(path) {
                     let detail = format!("is an invalid JSON path: {error}");
                     causes.push(Cause::invalid(
-                        format!("{field}.jsonPath"),
+                        format!("{field}.JSONPath"),
                         &column["jsonPath"],
                         &detail,
                     ));

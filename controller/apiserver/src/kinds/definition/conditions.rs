@@ -149,7 +149,7 @@ fn names_conflict(spec: &Value, name: &str, catalog: &Catalog) -> Option<(&'stat
 }
 
 /// The versions in which objects may be kept: those of before, and the present one.
-fn stored_versions(spec: &Value, status: &Value) -> Vec<String> {
+pub(super) fn stored_versions(spec: &Value, status: &Value) -> Vec<String> {
     let mut stored = texts(&status["storedVersions"]);
     for version in spec["versions"]
         .as_array()
