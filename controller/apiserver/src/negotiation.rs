@@ -168,17 +168,12 @@ pub fn media_type(headers: &HeaderMap) -> &str {
 /// # Errors
 /// 415 for other media types; 400 for a body that is not what its type says.
 pub fn decode(headers: &HeaderMap, bytes: &Bytes, kind: &str) -> Result<Decoded, Status> {
-    let unrecognized = |why: String| {
-        let summary = go::summary(bytes);
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
-        ))
-    };
+    let unrecognized = |why: String| unrecognized(bytes, kind, &why);
     let object = |decoded: Decoded| match decoded.value {
         Value::Object(_) | Value::Null => Ok(decoded),
         other => Err(unrecognized(no_kind(&go::cannot_unmarshal(&other, TYPE_META)))),
     };
-    match media_type(headers) {
+    match media_type(headers).to_ascii_lowercase().as_str() {
         "" | "application/json" => json(bytes)
             .map_err(|why| unrecognized(no_kind(&why)))
             .and_then(object),
@@ -195,6 +190,44 @@ pub fn decode(headers: &HeaderMap, bytes: &Bytes, kind: &str) -> Result<Decoded,
         },
         _ => Err(Status::unsupported_media_type(READABLE)),
     }
+}
+
+/// Checks what a decoded body says of its type. A custom resource says both its version and its kind, as upstream has it; other bodies
+/// may leave them to the path.
+///
+/// # Errors
+/// 400.
+pub fn check_type(value: &Value, bytes: &Bytes, kind: &str, is_custom: bool) -> Result<(), Status> {
+    let refused = |why: String| Err(unrecognized(bytes, kind, &why));
+    for field in ["apiVersion", "kind"] {
+        let said = value.get(field).unwrap_or(&Value::Null);
+        if !matches!(said, Value::Null | Value::String(_)) {
+            let found = go::type_name(said);
+            let why = format!("json: cannot unmarshal {found} into Go struct field .{field} of type string");
+            return refused(no_kind(&why));
+        }
+    }
+    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or_default();
+    let version = text("apiVersion");
+    if version.matches('/').count() > 1 {
+        return refused(format!("unexpected GroupVersion string: {version}"));
+    }
+    if is_custom && text("kind").is_empty() {
+        let body = if bytes.starts_with(b"{") || value.is_null() {
+            String::from_utf8_lossy(bytes).into_owned()
+        } else {
+            value.to_string()
+        };
+        return refused(format!("Object 'Kind' is missing in '{body}'"));
+    }
+    Ok(())
+}
+
+fn unrecognized(bytes: &Bytes, kind: &str, why: &str) -> Status {
+    let summary = go::summary(bytes);
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+    ))
 }
 
 /// What Go looks for first in a body.

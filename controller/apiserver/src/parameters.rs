@@ -35,7 +35,7 @@ impl Parameters {
         self.flag_if_given(name).unwrap_or(false)
     }
 
-    fn flag_if_given(&self, name: &str) -> Option<bool> {
+    pub(crate) fn flag_if_given(&self, name: &str) -> Option<bool> {
         let (_, value) = self.0.iter().find(|(own, _)| own == name)?;
         Some(!matches!(value.as_str(), "false" | "0"))
     }

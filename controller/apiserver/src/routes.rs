@@ -9,12 +9,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::header::{CONTENT_TYPE, USER_AGENT, WARNING};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::ApiServer;
 use crate::audit;
-use crate::auth::{Caller, reviews};
+use crate::auth::{Caller, RequestAttributes, reviews};
 use crate::deadline;
 use crate::kinds::Resource;
 use crate::negotiation::{self, Decoded, Representation, Shape};
@@ -136,6 +136,12 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
             Ok(not_found())
         };
     };
+    if request.method() == Method::HEAD {
+        return Err(Status::method_not_allowed());
+    }
+    if attributes.name.is_empty() && matches!(attributes.verb.as_str(), "update" | "patch") {
+        return Err(Status::method_not_allowed());
+    }
     let of_itself = attributes.group.is_empty() && attributes.resource == "namespaces";
     if !resource.namespaced && !attributes.namespace.is_empty() && !of_itself {
         return Ok(not_found());
@@ -175,28 +181,12 @@ async fn resource(server: &ApiServer, caller: Caller, request: Request) -> Resul
         headers: parts.headers,
         view,
     };
-    let mut response = match (attributes.subresource.as_str(), attributes.verb.as_str()) {
-        ("", verb) => asking.main(verb, body).await?,
-        ("status", verb) if asking.call.resource.subresources.status => {
-            asking.part(Part::Status, verb, body).await?
-        }
-        ("scale", verb) if asking.call.resource.subresources.scale.is_some() => {
-            asking.scale(verb, body).await?
-        }
-        ("token", "create") if asking.call.resource.has_extra("token") => asking.token(body).await?,
-        ("approval", verb) if asking.call.resource.has_extra("approval") => {
-            asking.part(Part::Approval, verb, body).await?
-        }
-        ("ephemeralcontainers", verb) if asking.call.resource.has_extra("ephemeralcontainers") => {
-            asking.part(Part::EphemeralContainers, verb, body).await?
-        }
-        ("finalize", verb) if of_itself => asking.part(Part::Finalize, verb, body).await?,
-        _ => return Err(no_such_subresource(&asking)),
-    };
+    let answered = asking.answer(&attributes, of_itself, body).await;
+    let mut response = answered.unwrap_or_else(IntoResponse::into_response);
     if let Some(text) = deprecation {
         warn(&mut response, &text);
     }
-    if let Some(text) = without_effect {
+    if let Some(text) = without_effect.filter(|_| response.status().is_success()) {
         warn(&mut response, text);
     }
     Ok(response)
@@ -238,6 +228,32 @@ fn no_such_subresource(asking: &Asking) -> Status {
 }
 
 impl Asking {
+    async fn answer(
+        &self,
+        attributes: &RequestAttributes,
+        of_itself: bool,
+        body: Body,
+    ) -> Result<Response, Status> {
+        match (attributes.subresource.as_str(), attributes.verb.as_str()) {
+            ("", verb) => self.main(verb, body).await,
+            ("status", verb) if self.call.resource.subresources.status => {
+                self.part(Part::Status, verb, body).await
+            }
+            ("scale", verb) if self.call.resource.subresources.scale.is_some() => {
+                self.scale(verb, body).await
+            }
+            ("token", "create") if self.call.resource.has_extra("token") => self.token(body).await,
+            ("approval", verb) if self.call.resource.has_extra("approval") => {
+                self.part(Part::Approval, verb, body).await
+            }
+            ("ephemeralcontainers", verb) if self.call.resource.has_extra("ephemeralcontainers") => {
+                self.part(Part::EphemeralContainers, verb, body).await
+            }
+            ("finalize", verb) if of_itself => self.part(Part::Finalize, verb, body).await,
+            _ => Err(no_such_subresource(self)),
+        }
+    }
+
     async fn main(&self, verb: &str, body: Body) -> Result<Response, Status> {
         let Self {
             call,
@@ -251,7 +267,11 @@ impl Asking {
             return Err(Status::method_not_allowed());
         }
         if resource.namespaced && call.namespace.is_empty() && !matches!(verb, "list" | "watch") {
-            return Err(Status::method_not_allowed());
+            return Err(if name.is_empty() {
+                Status::method_not_allowed()
+            } else {
+                Status::no_such_resource()
+            });
         }
         if !resource.is_stored() {
             return self.review(body).await;
@@ -412,7 +432,11 @@ impl Asking {
 
     async fn decoded(&self, body: Body) -> Result<Decoded, Status> {
         let kind = self.expected_kind();
-        negotiation::decode(&self.headers, &negotiation::read(body).await?, kind)
+        let bytes = negotiation::read(body).await?;
+        let decoded = negotiation::decode(&self.headers, &bytes, kind)?;
+        let is_custom = self.call.resource.is_custom() && kind == self.call.resource.kind;
+        negotiation::check_type(&decoded.value, &bytes, kind, is_custom)?;
+        Ok(decoded)
     }
 
     /// The kind of what a request's body has to be.

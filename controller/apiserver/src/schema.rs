@@ -233,6 +233,11 @@ impl Schema {
         self.preserve_unknown_fields || matches!(self.additional, Additional::Any)
     }
 
+    /// Whether values are texts, and not bytes in base64.
+    fn is_text(&self) -> bool {
+        self.value_type == Some(ValueType::String) && self.checks.format.as_deref() != Some("byte")
+    }
+
     /// Whether null at this node is neither a value nor an error but to be replaced by the default.
     pub(crate) fn null_gives_way_to_default(&self) -> bool {
         self.default.is_some() && !self.nullable

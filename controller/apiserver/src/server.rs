@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -105,6 +106,7 @@ impl ApiServer {
                     .layer(middleware::from_fn(compression::compress)),
             )
             .layer(middleware::from_fn(refuse_unless_let_in))
+            .layer(middleware::map_response(keep_no_copy))
     }
 
     /// The router for a client in this process, who is `user` and proves nothing.
@@ -192,6 +194,13 @@ impl ApiServer {
             "goVersion": "", "compiler": "rustc", "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
         })
     }
+}
+
+/// What is not said to be kept is not to be kept: objects change, and are not for everybody.
+async fn keep_no_copy(mut response: Response) -> Response {
+    let kept = response.headers_mut().entry(header::CACHE_CONTROL);
+    kept.or_insert(HeaderValue::from_static("no-cache, private"));
+    response
 }
 
 /// Who did not come through a gate is not answered, whatever they ask.

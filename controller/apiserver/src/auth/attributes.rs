@@ -1,6 +1,6 @@
 //! What a request asks, read from its method and URL alone. Does not know which resources exist.
 
-use http::Method;
+use http::{Method, Uri};
 
 use super::UserInfo;
 
@@ -73,7 +73,9 @@ impl RequestAttributes {
         self.resource_request = true;
         self.group = group.to_owned();
         self.version = version.to_owned();
-        let mut rest = rest;
+        // The old path of watches.
+        let is_watched = *method == Method::GET && matches!(rest, ["watch", _, ..]);
+        let mut rest = if is_watched { &rest[1..] } else { rest };
         if let ["namespaces", namespace, below @ ..] = rest {
             self.namespace = (*namespace).to_owned();
             // `status` and `finalize` are parts of the Namespace itself.
@@ -87,7 +89,8 @@ impl RequestAttributes {
         self.subresource = segment(2);
         let collection = self.name.is_empty();
         let verb = match *method {
-            Method::GET | Method::HEAD if asks_to_watch(query) => "watch",
+            Method::GET if is_watched => "watch",
+            Method::GET | Method::HEAD if collection && asks_to_watch(query) => "watch",
             Method::GET | Method::HEAD if collection => "list",
             Method::GET | Method::HEAD => "get",
             Method::POST => "create",
@@ -125,8 +128,19 @@ impl RequestAttributes {
     }
 }
 
-pub(crate) fn asks_to_watch(query: Option<&str>) -> bool {
-    parameter(query, "watch").is_some_and(|value| value.is_empty() || value == "true" || value == "1")
+/// Whether a request to read is for a watch, by its query or by the old path of watches.
+pub(crate) fn asks_for_watch(uri: &Uri) -> bool {
+    let mut steps = uri.path().trim_start_matches('/').split('/');
+    let by_path = match steps.next() {
+        Some("api") => steps.nth(1) == Some("watch"),
+        Some("apis") => steps.nth(2) == Some("watch"),
+        _ => false,
+    };
+    by_path || asks_to_watch(uri.query())
+}
+
+fn asks_to_watch(query: Option<&str>) -> bool {
+    parameter(query, "watch").is_some_and(|value| !value.eq_ignore_ascii_case("false") && value != "0")
 }
 
 /// The first value of a query parameter, decoded.

@@ -178,6 +178,7 @@ impl Gate {
         }
         let impersonated = match name.as_str() {
             "system:anonymous" => UserInfo::anonymous(),
+            _ if groups.is_empty() => UserInfo::authenticated(name.as_str(), account_groups(&name)),
             _ => UserInfo::authenticated(name, groups),
         };
         Ok(UserInfo {
@@ -228,6 +229,18 @@ async fn enter(State(gate): State<Gate>, request: Request, next: Next) -> Respon
         response.extensions_mut().insert(asked);
     }
     response
+}
+
+/// The groups of a service account, by its name; others have none of their own.
+fn account_groups(name: &str) -> Vec<String> {
+    let account = name.strip_prefix("system:serviceaccount:");
+    match account.and_then(|account| account.split_once(':')) {
+        Some((namespace, _)) => vec![
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+        ],
+        None => Vec::new(),
+    }
 }
 
 #[cfg(test)]

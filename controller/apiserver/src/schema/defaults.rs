@@ -1,12 +1,17 @@
-//! Defaults: an absent field takes its schema's `default`; so does a null where null is not a value.
+//! Defaults: an absent field takes its schema's `default`; so does a null where null is not a value. Without a default such a null is
+//! taken away.
 
 use serde_json::Value;
 
-use super::{Additional, Schema};
+use super::Schema;
 
 pub(super) fn fill(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(fields) => {
+            fields.retain(|name, value| {
+                let member = schema.child(name);
+                !value.is_null() || member.is_none_or(|member| member.nullable || member.default.is_some())
+            });
             for (name, child) in &schema.properties {
                 let Some(default) = &child.default else { continue };
                 let absent = match fields.get(name) {
@@ -19,13 +24,9 @@ pub(super) fn fill(schema: &Schema, value: &mut Value) {
                 }
             }
             for (name, value) in fields.iter_mut() {
-                let declared = schema.properties.get(name);
-                let child = match (declared, &schema.additional) {
-                    (Some(property), _) => property,
-                    (None, Additional::Of(values)) => values,
-                    (None, Additional::None | Additional::Any) => continue,
-                };
-                fill_member(child, value);
+                if let Some(member) = schema.child(name) {
+                    fill_member(member, value);
+                }
             }
         }
         Value::Array(items) => {

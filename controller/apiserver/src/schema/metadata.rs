@@ -86,7 +86,7 @@ pub fn validate(object: &Value) -> Vec<Cause> {
     let metadata = &object["metadata"];
     let mut causes = Vec::new();
     if let Some(labels) = metadata["labels"].as_object() {
-        causes.extend(labels.keys().filter_map(|key| key_cause("metadata.labels", key)));
+        causes.extend(labels.keys().flat_map(|key| key_causes("metadata.labels", key)));
         causes.extend(labels.values().filter_map(label_value_cause));
     }
     if let Some(annotations) = metadata["annotations"].as_object() {
@@ -94,21 +94,26 @@ pub fn validate(object: &Value) -> Vec<Cause> {
         causes.extend(
             annotations
                 .keys()
-                .filter_map(|key| key_cause("metadata.annotations", &key.to_lowercase())),
+                .flat_map(|key| key_causes("metadata.annotations", &key.to_lowercase())),
         );
         if bytes_of(annotations) > ANNOTATIONS_BYTES_MAX {
             causes.push(Cause::too_long("metadata.annotations", ANNOTATIONS_BYTES_MAX));
         }
     }
     causes.extend(owner_causes(&metadata["ownerReferences"]));
-    for (index, finalizer) in metadata["finalizers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    let finalizers = &metadata["finalizers"];
+    for finalizer in finalizers.as_array().into_iter().flatten() {
         let name = finalizer.as_str().unwrap_or_default();
-        causes.extend(key_cause(&format!("metadata.finalizers[{index}]"), name));
+        causes.extend(key_causes("metadata.finalizers", name));
+    }
+    let has = |name: &str| {
+        finalizers
+            .as_array()
+            .is_some_and(|all| all.iter().any(|one| one == name))
+    };
+    if has("orphan") && has("foregroundDeletion") {
+        let why = "finalizer orphan and foregroundDeletion cannot be both set";
+        causes.push(Cause::invalid("metadata.finalizers", finalizers, why));
     }
     causes
 }
@@ -188,8 +193,22 @@ fn owner_causes(owners: &Value) -> Vec<Cause> {
                 causes.push(Cause::required(field, "must not be empty"));
             }
         }
+        let text = |field: &str| owner[field].as_str().unwrap_or_default();
+        let version = text("apiVersion");
+        if version.matches('/').count() > 1 {
+            let field = format!("metadata.ownerReferences[{index}].apiVersion");
+            causes.push(Cause::invalid(
+                field,
+                &owner["apiVersion"],
+                "must be <group>/<version> or <version>",
+            ));
+        }
+        if version == "v1" && text("kind") == "Event" {
+            let field = format!("metadata.ownerReferences[{index}]");
+            let why = "/v1, Kind=Event is disallowed from being an owner";
+            causes.push(Cause::invalid(field, owner, why));
+        }
         if owner["controller"] == true {
-            let text = |field: &str| owner[field].as_str().unwrap_or_default();
             controllers.push(format!("{}/{}", text("kind"), text("name")));
         }
     }
@@ -202,37 +221,40 @@ fn owner_causes(owners: &Value) -> Vec<Cause> {
 }
 
 /// What is wrong with the key of a label or an annotation, if anything.
-pub(crate) fn key_cause(field: &str, key: &str) -> Option<Cause> {
+pub(crate) fn key_causes(field: &str, key: &str) -> Vec<Cause> {
     let (prefix, name) = key
         .split_once('/')
         .map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let value = Value::from(key);
+    let invalid = |detail: &str| Cause::invalid(field, &value, detail);
+    let mut causes = Vec::new();
     if prefix.is_some_and(|prefix| !is_dns_subdomain(prefix)) {
-        let detail = "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, \
-                      '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com')";
-        return Some(Cause::invalid(field, &value, detail));
+        causes.push(invalid(
+            "prefix part a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must \
+             start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+        ));
     }
     if name.contains('/') {
         let detail = "a valid label key must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                       alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
                       '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. \
                       'example.com/MyName')";
-        return Some(Cause::invalid(field, &value, detail));
+        causes.push(invalid(detail));
+        return causes;
     }
     if name.is_empty() {
-        return Some(Cause::invalid(field, &value, "name part must be non-empty"));
-    }
-    if name.len() > 63 {
-        return Some(Cause::invalid(
-            field,
-            &value,
-            "name part must be no more than 63 bytes",
-        ));
+        causes.push(invalid("name part must be non-empty"));
+    } else if name.len() > 63 {
+        causes.push(invalid("name part must be no more than 63 bytes"));
     }
     let detail = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                   alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
                   '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-    (!QUALIFIED_NAME.is_match(name)).then(|| Cause::invalid(field, &value, detail))
+    if !QUALIFIED_NAME.is_match(name) {
+        causes.push(invalid(detail));
+    }
+    causes
 }
 
 /// What is wrong with the value of a label, if anything.

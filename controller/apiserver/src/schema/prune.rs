@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::Schema;
+use super::{Additional, Schema};
 
 pub(super) fn prune(schema: &Schema, object: &mut Value) -> Vec<String> {
     let mut unknown = Vec::new();
@@ -15,6 +15,13 @@ fn prune_value(schema: &Schema, value: &mut Value, path: &mut String, unknown: &
     match value {
         Value::Object(fields) => {
             if schema.null_is_absent {
+                let texts = matches!(&schema.additional, Additional::Of(entry) if entry.is_text());
+                for (name, value) in fields.iter_mut() {
+                    if texts && value.is_null() && !schema.properties.contains_key(name) {
+                        // Go decodes it into an empty text.
+                        *value = Value::from("");
+                    }
+                }
                 fields.retain(|_, value| !value.is_null());
             }
             fields.retain(|name, value| {

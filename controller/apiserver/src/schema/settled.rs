@@ -98,7 +98,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             }
             let gives_way = match name {
                 Known::Nothing => false,
-                Known::Declared(child) | Known::Entry(child) => child.null_gives_way_to_default(),
+                Known::Declared(child) | Known::Entry(child) => !child.nullable,
             };
             if value == Is::Null && (schema.null_is_absent || gives_way) {
                 return Err(A::Error::custom("a null does not stay"));
@@ -165,6 +165,7 @@ mod tests {
             "a": nested, "b": any, "c": {"type": "array", "items": nested},
             "d": {"type": "object", "additionalProperties": with_default},
             "e": {"type": "array", "items": with_default}, "f": {"type": "object", "additionalProperties": true},
+            "g": {"type": "object", "properties": {"a": {"type": "string"}, "b": {"type": "string", "nullable": true}}},
         }})))
     }
 

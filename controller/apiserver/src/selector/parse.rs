@@ -108,7 +108,7 @@ impl<'a> Parser<'a> {
             Token::Word(key) => key,
             other => return Err(found(other, ", expected: identifier")),
         };
-        if let Some(cause) = metadata::key_cause("<nil>", key) {
+        if let Some(cause) = metadata::key_causes("<nil>", key).into_iter().next() {
             return Err(format!("<nil>: {}", cause.message));
         }
         let condition = match self.peek() {
@@ -159,9 +159,8 @@ impl<'a> Parser<'a> {
         }
         self.take();
         if values.is_empty() {
-            return Err(
-                "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty".into(),
-            );
+            // As upstream: no value is the empty one.
+            values.push("");
         }
         values.sort_unstable();
         values.dedup();

@@ -66,7 +66,7 @@ async fn limit(State(permits): State<Permits>, request: Request, next: Next) -> 
         return next.run(request).await;
     }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let watches = reads && attributes::asks_to_watch(request.uri().query());
+    let watches = reads && attributes::asks_for_watch(request.uri());
     let (kind, semaphore) = match (watches, reads) {
         (true, _) => ("watch", permits.watches),
         (_, true) => ("readOnly", permits.read_only),

@@ -28,6 +28,7 @@ const NAME_ATTEMPTS: usize = 8;
 pub async fn create(call: &Call, body: Decoded, options: WriteOptions) -> Result<Written, Status> {
     let mut warnings = call.judge_duplicates(&body, &options)?;
     let mut object = body.value;
+    metadata::check_metadata(&call.resource, &object)?;
     metadata::check_body(call, &mut object)?;
     let sent = managed::take(&mut object);
     if !matches!(objects::resource_version(&object), "" | "0") {

@@ -5,10 +5,12 @@
 //! collector of garbage acts on it.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::metadata::SCHEME;
 use super::{Call, list, metadata, update};
 use crate::admission;
+use crate::go;
 use crate::kinds::definition::{CLEANUP_FINALIZER, conditions};
 use crate::negotiation::Decoded;
 use crate::objects;
@@ -55,19 +57,19 @@ impl DeleteOptions {
     /// # Errors
     /// 400 for a body that is no `DeleteOptions`, 422 for values that are not known.
     pub fn of(parameters: &Parameters, body: Option<&Decoded>) -> Result<Self, Status> {
-        let empty = Value::Null;
-        let body = body.map_or(&empty, |body| &body.value);
-        if !matches!(
-            body.get("kind").and_then(Value::as_str),
-            None | Some("" | "DeleteOptions")
-        ) {
-            return Err(Status::bad_request(
-                "the body of a DELETE request must be a DeleteOptions",
-            ));
-        }
+        let of_query;
+        let body = match body {
+            Some(body) => {
+                check_body(&body.value)?;
+                &body.value
+            }
+            None => {
+                of_query = options_of_query(parameters)?;
+                &of_query
+            }
+        };
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-        let policy =
-            text("/propagationPolicy").unwrap_or_else(|| parameters.text("propagationPolicy").to_owned());
+        let policy = text("/propagationPolicy").unwrap_or_default();
         let orphans = body.get("orphanDependents").and_then(Value::as_bool);
         let mut causes = Vec::new();
         let propagation = match policy.as_str() {
@@ -102,9 +104,7 @@ impl DeleteOptions {
             .into_iter()
             .flatten()
             .filter_map(Value::as_str);
-        let asked: Vec<&str> = in_body
-            .chain(Some(parameters.text("dryRun")).filter(|text| !text.is_empty()))
-            .collect();
+        let asked: Vec<&str> = in_body.collect();
         let dry_run = dry_run(&asked, &mut causes);
         if !causes.is_empty() {
             return Err(Status::invalid_options("DeleteOptions", causes));
@@ -117,6 +117,52 @@ impl DeleteOptions {
             dry_run,
         })
     }
+}
+
+/// A body has to be options, of the right types.
+fn check_body(body: &Value) -> Result<(), Status> {
+    let kind = body.get("kind").and_then(Value::as_str).unwrap_or_default();
+    if !matches!(kind, "" | "DeleteOptions") {
+        let version = body.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        return Err(Status::bad_request(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme {SCHEME:?}"
+        )));
+    }
+    let wrong = |field: &str, is_right: fn(&Value) -> bool, wanted: &str| {
+        let value = body
+            .get(field)
+            .filter(|value| !value.is_null() && !is_right(value))?;
+        let found = go::type_name(value);
+        Some(Status::bad_request(format!(
+            "json: cannot unmarshal {found} into Go struct field DeleteOptions.{field} of type {wanted}"
+        )))
+    };
+    let found = wrong("gracePeriodSeconds", Value::is_i64, "int64")
+        .or_else(|| wrong("orphanDependents", Value::is_boolean, "bool"))
+        .or_else(|| wrong("propagationPolicy", Value::is_string, "v1.DeletionPropagation"))
+        .or_else(|| wrong("dryRun", Value::is_array, "[]string"))
+        .or_else(|| wrong("preconditions", Value::is_object, "v1.Preconditions"));
+    found.map_or(Ok(()), Err)
+}
+
+/// The options that a query has, in the form of a body.
+fn options_of_query(parameters: &Parameters) -> Result<Value, Status> {
+    let mut options = Map::new();
+    let grace = parameters.text("gracePeriodSeconds");
+    if !grace.is_empty() && grace.parse::<i64>().is_err() {
+        let why = format!("strconv.ParseInt: parsing {grace:?}: invalid syntax");
+        return Err(Status::bad_request(why));
+    }
+    if let Some(orphans) = parameters.flag_if_given("orphanDependents") {
+        options.insert("orphanDependents".to_owned(), orphans.into());
+    }
+    let policy = parameters.text("propagationPolicy");
+    if !policy.is_empty() {
+        options.insert("propagationPolicy".to_owned(), policy.into());
+    }
+    let dry_run: Vec<&str> = parameters.all("dryRun");
+    options.insert("dryRun".to_owned(), dry_run.into());
+    Ok(Value::Object(options))
 }
 
 /// What a deletion led to.

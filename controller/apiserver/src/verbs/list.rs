@@ -42,6 +42,14 @@ struct Continuation {
     start: String,
 }
 
+/// The fields of a token, and the types that Go decodes them into.
+type Field = (&'static str, fn(&Value) -> bool, &'static str);
+const FIELDS: [Field; 3] = [
+    ("v", Value::is_string, "string"),
+    ("rv", Value::is_i64, "int64"),
+    ("start", Value::is_string, "string"),
+];
+
 const CONTINUATION_VERSION: &str = "meta.k8s.io/v1";
 const INCONSISTENT: i64 = -1;
 
@@ -72,23 +80,40 @@ impl Continuation {
         if !read.is_object() {
             return Err(invalid(&go::cannot_unmarshal(&read, "storage.continueToken")));
         }
-        let read: Self = serde_json::from_value(read).map_err(|error| invalid(&error.to_string()))?;
+        for (field, is_right, wanted) in FIELDS {
+            if let Some(value) = read
+                .get(field)
+                .filter(|value| !value.is_null() && !is_right(value))
+            {
+                let found = match value {
+                    Value::Number(number) => format!("number {number}"),
+                    other => go::type_name(other).to_owned(),
+                };
+                let why = format!(
+                    "json: cannot unmarshal {found} into Go struct field continueToken.{field} of type {wanted}"
+                );
+                return Err(invalid(&why));
+            }
+        }
+        let mut read: Self = serde_json::from_value(read).map_err(|error| invalid(&error.to_string()))?;
         let version = &read.version;
         if version != CONTINUATION_VERSION {
             return Err(invalid(&format!(
                 "server does not recognize this encoded version {version}"
             )));
         }
-        if read.rv == 0 || read.rv < INCONSISTENT {
+        if read.rv == 0 {
             let why = format!("incorrect encoded start resourceVersion (version {version})");
             return Err(invalid(&why));
         }
         if read.start.is_empty() {
             return Err(invalid(&format!("encoded start key empty (version {version})")));
         }
-        if read.start.split('/').any(|step| step == "..") {
+        let start = read.start.strip_prefix('/').unwrap_or(&read.start);
+        if start.split('/').any(|step| matches!(step, "" | "." | "..")) {
             return Err(invalid(&read.start));
         }
+        read.start = start.to_owned();
         Ok(read)
     }
 }

@@ -3,13 +3,14 @@
 
 use jiff::Timestamp;
 use rand::Rng;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Call;
+use crate::go::{self, decoding};
 use crate::kinds::Resource;
 use crate::kinds::builtin::types;
 use crate::objects;
-use crate::schema::metadata::{is_dns_label, is_dns_subdomain};
+use crate::schema::metadata::{is_dns_label, is_dns_subdomain, object_meta};
 use crate::status::{Cause, GroupKind, Status};
 
 /// Letters of a generated suffix: no vowels, so that no words arise, and none that look alike.
@@ -65,10 +66,13 @@ pub fn timestamp(now: Timestamp) -> String {
 /// # Errors
 /// 400 when it is something else, or belongs elsewhere.
 pub fn check_body(call: &Call, object: &mut Value) -> Result<(), Status> {
+    if object.is_null() && !call.resource.is_custom() {
+        *object = Value::Object(Map::new());
+    }
+    let resource = &call.resource;
     let Value::Object(fields) = object else {
         return Err(Status::bad_request("the body of the request must be an object"));
     };
-    let resource = &call.resource;
     let version = resource.api_version();
     let said = |field: &str| match fields.get(field) {
         None | Some(Value::Null) => String::new(),
@@ -99,8 +103,35 @@ pub fn check_body(call: &Call, object: &mut Value) -> Result<(), Status> {
     Ok(())
 }
 
+/// Checks that the metadata of a body can be decoded; its values decide what comes next.
+///
+/// # Errors
+/// 400, in Go's words.
+pub fn check_metadata(resource: &Resource, object: &Value) -> Result<(), Status> {
+    let Some(metadata) = object.get("metadata").filter(|metadata| !metadata.is_null()) else {
+        return Ok(());
+    };
+    let why = if !resource.is_custom() {
+        let schema = resource.schema.as_deref();
+        let alone = json!({ "metadata": metadata });
+        schema.and_then(|schema| decoding::error(schema, &resource.kind, &alone))
+    } else if metadata.is_object() {
+        decoding::error(object_meta(), "ObjectMeta", metadata)
+    } else {
+        let found = go::type_name(metadata);
+        Some(format!(
+            "json: cannot unmarshal {found} into Go value of type v1.ObjectMeta"
+        ))
+    };
+    let Some(why) = why else { return Ok(()) };
+    let (kind, version) = (&resource.kind, &resource.version);
+    Err(Status::bad_request(format!(
+        "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
+    )))
+}
+
 /// Upstream's name for its register of kinds, which its messages mention.
-const SCHEME: &str = "pkg/runtime/scheme.go:111";
+pub(super) const SCHEME: &str = "pkg/runtime/scheme.go:111";
 
 /// Checks the type that a body gives itself; what it leaves out is taken to be right.
 fn check_type(
@@ -110,7 +141,7 @@ fn check_type(
     fields: &Map<String, Value>,
 ) -> Result<(), Status> {
     let expected = resource.api_version();
-    let api_version = if api_version.is_empty() {
+    let api_version = if api_version.is_empty() && !resource.is_custom() {
         &expected
     } else {
         api_version

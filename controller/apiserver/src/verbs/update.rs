@@ -113,6 +113,7 @@ pub async fn update(
 ) -> Result<Written, Status> {
     let mut warnings = call.judge_duplicates(&body, &options)?;
     let mut wanted = body.value;
+    metadata::check_metadata(&call.resource, &wanted)?;
     metadata::check_body(call, &mut wanted)?;
     let found = objects::name(&wanted);
     if found != name {

@@ -203,6 +203,10 @@ async fn callers_ask_who_they_are_and_what_they_may_do() {
             .await
             .contains("cannot impersonate")
     );
+    let robot = admin
+        .ok("auth whoami --as system:serviceaccount:default:robot")
+        .await;
+    assert!(robot.contains("system:serviceaccounts:default"), "{robot}");
     admin.ok("create serviceaccount robot").await;
     let token = admin.ok("create token robot").await;
     assert!(!token.is_empty());

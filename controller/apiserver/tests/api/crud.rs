@@ -3,7 +3,7 @@
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 
-use crate::harness::{Harness, WIDGETS, widget};
+use crate::harness::{Harness, WIDGETS, widget, widget_body};
 
 #[tokio::test]
 async fn a_created_object_gets_what_the_server_decides() {
@@ -40,7 +40,7 @@ async fn refusals_have_upstreams_texts() {
     );
 
     let again = harness
-        .send("POST", WIDGETS, &json!({"metadata": {"name": "a"}}))
+        .send("POST", WIDGETS, &widget_body(json!({"metadata": {"name": "a"}})))
         .await;
     assert_eq!(
         (again.code, again.body["reason"].as_str()),
@@ -84,7 +84,7 @@ async fn refusals_have_upstreams_texts() {
         .send(
             "POST",
             WIDGETS,
-            &json!({"metadata": {"name": "v", "resourceVersion": "5"}}),
+            &widget_body(json!({"metadata": {"name": "v", "resourceVersion": "5"}})),
         )
         .await;
     assert_eq!(versioned.code, 500);
@@ -98,7 +98,11 @@ async fn refusals_have_upstreams_texts() {
 async fn names_are_generated_and_checked() {
     let harness = Harness::new().await;
     let made = harness
-        .send("POST", WIDGETS, &json!({"metadata": {"generateName": "web-"}}))
+        .send(
+            "POST",
+            WIDGETS,
+            &widget_body(json!({"metadata": {"generateName": "web-"}})),
+        )
         .await;
     let name = made.body["metadata"]["name"].as_str().expect("a name").to_owned();
     assert!(name.starts_with("web-") && name.len() == 9, "{name}");
@@ -113,7 +117,7 @@ async fn names_are_generated_and_checked() {
         ),
     ] {
         let refused = harness
-            .send("POST", WIDGETS, &json!({ "metadata": metadata }))
+            .send("POST", WIDGETS, &widget_body(json!({ "metadata": metadata })))
             .await;
         assert_eq!(refused.code, 422);
         assert!(
@@ -201,7 +205,7 @@ async fn a_dry_run_does_everything_but_write() {
         .send(
             "POST",
             &format!("{WIDGETS}?dryRun=All"),
-            &json!({"metadata": {"name": "a"}}),
+            &widget_body(json!({"metadata": {"name": "a"}})),
         )
         .await;
     assert_eq!(tried.code, 201);
@@ -213,7 +217,7 @@ async fn a_dry_run_does_everything_but_write() {
             .send(
                 "POST",
                 &format!("{WIDGETS}?dryRun=Foo"),
-                &json!({"metadata": {"name": "a"}})
+                &widget_body(json!({"metadata": {"name": "a"}}))
             )
             .await
             .code,
@@ -268,7 +272,11 @@ async fn a_deletion_without_finalizers_answers_with_a_status() {
 #[tokio::test]
 async fn doubled_fields_warn_or_are_refused() {
     let harness = Harness::new().await;
-    let text = |name: &str| format!(r#"{{"metadata":{{"name":"{name}"}},"spec":{{"a":1,"a":2}}}}"#);
+    let text = |name: &str| {
+        format!(
+            r#"{{"apiVersion":"edge.test/v1","kind":"Widget","metadata":{{"name":"{name}"}},"spec":{{"a":1,"a":2}}}}"#
+        )
+    };
     let warned = harness
         .send_text("application/json", "POST", WIDGETS, text("a"))
         .await;
@@ -299,7 +307,7 @@ async fn bodies_may_be_yaml_and_have_a_limit() {
         (foreign.code, foreign.body["reason"].as_str()),
         (415, Some("UnsupportedMediaType"))
     );
-    let object = json!({"metadata": {"name": "big"}, "spec": {"x": "x".repeat(2 << 20)}});
+    let object = widget_body(json!({"metadata": {"name": "big"}, "spec": {"x": "x".repeat(2 << 20)}}));
     assert_eq!(
         harness.send("POST", WIDGETS, &object).await.code,
         413,

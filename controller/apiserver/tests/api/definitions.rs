@@ -63,6 +63,14 @@ async fn established(api: &Api<CustomResourceDefinition>) {
         .expect("the watch works");
 }
 
+/// A body of a gadget: its type, and these fields.
+fn gadget(fields: Value) -> Value {
+    let mut body = json!({"apiVersion": "edge.test/v1", "kind": "Gadget"});
+    let own = body.as_object_mut().expect("an object");
+    own.extend(fields.as_object().expect("fields").clone());
+    body
+}
+
 async fn until_gone(harness: &Harness, path: &str) {
     let deadline = tokio::time::Instant::now() + SOON;
     while harness.send("GET", path, &json!(null)).await.code != 404 {
@@ -76,7 +84,11 @@ async fn an_established_kind_is_served_validated_and_printed() {
     let harness = Harness::new().await;
     define(&harness).await;
     let made = harness
-        .send("POST", GADGETS, &json!({"apiVersion": "edge.test/v1", "kind": "Gadget", "metadata": {"name": "a"}, "spec": {"x": 1}}))
+        .send(
+            "POST",
+            GADGETS,
+            &gadget(json!({"metadata": {"name": "a"}, "spec": {"x": 1}})),
+        )
         .await;
     assert_eq!(
         (made.code, &made.body["spec"]),
@@ -90,7 +102,7 @@ async fn an_established_kind_is_served_validated_and_printed() {
         .send(
             "POST",
             &strict,
-            &json!({"metadata": {"name": "b"}, "spec": {"zz": 1}}),
+            &gadget(json!({"metadata": {"name": "b"}, "spec": {"zz": 1}})),
         )
         .await;
     assert_eq!(refused.code, 400);
@@ -102,7 +114,7 @@ async fn an_established_kind_is_served_validated_and_printed() {
         .send(
             "POST",
             GADGETS,
-            &json!({"metadata": {"name": "b"}, "spec": {"replicas": 11}}),
+            &gadget(json!({"metadata": {"name": "b"}, "spec": {"replicas": 11}})),
         )
         .await;
     assert_eq!(invalid.code, 422);
@@ -132,11 +144,15 @@ async fn an_established_kind_is_served_validated_and_printed() {
 async fn a_deleted_definition_takes_its_objects_along() {
     let harness = Harness::new().await;
     define(&harness).await;
-    let object = json!({"metadata": {"name": "a", "finalizers": ["edge.test/f"]}, "spec": {}});
+    let object = gadget(json!({"metadata": {"name": "a", "finalizers": ["edge.test/f"]}, "spec": {}}));
     assert_eq!(harness.send("POST", GADGETS, &object).await.code, 201);
     assert_eq!(
         harness
-            .send("POST", GADGETS, &json!({"metadata": {"name": "b"}, "spec": {}}))
+            .send(
+                "POST",
+                GADGETS,
+                &gadget(json!({"metadata": {"name": "b"}, "spec": {}}))
+            )
             .await
             .code,
         201
@@ -152,7 +168,11 @@ async fn a_deleted_definition_takes_its_objects_along() {
     assert!(held.body["metadata"]["deletionTimestamp"].is_string());
     assert_eq!(
         harness
-            .send("POST", GADGETS, &json!({"metadata": {"name": "c"}, "spec": {}}))
+            .send(
+                "POST",
+                GADGETS,
+                &gadget(json!({"metadata": {"name": "c"}, "spec": {}}))
+            )
             .await
             .code,
         405
@@ -184,7 +204,11 @@ async fn a_server_that_starts_again_knows_its_kinds_at_once() {
     let first = Harness::over(store.clone()).await;
     define(&first).await;
     first
-        .send("POST", GADGETS, &json!({"metadata": {"name": "a"}, "spec": {}}))
+        .send(
+            "POST",
+            GADGETS,
+            &gadget(json!({"metadata": {"name": "a"}, "spec": {}})),
+        )
         .await;
     drop(first);
     let second = Harness::over(store).await;

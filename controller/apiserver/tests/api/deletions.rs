@@ -5,12 +5,12 @@ use kube::runtime::finalizer::{Event, finalizer};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-use crate::harness::{Harness, WIDGETS};
+use crate::harness::{Harness, WIDGETS, widget_body};
 
 const MERGE: &str = "application/merge-patch+json";
 
 async fn with_finalizer(harness: &Harness, name: &str) -> Value {
-    let body = json!({"metadata": {"name": name, "finalizers": ["edge.test/f"]}});
+    let body = widget_body(json!({"metadata": {"name": name, "finalizers": ["edge.test/f"]}}));
     let made = harness.send("POST", WIDGETS, &body).await;
     assert_eq!(made.code, 201);
     made.body
@@ -174,7 +174,7 @@ async fn a_collection_is_deleted_by_selector_and_given_back() {
             .send(
                 "POST",
                 WIDGETS,
-                &json!({"metadata": {"name": name, "labels": {"l": label}}}),
+                &widget_body(json!({"metadata": {"name": name, "labels": {"l": label}}})),
             )
             .await;
     }

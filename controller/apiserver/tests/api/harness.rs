@@ -174,8 +174,7 @@ impl Harness {
 
     /// Makes a widget in `default`.
     pub(crate) async fn create(&self, name: &str, spec: Value) -> Value {
-        let body =
-            json!({"apiVersion": "edge.test/v1", "kind": "Widget", "metadata": {"name": name}, "spec": spec});
+        let body = widget_body(json!({"metadata": {"name": name}, "spec": spec}));
         let answer = self.send("POST", WIDGETS, &body).await;
         assert_eq!(answer.code, 201, "{}", answer.body);
         answer.body
@@ -202,6 +201,14 @@ pub(crate) fn resource() -> ApiResource {
         kind: "Widget".into(),
         plural: "widgets".into(),
     }
+}
+
+/// A body of a widget: its type, and these fields.
+pub(crate) fn widget_body(fields: Value) -> Value {
+    let mut body = json!({"apiVersion": "edge.test/v1", "kind": "Widget"});
+    let own = body.as_object_mut().expect("an object");
+    own.extend(fields.as_object().expect("fields").clone());
+    body
 }
 
 /// A widget as kube has it.

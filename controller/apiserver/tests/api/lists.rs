@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
-use crate::harness::{Harness, WIDGETS};
+use crate::harness::{Harness, WIDGETS, widget_body};
 
 fn names(list: &Value) -> Vec<&str> {
     let items = list["items"].as_array().expect("a list");
@@ -148,7 +148,8 @@ async fn versions_are_exact_or_at_least_or_from_the_future() {
 async fn selectors_restrict_by_labels_and_known_fields() {
     let harness = Harness::new().await;
     for (name, tier, node) in [("a", "x", "n1"), ("b", "y", "n1"), ("c", "x", "n2")] {
-        let body = json!({"metadata": {"name": name, "labels": {"tier": tier}}, "spec": {"node": node}});
+        let labels = json!({ "tier": tier });
+        let body = widget_body(json!({"metadata": {"name": name, "labels": labels}, "spec": {"node": node}}));
         assert_eq!(harness.send("POST", WIDGETS, &body).await.code, 201);
     }
     let api = harness.widgets("default");
@@ -213,7 +214,7 @@ async fn a_list_over_all_namespaces_and_metadata_only() {
         .send(
             "POST",
             "/apis/edge.test/v1/namespaces/other/widgets",
-            &json!({"metadata": {"name": "b"}}),
+            &widget_body(json!({"metadata": {"name": "b"}})),
         )
         .await;
     let all = harness

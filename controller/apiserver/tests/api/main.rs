@@ -5,6 +5,7 @@ mod harness;
 
 mod answers;
 mod builtin;
+mod corners;
 mod crud;
 mod definitions;
 mod deletions;
