@@ -5,7 +5,7 @@
 //! their layers:
 //! 1. `fleet` groups the nodes; `table` holds, for each group and number of layers, the cheapest set of distinct nodes (a
 //!    knapsack by sliding windows, so that its work does not grow with what a node holds).
-//! 2. `pass` bounds walks with dynamic programs over (layers, group); `explore` finds the cheapest walk from each head's
+//! 2. `pass` bounds walks with dynamic programs over (layers, group) in `completion`; `explore` finds the cheapest walk from each head's
 //!    group; groups that are visited twice are remembered until none is used beyond its nodes.
 //! 3. `settle` makes a pipeline of a walk and adds up the whole objective.
 //!
@@ -15,6 +15,7 @@
 //! certificate says what is left.
 
 mod aim;
+mod completion;
 mod descend;
 mod explore;
 mod fleet;

@@ -3,8 +3,9 @@
 use super::super::budget::Meter;
 use super::super::instance::{NEVER, Objective};
 use super::aim::Aim;
+use super::completion::{Completion, Live};
 use super::explore::{Explorer, Next};
-use super::pass::{Completion, Live, Pass};
+use super::pass::Pass;
 use super::settle::{Realised, Realiser, settle};
 
 /// Walks of one head that are tried when the cheapest ones cannot be realised (memory that depends on the place in the
@@ -201,6 +202,11 @@ impl Descender<'_> {
         for (bound, head) in heads {
             if bound >= self.limit(finds, descent) {
                 break;
+            }
+            let limit = self.limit(finds, descent);
+            let closed = any_head.closed(self.pass, live.groups[head], live, limit, meter);
+            if closed == Some(limit) {
+                continue;
             }
             let of_head = self.prove_head(live, head, &mut critical, finds, descent, meter);
             least = least.min(of_head.max(bound));

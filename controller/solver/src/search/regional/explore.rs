@@ -9,7 +9,8 @@ use std::collections::BinaryHeap;
 
 use super::super::budget::Meter;
 use super::super::instance::NEVER;
-use super::pass::{BOTH, Completion, HEAD, LAST, MIDDLE, Pass};
+use super::completion::Completion;
+use super::pass::{BOTH, HEAD, LAST, MIDDLE, Pass};
 use super::table::Ends;
 
 /// Labels kept in memory at most.

@@ -1,4 +1,4 @@
-//! A fleet under one aim: a table for each group, priced hops, and bounds for walks from group to group.
+//! A fleet under one aim: a table for each group and priced hops, which `completion` makes bounds of.
 //!
 //! A walk that visits no group twice costs exactly what the tables say. One that does may book nodes twice: its cost is a
 //! bound, and what the [`explore`](super::explore)r remembers of such groups makes it exact.
@@ -23,7 +23,7 @@ pub(super) struct Pass {
     pub(super) entries: Vec<u64>,
     /// Hops out of each group and into it, the cheapest first.
     onward: Vec<Vec<Hop>>,
-    inward: Vec<Vec<Hop>>,
+    pub(super) inward: Vec<Vec<Hop>>,
 }
 
 /// A hop to or from another group.
@@ -163,191 +163,6 @@ pub(super) const HEAD: Ends = Ends::of(true, false);
 pub(super) const LAST: Ends = Ends::of(false, true);
 pub(super) const BOTH: Ends = Ends::of(true, true);
 
-/// Least costs that complete a walk among some groups, by layers done and group.
-#[derive(Clone, Debug)]
-pub(super) struct Completion {
-    /// The groups, ascending; bounds are by position here.
-    pub(super) among: Vec<usize>,
-    /// Bounds of one group.
-    row: usize,
-    /// Position of each group, if it is among them.
-    positions: Vec<Option<u32>>,
-    entered: Vec<u64>,
-    ended: Vec<u64>,
-    /// Least of `entered` by layers.
-    entered_least: Vec<u64>,
-}
-
-impl Completion {
-    /// Bounds for walks that end with the way back to `head`, or to any, through states that are live; `None` when the
-    /// budget ends.
-    pub(super) fn new(
-        pass: &Pass,
-        among: Vec<usize>,
-        head: Option<usize>,
-        live: Option<&Live>,
-        meter: &mut Meter<'_>,
-    ) -> Option<Self> {
-        let (n, num_layers) = (among.len(), pass.num_layers as usize);
-        let back = |last: usize| match head {
-            Some(head) => pass.return_hop(last, head),
-            None => among
-                .iter()
-                .map(|&head| pass.return_hop(last, head))
-                .min()
-                .unwrap_or(NEVER),
-        };
-        let ways_back: Vec<u64> = among.iter().map(|&last| back(last)).collect();
-        let mut positions = vec![None; pass.num_groups()];
-        for (at, &group) in (0..).zip(&among) {
-            positions[group] = Some(at);
-        }
-        let mut completion = Self {
-            among,
-            row: num_layers + 1,
-            positions,
-            entered: vec![NEVER; n * (num_layers + 1)],
-            ended: vec![NEVER; n * (num_layers + 1)],
-            entered_least: vec![NEVER; num_layers + 1],
-        };
-        for layers in (1..num_layers).rev() {
-            let entered = completion.enter(pass, layers, &ways_back, live);
-            let hops = completion.end(pass, layers, live);
-            if !meter.spend((entered * (num_layers - layers) + n) as u64 / 2 + hops) {
-                return None;
-            }
-        }
-        Some(completion)
-    }
-
-    /// The states that were bounded.
-    fn enter(&mut self, pass: &Pass, layers: usize, ways_back: &[u64], live: Option<&Live>) -> usize {
-        let num_layers = pass.num_layers as usize;
-        let mut bounded = 0;
-        for (i, &group) in self.among.iter().enumerate() {
-            if live.is_some_and(|live| !live.entered[group * self.row + layers]) {
-                continue;
-            }
-            bounded += 1;
-            let closing = pass.visit(LAST, group)[num_layers - layers].saturating_add(ways_back[i]);
-            let visits = &pass.visit(MIDDLE, group)[1..num_layers - layers];
-            let rests = &self.ended[i * self.row + layers + 1..i * self.row + num_layers];
-            let least = least_sum(visits, rests).min(closing).min(NEVER);
-            self.entered[i * self.row + layers] = least;
-            self.entered_least[layers] = self.entered_least[layers].min(least);
-        }
-        bounded
-    }
-
-    /// The hops that were looked at: not many, since the cheapest come first.
-    fn end(&mut self, pass: &Pass, layers: usize, live: Option<&Live>) -> u64 {
-        let mut looked_at = 0;
-        let beyond = self.entered_least[layers];
-        for (i, &group) in self.among.iter().enumerate() {
-            if live.is_some_and(|live| !live.ended[group * self.row + layers]) {
-                continue;
-            }
-            let entered = |at: usize| self.entered[at * self.row + layers];
-            let hops = pass.onward(group);
-            self.ended[i * self.row + layers] =
-                least_hop(hops, &self.positions, entered, beyond, &mut looked_at);
-        }
-        looked_at
-    }
-
-    /// Position of a group, if it is among them.
-    pub(super) fn position(&self, group: usize) -> Option<usize> {
-        self.positions[group].map(|at| at as usize)
-    }
-
-    /// After entering the group at this position with so many layers done.
-    pub(super) fn entered(&self, layers: usize, at: usize) -> u64 {
-        self.entered[at * self.row + layers]
-    }
-
-    /// After entering whichever group is best with so many layers done.
-    pub(super) fn entered_least(&self, layers: usize) -> u64 {
-        self.entered_least[layers]
-    }
-
-    /// After a visit to the group at this position that ended with so many layers done.
-    pub(super) fn ended(&self, layers: usize, at: usize) -> u64 {
-        self.ended[at * self.row + layers]
-    }
-
-    /// A bound for walks that start at the group at this position.
-    pub(super) fn bound(&self, pass: &Pass, at: usize) -> u64 {
-        let group = self.among[at];
-        let whole = pass.visit(BOTH, group)[pass.num_layers as usize];
-        let alone = whole.saturating_add(pass.return_hop(group, group));
-        let visit = pass.visit(HEAD, group);
-        let further = (1..pass.num_layers as usize).map(|layers| visit[layers] + self.ended(layers, at));
-        let least = further.min().unwrap_or(NEVER).min(alone);
-        least.saturating_add(pass.entries[group]).min(NEVER)
-    }
-
-    /// What a walk below the limit can touch; `None` when the budget ends. Of the completion over all groups with any
-    /// head.
-    pub(super) fn live(&self, pass: &Pass, limit: u64, meter: &mut Meter<'_>) -> Option<Live> {
-        let (n, num_layers) = (self.among.len(), pass.num_layers as usize);
-        let mut entered = vec![NEVER; n * self.row];
-        let mut ended = vec![NEVER; n];
-        let mut live = Live {
-            groups: Vec::new(),
-            entered: vec![false; n * self.row],
-            ended: vec![false; n * self.row],
-        };
-        let mut survives: Vec<bool> = (0..n).map(|at| self.bound(pass, at) < limit).collect();
-        for layers in 1..num_layers {
-            for (i, &group) in self.among.iter().enumerate() {
-                let opening = pass.entries[group].saturating_add(pass.visit(HEAD, group)[layers]);
-                let starts = &entered[i * self.row + 1..i * self.row + layers];
-                let visits = pass.visit(MIDDLE, group)[1..layers].iter().rev();
-                let further = starts.iter().zip(visits).map(|(start, visit)| start + visit);
-                ended[i] = further.min().unwrap_or(NEVER).min(opening).min(NEVER);
-                live.ended[i * self.row + layers] = ended[i].saturating_add(self.ended(layers, i)) < limit;
-            }
-            let least_ended = ended.iter().copied().min().unwrap_or(NEVER);
-            let mut hops = 0;
-            for (j, &group) in self.among.iter().enumerate() {
-                let inward = &pass.inward[group];
-                let least = least_hop(inward, &self.positions, |at| ended[at], least_ended, &mut hops);
-                entered[j * self.row + layers] = least;
-                let lives = least.saturating_add(self.entered(layers, j)) < limit;
-                live.entered[j * self.row + layers] = lives;
-                survives[j] |= lives;
-            }
-            if !meter.spend((n * layers) as u64 / 2 + hops) {
-                return None;
-            }
-        }
-        live.groups = (0..n).filter(|&at| survives[at]).collect();
-        Some(live)
-    }
-}
-
-/// What walks below a limit can touch: groups, ascending, and states by group and layers done.
-#[derive(Clone, Debug)]
-pub(super) struct Live {
-    pub(super) groups: Vec<usize>,
-    entered: Vec<bool>,
-    ended: Vec<bool>,
-}
-
-/// The least sum of two figures at one place; four at a time, since each comparison would wait for the one before.
-fn least_sum(ones: &[u64], others: &[u64]) -> u64 {
-    let (ones, rest) = ones.as_chunks::<4>();
-    let (others, other_rest) = others.as_chunks::<4>();
-    let mut least = [NEVER; 4];
-    for (one, other) in ones.iter().zip(others) {
-        for lane in 0..4 {
-            least[lane] = least[lane].min(one[lane] + other[lane]);
-        }
-    }
-    let last = rest.iter().zip(other_rest).map(|(one, other)| one + other);
-    last.chain(least).min().unwrap_or(NEVER)
-}
-
 /// Moves a group to where its hop belongs now among sorted hops.
 fn replace(hops: &mut Vec<Hop>, group: usize, cost: u64) {
     let group = u32::try_from(group).expect("few groups");
@@ -356,25 +171,4 @@ fn replace(hops: &mut Vec<Hop>, group: usize, cost: u64) {
         let before = hops.partition_point(|hop| (hop.cost, hop.group) < (cost, group));
         hops.insert(before, Hop { group, cost });
     }
-}
-
-/// The least sum of a hop and what lies beyond it; `least` bounds the latter, so that dear hops are not looked at.
-fn least_hop(
-    hops: &[Hop],
-    positions: &[Option<u32>],
-    beyond: impl Fn(usize) -> u64,
-    least: u64,
-    looked_at: &mut u64,
-) -> u64 {
-    let mut best = NEVER;
-    for hop in hops {
-        *looked_at += 1;
-        if hop.cost + least >= best {
-            break;
-        }
-        if let Some(at) = positions[hop.group as usize] {
-            best = best.min(hop.cost + beyond(at as usize));
-        }
-    }
-    best
 }

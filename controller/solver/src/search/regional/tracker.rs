@@ -170,8 +170,9 @@ impl Tracker {
         *known.ok_or(InvalidChange::NoSuchBackbone)? = *backbone;
         self.refresh(|fleet, separate| {
             let (from, to) = (fleet.groups_in(backbone.from), fleet.groups_in(backbone.to));
-            let ends: Vec<usize> = from.iter().chain(&to).copied().collect();
             let within = backbone.from == backbone.to;
+            let others = to.iter().filter(|_| !within);
+            let ends: Vec<usize> = from.iter().chain(others).copied().collect();
             Touched {
                 groups: if within || !separate {
                     ends.clone()
