@@ -238,10 +238,10 @@ impl Wording<'_> {
                 )
             }
             Cause::NoChain { proven: true } => {
-                "no chain of linked and trusted nodes holds the model".to_owned()
+                "no chain of linked and trusted nodes has the memory for all layers, the embedding and the head".to_owned()
             }
             Cause::NoChain { proven: false } => {
-                "no chain of linked and trusted nodes was found within the work budget".to_owned()
+                "no chain of linked and trusted nodes with the memory for all layers was found within the work budget".to_owned()
             }
         }
     }
@@ -266,7 +266,9 @@ fn reason(reason: NodeReason) -> String {
             format!("{free} are free, and the smallest stage needs {smallest_stage}")
         }
         NodeReason::CouldHold { free, layers, whole } => {
-            format!("{free} are free for at most {layers} layers, and the whole model needs {whole}")
+            format!(
+                "{free} are free, for {layers} layers at most beside embedding and head, and the whole model needs {whole}"
+            )
         }
     }
 }
