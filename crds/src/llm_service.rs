@@ -124,7 +124,8 @@ pub struct LLMServiceSpec {
     /// Whether a request needs an API key of an EdgeUser.
     #[serde(default)]
     pub access: Access,
-    /// Nodes whose router takes requests of this service. All nodes when empty.
+    /// Nodes whose router takes requests of this service. All nodes when empty; of a private service only those that may see
+    /// text.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 64))]

@@ -29,6 +29,7 @@ use solver::{
 
 use crate::{
     corrections::{self, Factors},
+    entrances::Entrances,
     world::{ServiceName, World},
 };
 
@@ -433,6 +434,7 @@ impl Snapshot {
     /// Where requests enter: at the nodes that users attach to, weighed by their demand; at the head when nobody says.
     fn ingress_of(&self, world: &World, service: &LLMService, name: &ServiceName) -> Vec<Ingress> {
         let mut weights: BTreeMap<NodeOrd, u32> = BTreeMap::new();
+        let entrances = Entrances::of(world, service);
         for user in world
             .users
             .iter()
@@ -443,7 +445,8 @@ impl Snapshot {
                 .demands
                 .iter()
                 .find(|demand| demand.service == name.name);
-            let entry = attachment(world, user).and_then(|node| self.node_ord(node));
+            let entry = entrances.for_user(world, user);
+            let entry = entry.and_then(|node| self.node_ord(node));
             if let (Some(demand), Some(node)) = (demand, entry) {
                 *weights.entry(node).or_default() += small(demand.requests_per_hour.max(1));
             }
@@ -453,7 +456,8 @@ impl Snapshot {
                 .spec
                 .ingress_nodes
                 .iter()
-                .filter(|node| world.is_alive(node));
+                .filter(|name| world.is_alive(name))
+                .filter(|name| world.node(name).is_some_and(|node| entrances.admit(node)));
             weights = named.filter_map(|node| Some((self.node_ord(node)?, 1))).collect();
         }
         weights
@@ -700,11 +704,16 @@ fn speed_of(benchmark: &Benchmark, kernels: &Kernels) -> Option<SpeedTable> {
     .filter(|table| !table.layer.is_empty())
 }
 
-/// The EdgeNode where a user's requests enter: the first that is alive of those it may attach to, then its device.
+/// The EdgeNode that a user is attached to: the first of those that it may attach to.
 #[must_use]
-pub fn attachment<'a>(world: &World, user: &'a crds::EdgeUser) -> Option<&'a str> {
+pub fn attachment<'a>(world: &'a World, user: &'a crds::EdgeUser) -> Option<&'a str> {
+    attachable(world, user).next()
+}
+
+/// The EdgeNodes that are alive of those that a user may attach to, then its device.
+pub(crate) fn attachable<'a>(world: &'a World, user: &'a crds::EdgeUser) -> impl Iterator<Item = &'a str> {
     let nodes = user.spec.attach_nodes.iter().chain(&user.spec.device_node);
-    nodes.map(String::as_str).find(|node| world.is_alive(node))
+    nodes.map(String::as_str).filter(|node| world.is_alive(node))
 }
 
 /// EdgeNodes that somebody names as the place where requests enter.

@@ -13,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 
 use crate::{
+    entrances::Entrances,
     plan::{Plan, PlannedPlacement, ServicePlan, Verdict, decision::pipeline_line, forecast, routes},
     snapshot::attachment,
     world::{Loss, Now, ServiceName, Withheld, World},
@@ -259,11 +260,9 @@ fn quantile_for(percentile: i32, observed: &ObservedService) -> Option<&Observed
 }
 
 fn endpoints_of(world: &World, service: &LLMService) -> Vec<String> {
-    let allowed = &service.spec.ingress_nodes;
-    let nodes = world.nodes.iter().filter(|node| {
-        world.is_alive(&node.name_any())
-            && (allowed.is_empty() || allowed.iter().any(|name| *name == node.name_any()))
-    });
+    let entrances = Entrances::of(world, service);
+    let nodes = world.nodes.iter();
+    let nodes = nodes.filter(|node| world.is_alive(&node.name_any()) && entrances.admit(node));
     let urls = nodes.filter_map(|node| Some(node.status.as_ref()?.agent.as_ref()?.router_url.clone()));
     urls.filter(|url| !url.is_empty()).take(64).collect()
 }

@@ -9,11 +9,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::{edge_node::AgentInfo, route_table::Peer};
 use kube::ResourceExt;
 
-use super::{
-    Plan,
-    routes::{agent_of, takes_requests},
+use super::{Plan, routes::agent_of};
+use crate::{
+    entrances::Entrances,
+    world::{ServiceName, World},
 };
-use crate::world::{ServiceName, World};
 
 /// Up to so many agents all know each other.
 const ALL_KNOW_ALL: usize = 64;
@@ -103,8 +103,12 @@ impl<'n> Acquaintances<'n> {
                 .flat_map(|placement| &placement.spec.pipelines)
                 .filter_map(|pipeline| Some(pipeline.stages.first()?.node.as_str()))
                 .collect();
+            let entrances = Entrances::of(world, service);
+            let admitting = world.nodes.iter().filter(|node| entrances.admit(node));
+            let known = admitting.filter_map(|node| agents.get_key_value(&node.name_any()));
+            let ways_in: Vec<&String> = known.map(|(name, _)| name).collect();
             for head in heads {
-                for node in agents.keys().filter(|node| takes_requests(service, node)) {
+                for node in &ways_in {
                     self.join(node, head);
                 }
             }

@@ -12,6 +12,7 @@ use kube::ResourceExt;
 
 use super::{Plan, PlannedPlacement, Verdict, peers};
 use crate::{
+    entrances::Entrances,
     snapshot::privacy_of,
     world::{ServiceName, World},
 };
@@ -21,13 +22,18 @@ use crate::{
 pub fn derive<State>(world: &World, plan: &Plan<State>) -> BTreeMap<String, RouteTableSpec> {
     let keys = keys_of(world);
     let mut peers = peers::derive(world, plan);
+    let rules = rules_of(world, plan);
     let reported = world.nodes.iter().filter(|node| agent_of(node).is_some());
     reported
         .map(|node| {
             let name = node.name_any();
             let table = RouteTableSpec {
                 incarnation: world.identity.incarnation.clone(),
-                ingress: ingress_of(world, plan, &name),
+                ingress: rules
+                    .iter()
+                    .filter(|(entrances, _)| entrances.admit(node))
+                    .map(|(_, rule)| rule.clone())
+                    .collect(),
                 hops: plan
                     .placements
                     .iter()
@@ -48,18 +54,13 @@ pub(super) fn agent_of(node: &EdgeNode) -> Option<&crds::edge_node::AgentInfo> {
     node.status.as_ref()?.agent.as_ref()
 }
 
-fn ingress_of<State>(world: &World, plan: &Plan<State>, node: &str) -> Vec<IngressRule> {
-    let services = world
-        .services
-        .iter()
-        .filter(|service| service.metadata.deletion_timestamp.is_none() && takes_requests(service, node));
-    services.map(|service| rule_of(plan, service)).collect()
-}
-
-/// Whether a service's requests may enter at a node.
-pub(super) fn takes_requests(service: &LLMService, node: &str) -> bool {
-    let nodes = &service.spec.ingress_nodes;
-    nodes.is_empty() || nodes.iter().any(|named| named == node)
+/// The rule of each service, and whose routers have it.
+fn rules_of<'w, State>(world: &'w World, plan: &Plan<State>) -> Vec<(Entrances<'w>, IngressRule)> {
+    let services = world.services.iter();
+    let services = services.filter(|service| service.metadata.deletion_timestamp.is_none());
+    services
+        .map(|service| (Entrances::of(world, service), rule_of(plan, service)))
+        .collect()
 }
 
 fn rule_of<State>(plan: &Plan<State>, service: &LLMService) -> IngressRule {

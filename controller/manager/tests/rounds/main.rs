@@ -788,6 +788,21 @@ fn private_text_stays_on_trusted_nodes() {
     privacy.trust_domains = vec!["hospital".to_owned()];
     scene.settle();
     assert_eq!(scene.serving().as_deref(), Some("trusted[0, 30)"));
+
+    // Whoever takes a request in reads it.
+    let takes_requests = |scene: &Scene| -> Vec<String> {
+        let tables = scene.world.route_tables.iter();
+        let tables = tables.filter(|table| !table.spec.ingress.is_empty());
+        tables.map(|table| table.name_any()).collect()
+    };
+    assert_eq!(takes_requests(&scene), ["trusted"]);
+    let status =
+        |scene: &Scene| status::of_service(&scene.world, &scene.plan(), &scene.world.services[0], k8s_now());
+    assert_eq!(status(&scene).endpoints, ["http://trusted:8080"]);
+    scene.service().spec.ingress_nodes = vec!["fast".to_owned()];
+    scene.settle();
+    assert_eq!(takes_requests(&scene), [""; 0]);
+    assert_eq!(status(&scene).endpoints, [""; 0]);
 }
 
 #[test]
