@@ -86,18 +86,32 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.words.join(" ")
     );
     if let Some((file, folder, model)) = own {
-        let rows = on_files(&run, file, folder, model)?;
-        print_header(arguments.output)?;
-        return print(arguments.output, &rows);
+        let mut told = false;
+        return on_files(&run, file, folder, model, &mut |row| {
+            if !std::mem::replace(&mut told, true) {
+                print_header(arguments.output)?;
+            }
+            print(arguments.output, &row)
+        });
     }
     print_header(arguments.output)?;
     for reproduction in reproductions::matching(&arguments.words) {
-        print(arguments.output, &(reproduction.run)(&run))?;
+        forget_peak_memory();
+        for row in (reproduction.run)(&run) {
+            print(arguments.output, &row)?;
+        }
     }
     Ok(())
 }
 
-fn on_files(run: &Run<'_>, file: &Path, folder: &Path, model: &str) -> anyhow::Result<Vec<Row>> {
+/// Tells each row as soon as it is there.
+fn on_files(
+    run: &Run<'_>,
+    file: &Path,
+    folder: &Path,
+    model: &str,
+    tell: &mut dyn FnMut(Row) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let model = helix::model(model)?;
     let name = file.display().to_string();
     let parsed = helix::cluster::parse(&name, &read(file)?)?;
@@ -106,11 +120,7 @@ fn on_files(run: &Run<'_>, file: &Path, folder: &Path, model: &str) -> anyhow::R
     let cluster = helix::assemble(&parsed, model, &model_files(folder)?)
         .with_context(|| format!("the times in {} cannot be used", folder.display()))?;
     let stem = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
-    Ok(reproductions::cluster_rows(
-        run,
-        &format!("{stem} {}", model.name),
-        &cluster,
-    ))
+    reproductions::cluster_rows(run, &format!("{stem} {}", model.name), &cluster).try_for_each(tell)
 }
 
 /// The CSV files of a folder and of the folders in it.
@@ -167,15 +177,18 @@ fn print_header(form: Output) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(form: Output, rows: &[Row]) -> anyhow::Result<()> {
-    for row in rows {
-        let line = match form {
-            Output::Table => reproductions::line(row),
-            Output::Json => serde_json::to_string(row)?,
-        };
-        output::print(&format!("{line}\n"))?;
-    }
+fn print(form: Output, row: &Row) -> anyhow::Result<()> {
+    let line = match form {
+        Output::Table => reproductions::line(row),
+        Output::Json => serde_json::to_string(row)?,
+    };
+    output::print(&format!("{line}\n"))?;
     Ok(())
+}
+
+/// Begins the measurement of peak memory anew (proc(5), `clear_refs`). Where that is not allowed, peaks only grow.
+fn forget_peak_memory() {
+    let _not_allowed = fs::write("/proc/self/clear_refs", "5");
 }
 
 /// The most memory that was resident, in bytes; Linux only.
@@ -207,7 +220,12 @@ mod tests {
             peak_memory: &|| None,
             work_percent: 1,
         };
-        on_files(&run, &file, &times, model)
+        let mut rows = Vec::new();
+        on_files(&run, &file, &times, model, &mut |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
     }
 
     #[test]

@@ -56,7 +56,11 @@ fn built_in(run: &Run<'_>, cluster: &str, model: &str, reference: Option<(f64, &
 
 /// The greatest flow that was found, with its certificate.
 pub(super) fn flow_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Row {
-    let upper = bound::upper_bound(&bound::supplies(cluster), cluster.num_layers);
+    let upper = if is_passable(cluster) {
+        bound::upper_bound(&bound::supplies(cluster), cluster.num_layers)
+    } else {
+        0.0
+    };
     let (found, seconds) = run.timed(|| greatest_flow(run, cluster));
     let row = Row::new(
         format!("{name} max-flow"),
@@ -70,6 +74,22 @@ pub(super) fn flow_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Row {
         "no layout was found that holds the whole model"
     };
     row.bound(upper).memory((run.peak_memory)()).note(note)
+}
+
+/// Whether links lead from the door through any node and back: otherwise nothing is ever served.
+fn is_passable(cluster: &Cluster) -> bool {
+    let door = cluster.door();
+    let mut reached = vec![false; door];
+    let mut open = vec![door];
+    while let Some(from) = open.pop() {
+        for to in 0..door {
+            if !reached[to] && cluster.link(from, to).is_some() {
+                reached[to] = true;
+                open.push(to);
+            }
+        }
+    }
+    (0..door).any(|node| reached[node] && cluster.link(node, door).is_some())
 }
 
 /// A layout of great flow: a cover, and another one where links bind; none if none was found that holds the model.

@@ -339,7 +339,7 @@ fn best_plan(run: &Run<'_>, cluster: &Cluster, demand: Demand) -> Option<Chosen>
     choose(cluster, demand, effort, &judge, TRAINING, &|| false)
 }
 
-/// A plan, or the layout of greatest flow, whichever simulation likes better; with how it came about.
+/// A plan, the layout of greatest flow or equal segments, whichever simulation likes better; with how it came about.
 fn best_of(cluster: &Cluster, planned: Option<Chosen>, linked: Option<Linked>) -> Option<(Served, String)> {
     let planned = planned.map(|chosen| {
         let Chosen {
@@ -357,13 +357,14 @@ fn best_of(cluster: &Cluster, planned: Option<Chosen>, linked: Option<Linked>) -
         let by_rate = Served::by_rate(cluster, layout);
         [(by_flow, "by its flow"), (by_rate, "by rates")]
     });
-    let flowing = flowing.map(|(served, routed)| {
-        let how = format!("the layout of greatest flow, {routed}");
-        (served.trained(cluster), served, how)
-    });
+    let flowing = flowing.map(|(served, routed)| (served, format!("the layout of greatest flow, {routed}")));
+    let equal = baselines::swarm(cluster).into_iter();
+    let equal = equal.map(|layout| (Served::by_rate(cluster, layout), "equal segments".to_owned()));
+    let simple = flowing.chain(equal);
+    let simple = simple.map(|(served, how)| (served.trained(cluster), served, how));
     let best = planned
         .into_iter()
-        .chain(flowing)
+        .chain(simple)
         .max_by(|one, other| one.0.total_cmp(&other.0));
     best.map(|(_, served, how)| (served, how))
 }

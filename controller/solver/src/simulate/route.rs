@@ -21,32 +21,36 @@ impl Routing {
         Self(next).without_negligible()
     }
 
-    /// Every node sends to all that hold the layer at which it ends, in proportion to their tokens per second.
+    /// Every node sends to all that hold the layer at which it ends, in proportion to their tokens per second, over links that
+    /// are there and to nodes from which the end of the model is reached.
     #[must_use]
     pub fn by_rate(cluster: &Cluster, layout: &Layout) -> Self {
         let door = cluster.door();
-        let ahead = |from: usize, position: usize| {
-            let holders = layout
-                .holders()
-                .filter(|(node, range)| *node != from && range.contains(&position));
-            let linked = holders.filter(|(node, _)| cluster.link(from, *node).is_some());
-            linked
-                .map(|(node, range)| (node, cluster.tokens_per_second(node, range)))
+        let mut next = vec![Vec::new(); door + 1];
+        // From the end of the model to its beginning: what a node sends to ends behind it.
+        let mut holders: Vec<_> = layout.holders().collect();
+        holders.sort_by_key(|(node, range)| (std::cmp::Reverse(range.end), *node));
+        let ahead = |next: &[Vec<(usize, f64)>], from: usize, position: usize| {
+            let holders = layout.holders().filter(|(_, range)| range.contains(&position));
+            let open =
+                holders.filter(|(node, _)| cluster.link(from, *node).is_some() && !next[*node].is_empty());
+            open.map(|(node, range)| (node, cluster.tokens_per_second(node, range)))
                 .collect()
         };
-        let mut next = vec![Vec::new(); door + 1];
-        next[door] = layout
-            .holders()
-            .filter(|(_, range)| range.start == 0)
-            .map(|(node, range)| (node, cluster.tokens_per_second(node, range)))
-            .collect();
-        for (node, range) in layout.holders() {
-            next[node] = if range.end == cluster.num_layers {
+        for (node, range) in holders {
+            next[node] = if range.end < cluster.num_layers {
+                ahead(&next, node, range.end)
+            } else if cluster.link(node, door).is_some() {
                 vec![(door, 1.0)]
             } else {
-                ahead(node, range.end)
+                Vec::new()
             };
         }
+        let entrances: Vec<(usize, f64)> = ahead(&next, door, 0);
+        next[door] = entrances
+            .into_iter()
+            .filter(|(node, _)| layout.0[*node].start == 0)
+            .collect();
         Self(next)
     }
 

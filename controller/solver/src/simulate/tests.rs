@@ -238,3 +238,42 @@ fn routing_by_rate_sends_to_all_that_can_go_on() {
     );
     assert_eq!(routing.groups(), [vec![0, 2]]);
 }
+
+#[test]
+fn routing_by_rate_leads_over_links_that_are_there_and_nowhere_else() {
+    let mut random = crate::random::Random::seeded(7);
+    let mut served = [0, 0];
+    for _ in 0..300 {
+        let mut cluster = chain(4, 10, 1e6);
+        let width = cluster.door() + 1;
+        for link in &mut cluster.links {
+            if random.below(2) == 0 {
+                *link = None;
+            }
+        }
+        let layout = Layout(vec![0..5, 0..5, 5..10, 3..10]);
+        let passes = |from: usize, to: usize| cluster.links[from * width + to].is_some();
+        let reaches = (0..2).any(|first| {
+            let onward = (2..4).any(|last| passes(first, last) && passes(last, 4));
+            passes(4, first) && onward
+        });
+        let routing = Routing::by_rate(&cluster, &layout);
+        let report = run(&Scenario {
+            cluster: &cluster,
+            layout: &layout,
+            routing: &routing,
+            load: &one(200, 4),
+            admission: Admission {
+                answer_tokens: 10.0,
+                high_water: 1.0,
+            },
+            window: Window {
+                warm_up: 0.0,
+                seconds: 1_000.0,
+            },
+        });
+        assert_eq!(report.decode_tokens_per_second > 0.0, reaches, "{routing:?}");
+        served[usize::from(reaches)] += 1;
+    }
+    assert!(served.iter().all(|count| *count > 20), "{served:?}");
+}
