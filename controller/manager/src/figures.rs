@@ -280,7 +280,7 @@ impl Figures {
         }
         let shown = serving.or_else(|| plan.placements_of(&name).last());
         if let Some(placement) = shown {
-            let gap = placement.spec.explanation.gap_parts_per_million;
+            let gap = plan.gap_of(placement);
             self.say(Family::ServiceGap, &labels, gap as f64 / 1e6);
             if let Some(pipeline) = placement.spec.pipelines.first() {
                 self.pipeline(&label, pipeline);

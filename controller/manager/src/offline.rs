@@ -14,6 +14,8 @@ use serde_json::Value;
 
 use crate::{inspect, world::World};
 
+mod check;
+
 /// Why manifests make no world.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -33,6 +35,14 @@ pub enum Error {
         /// What is wrong.
         source: manifest::Error,
     },
+    /// An object means nothing, alone or among the others.
+    #[error("{path}{problem}")]
+    Meaning {
+        /// The file with a colon, if the object is from one.
+        path: String,
+        /// What is wrong, and what is expected.
+        problem: String,
+    },
     /// A model's header cannot be read, and the manifest gives no status.
     #[error("Model {model}: {source}")]
     Model {
@@ -50,7 +60,16 @@ pub enum Error {
 ///
 /// When a file cannot be read or an object is not what its kind says.
 pub fn world_of(path: &Path) -> Result<World, Error> {
-    world_from(objects_of(path)?)
+    whole(world_from(objects_of(path)?)?)
+}
+
+/// The world, if every EdgeLink of it joins two of its nodes.
+fn whole(world: World) -> Result<World, Error> {
+    check::links(&world).map_err(|problem| Error::Meaning {
+        path: String::new(),
+        problem,
+    })?;
+    Ok(world)
 }
 
 /// Every object in the `.yaml`, `.yml` and `.json` files of a folder (or in one file), each with its file's name.
@@ -82,7 +101,14 @@ pub fn objects_of(path: &Path) -> Result<Vec<(String, Value)>, Error> {
 /// When an object is not what its kind says, or a model's header cannot be read.
 pub fn world_from(objects: Vec<(String, Value)>) -> Result<World, Error> {
     let mut world = World::default();
+    let mut names = check::Names::default();
     for (path, object) in objects {
+        if is_ours(&object) {
+            names.add(&object).map_err(|problem| Error::Meaning {
+                path: format!("{path}: "),
+                problem,
+            })?;
+        }
         add(&mut world, object).map_err(|source| Error::Manifest { path, source })?;
     }
     let mut models = vec![];
@@ -113,14 +139,13 @@ fn files_of(path: &Path) -> Result<Vec<std::path::PathBuf>, Error> {
     Ok(files)
 }
 
+fn is_ours(object: &Value) -> bool {
+    let version = object["apiVersion"].as_str().unwrap_or_default();
+    version.split('/').next() == Some(crds::GROUP)
+}
+
 fn add(world: &mut World, object: Value) -> Result<(), manifest::Error> {
-    let group = object["apiVersion"]
-        .as_str()
-        .unwrap_or_default()
-        .split('/')
-        .next()
-        .unwrap_or_default();
-    if group != crds::GROUP {
+    if !is_ours(&object) {
         return Ok(());
     }
     match object["kind"].as_str().unwrap_or_default() {

@@ -137,6 +137,18 @@ impl<State> Plan<State> {
             .find(|placement| placement.phase == PlacementPhase::Serving)
     }
 
+    /// What is not proven of a placement, in parts per million: its own gap, or that of the choice for all where it leaves a
+    /// better pipeline to others.
+    #[must_use]
+    pub fn gap_of(&self, placement: &PlannedPlacement) -> i64 {
+        let decided = self.services.get(&placement.service);
+        let together = decided.and_then(|decided| decided.together.as_ref());
+        match together.filter(|together| together.gives_way.is_some()) {
+            Some(together) => together.gap_parts_per_million.unwrap_or(0),
+            None => placement.spec.explanation.gap_parts_per_million,
+        }
+    }
+
     /// The same plan in another state; only the step that changes the state may say so.
     pub(crate) fn into_state<Next>(self) -> Plan<Next> {
         let Self {

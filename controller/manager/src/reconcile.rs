@@ -353,10 +353,7 @@ impl Manager {
             .metrics
             .nodes_alive
             .set(i64::try_from(world.nodes.len()).unwrap_or(i64::MAX) - lost);
-        let gaps = plan
-            .placements
-            .iter()
-            .map(|placement| placement.spec.explanation.gap_parts_per_million);
+        let gaps = plan.placements.iter().map(|placement| plan.gap_of(placement));
         self.config.metrics.gap.set(gaps.max().unwrap_or(0) as f64 / 1e6);
         for (service, known) in &plan.services {
             if let Some(blocked) = &known.blocked {

@@ -468,11 +468,8 @@ impl Snapshot {
 
     fn excluded(&self, world: &World, options: Options) -> Vec<ExcludedNode> {
         let reason = |node: &EdgeNode| {
-            if options.offline {
-                return node.spec.unschedulable.then_some(Exclusion::Unschedulable);
-            }
             let agent = node.status.as_ref().and_then(|status| status.agent.as_ref());
-            if !world.is_alive(&node.name_any()) || agent.is_none() {
+            if !options.offline && (!world.is_alive(&node.name_any()) || agent.is_none()) {
                 Some(Exclusion::NotReady)
             } else if !world.is_schedulable(node) {
                 Some(Exclusion::Unschedulable)

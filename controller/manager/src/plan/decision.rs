@@ -15,7 +15,10 @@ use solver::{
     units::{Bytes, MicroJoules, Nanos},
 };
 
-use super::{stages::name_of, wording::Wording};
+use super::{
+    stages::name_of,
+    wording::{self, Wording},
+};
 use crate::{
     snapshot::{Snapshot, links},
     world::{ServiceName, World},
@@ -76,13 +79,16 @@ fn explanation(
     name: &ServiceName,
     placed: &Placed,
 ) -> Explanation {
-    let wording = Wording(snapshot);
+    let words = Wording(snapshot);
     let certificate = &placed.certificate;
     let runner_up = placed.runner_up.iter().map(|runner_up| Alternative {
         mode: mode_of(runner_up.mode),
         pipeline: shape_line(snapshot, &runner_up.shape),
         predicted: Some(prediction(&runner_up.predicted, service)),
-        why_not: format!("the runner-up: costs {} more per request", runner_up.behind),
+        why_not: format!(
+            "the runner-up: costs {} per request",
+            wording::beside(runner_up.cost.total(), placed.cost.total())
+        ),
     });
     let told = |shape: &PipelineShape| {
         let runner_up = placed.runner_up.as_ref();
@@ -101,27 +107,23 @@ fn explanation(
             Offer::Found { predicted, .. } => Some(prediction(predicted, service)),
             _ => None,
         },
-        why_not: clip(wording.offer(&alternative.offer, placed.cost.total()), 1000),
+        why_not: clip(words.offer(&alternative.offer, placed.cost.total()), 1000),
     });
     Explanation {
-        summary: clip(wording.summary(placed), 2000),
-        binding: clip(wording.binding(&placed.binding), 1000),
+        summary: clip(words.summary(placed), 2000),
+        binding: clip(words.binding(&placed.binding), 1000),
         objective_microseconds: micros(placed.cost.total()),
         lower_bound_microseconds: micros(certificate.lower_bound),
-        gap_parts_per_million: {
-            let best = certificate.best.0.max(1);
-            signed(
-                certificate
-                    .best
-                    .saturating_sub(certificate.lower_bound)
-                    .0
-                    .saturating_mul(1_000_000)
-                    / best,
-            )
-        },
+        gap_parts_per_million: gap(placed.cost.total(), certificate.lower_bound),
         links: link_rates(snapshot, service, name, placed),
         alternatives: runner_up.chain(modes).take(16).collect(),
     }
+}
+
+/// (objective − bound) / objective, in parts per million. A service that leaves a better pipeline to others has a gap, too.
+fn gap(objective: Nanos, bound: Nanos) -> i64 {
+    let missing = u128::from(objective.saturating_sub(bound).0) * 1_000_000;
+    i64::try_from(missing / u128::from(objective.0.max(1))).unwrap_or(i64::MAX)
 }
 
 /// The rates between neighbours of the pipeline, and from its end back to its head, where an EdgeLink joins them.

@@ -109,8 +109,7 @@ impl Wording<'_> {
         match offer {
             Offer::Found { cost: its_cost, .. } => {
                 let its_cost = its_cost.total();
-                let more = its_cost.saturating_sub(cost);
-                format!("costs {its_cost} per request, {more} more")
+                format!("costs {its_cost} per request, {}", beside(its_cost, cost))
             }
             Offer::NotAllowed => "spec.modes does not allow it".to_owned(),
             Offer::TooManyNodes { most } => {
@@ -244,6 +243,18 @@ impl Wording<'_> {
                 "no chain of linked and trusted nodes with the memory for all layers was found within the work budget".to_owned()
             }
         }
+    }
+}
+
+/// How an alternative's cost compares with what was chosen, which may be dearer where other services gain more.
+pub(super) fn beside(its_cost: Nanos, chosen: Nanos) -> String {
+    if its_cost < chosen {
+        format!(
+            "{} less, and is left to other services",
+            chosen.saturating_sub(its_cost)
+        )
+    } else {
+        format!("{} more", its_cost.saturating_sub(chosen))
     }
 }
 

@@ -175,6 +175,13 @@ impl Scene {
         let (snapshot, solution) = self.solve();
         let plan = Plan::propose(&self.world, &snapshot, &solution);
         assert_eq!(lint::lint(&self.world, &plan), []);
+        for placement in &plan.placements {
+            let why = &placement.spec.explanation;
+            let (objective, bound) = (why.objective_microseconds, why.lower_bound_microseconds);
+            let gap = (objective - bound) * 1_000_000 / objective.max(1);
+            let rounding = 2_000_000 / objective.max(1) + 1;
+            assert!((gap - why.gap_parts_per_million).abs() <= rounding, "{why:?}");
+        }
         plan.with_contingencies(&snapshot, &solution, foreseen)
     }
 
