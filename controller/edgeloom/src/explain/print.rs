@@ -287,11 +287,37 @@ fn write_figures(text: &mut String, predicted: &Prediction, report: &Report) {
             "objective".to_owned(),
             limit(report.objective.0),
             limit(report.objective.1),
-            String::new(),
+            missed(predicted, report.objective),
         ]);
     }
     text.push('\n');
     text.push_str(&table.print());
+}
+
+/// Which part of the objective the prediction for the typical request misses.
+fn missed(predicted: &Prediction, objective: (Option<i32>, Option<i32>)) -> String {
+    let parts = [
+        (
+            "first token",
+            predicted.time_to_first_token_microseconds,
+            objective.0,
+        ),
+        (
+            "time per token",
+            predicted.time_per_output_token_microseconds,
+            objective.1,
+        ),
+    ];
+    let late = parts.into_iter().filter_map(|(what, predicted, limit)| {
+        let late = predicted - i64::from(limit?) * 1_000;
+        (late > 0).then(|| format!("{what} by {}", milliseconds(late)))
+    });
+    let late: Vec<String> = late.collect();
+    if late.is_empty() {
+        String::new()
+    } else {
+        format!("will be missed: {}", late.join(", "))
+    }
 }
 
 fn write_alternatives(text: &mut String, alternatives: &[Alternative]) {

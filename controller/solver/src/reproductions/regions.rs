@@ -77,7 +77,7 @@ pub(super) fn flow_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Row {
 }
 
 /// Whether links lead from the door through any node and back: otherwise nothing is ever served.
-fn is_passable(cluster: &Cluster) -> bool {
+pub(super) fn is_passable(cluster: &Cluster) -> bool {
     let door = cluster.door();
     let mut reached = vec![false; door];
     let mut open = vec![door];

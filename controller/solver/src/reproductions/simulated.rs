@@ -105,7 +105,7 @@ impl Served {
                 .report(cluster, &load, OFFLINE, window)
                 .decode_tokens_per_second
         };
-        groups.iter().map(alone).sum()
+        groups.iter().map(alone).fold(0.0, |sum, tokens| sum + tokens)
     }
 
     /// The same on the last seeds that layouts are chosen on.
@@ -315,7 +315,11 @@ fn offline_row(run: &Run<'_>, name: &str, cluster: &Cluster) -> Option<(Served, 
         mean(&figures),
         seconds,
     )
-    .bound(work_bound(cluster, prompt, answer))
+    .bound(if regions::is_passable(cluster) {
+        work_bound(cluster, prompt, answer)
+    } else {
+        0.0
+    })
     .memory((run.peak_memory)())
     .note(format!("{}; bound by work alone; {how}", spread(&figures)));
     Some((served, row))
