@@ -86,8 +86,8 @@ fn explanation(
         pipeline: shape_line(snapshot, &runner_up.shape),
         predicted: Some(prediction(&runner_up.predicted, service)),
         why_not: format!(
-            "the runner-up: costs {} per request",
-            wording::beside(runner_up.cost.total(), placed.cost.total())
+            "the runner-up: costs {}",
+            wording::beside(runner_up.cost.total(), placed.cost.total(), " per request")
         ),
     });
     let told = |shape: &PipelineShape| {

@@ -109,7 +109,7 @@ impl Wording<'_> {
         match offer {
             Offer::Found { cost: its_cost, .. } => {
                 let its_cost = its_cost.total();
-                format!("costs {its_cost} per request, {}", beside(its_cost, cost))
+                format!("costs {its_cost} per request, {}", beside(its_cost, cost, ""))
             }
             Offer::NotAllowed => "spec.modes does not allow it".to_owned(),
             Offer::TooManyNodes { most } => {
@@ -247,14 +247,14 @@ impl Wording<'_> {
 }
 
 /// How an alternative's cost compares with what was chosen, which may be dearer where other services gain more.
-pub(super) fn beside(its_cost: Nanos, chosen: Nanos) -> String {
+pub(super) fn beside(its_cost: Nanos, chosen: Nanos, of: &str) -> String {
     if its_cost < chosen {
         format!(
             "{} less, and is left to other services",
             chosen.saturating_sub(its_cost)
         )
     } else {
-        format!("{} more", its_cost.saturating_sub(chosen))
+        format!("{} more{of}", its_cost.saturating_sub(chosen))
     }
 }
 
