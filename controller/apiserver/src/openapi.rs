@@ -6,6 +6,7 @@
 
 pub mod components;
 pub mod operations;
+pub mod protobuf;
 pub mod v2;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,8 @@ use serde_json::{Map, Value, json};
 
 use crate::discovery::{fingerprint, page_not_found};
 use crate::kinds::{Catalog, Kinds, api_version};
-use crate::negotiation;
+
+const JSON: &str = "application/json";
 
 /// The routes `/openapi/v3` and below, and `/openapi/v2`.
 pub fn routes(kinds: Arc<Kinds>) -> Router {
@@ -48,6 +50,8 @@ struct Made {
     by_path: BTreeMap<String, Document>,
     /// The document of v2, made when it is first asked for: few clients do.
     of_v2: OnceLock<Document>,
+    /// The same in protobuf.
+    of_v2_in_protobuf: OnceLock<Document>,
 }
 
 struct Document {
@@ -57,7 +61,11 @@ struct Document {
 
 impl Document {
     fn of(value: &Value) -> Self {
-        let body = Bytes::from(value.to_string());
+        Self::of_bytes(value.to_string().into_bytes())
+    }
+
+    fn of_bytes(bytes: Vec<u8>) -> Self {
+        let body = Bytes::from(bytes);
         Self {
             fingerprint: fingerprint(&body),
             body,
@@ -94,6 +102,7 @@ fn make(catalog: &Catalog) -> Made {
         revision: catalog.revision(),
         by_path: documents.collect(),
         of_v2: OnceLock::new(),
+        of_v2_in_protobuf: OnceLock::new(),
     }
 }
 
@@ -127,21 +136,33 @@ async fn index(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> R
             (path.clone(), json!({"serverRelativeURL": url}))
         })
         .collect();
-    let body = json!({"paths": paths}).to_string();
-    let etag = fingerprint(body.as_bytes());
-    cached(&headers, &etag, Bytes::from(body))
+    cached(&headers, &Document::of(&json!({"paths": paths})), JSON)
 }
 
-/// The document of v2. kubectl asks for it in protobuf alone, and does without when there is none.
+/// The document of v2, in JSON or in protobuf, whichever is accepted first. kubectl asks for protobuf alone, where v3 does not know a
+/// kind.
 async fn everything(State(documents): State<Arc<Documents>>, headers: HeaderMap) -> Response {
-    if negotiation::accepted(&headers, negotiation::Shape::Single).is_err() {
-        return page_not_found();
-    }
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let clauses = accept.unwrap_or("*/*").split(',');
+    let media_types = clauses.map(|clause| clause.split(';').next().unwrap_or_default().trim());
+    let known: Vec<&str> = media_types
+        .filter(|one| [JSON, "*/*", "", protobuf::ASKED, protobuf::ANSWERED].contains(one))
+        .collect();
     let made = documents.current();
-    let document = made
-        .of_v2
-        .get_or_init(|| Document::of(&v2::document(&documents.kinds.catalog())));
-    cached(&headers, &document.fingerprint, document.body.clone())
+    let of_v2 = || v2::document(&documents.kinds.catalog());
+    match known.first() {
+        None => StatusCode::NOT_ACCEPTABLE.into_response(),
+        Some(&(protobuf::ASKED | protobuf::ANSWERED)) => {
+            let made = made
+                .of_v2_in_protobuf
+                .get_or_init(|| Document::of_bytes(protobuf::encode(&of_v2())));
+            cached(&headers, made, protobuf::ANSWERED)
+        }
+        Some(_) => {
+            let made = made.of_v2.get_or_init(|| Document::of(&of_v2()));
+            cached(&headers, made, JSON)
+        }
+    }
 }
 
 async fn document(
@@ -162,7 +183,7 @@ async fn document(
             response
         }
         known => {
-            let mut response = cached(&headers, &document.fingerprint, document.body.clone());
+            let mut response = cached(&headers, document, JSON);
             if known.is_some() {
                 // The address names the content, so the content never changes.
                 let forever = HeaderValue::from_static("public, immutable");
@@ -175,15 +196,15 @@ async fn document(
     }
 }
 
-fn cached(headers: &HeaderMap, fingerprint: &str, body: Bytes) -> Response {
-    let etag = format!("\"{fingerprint}\"");
+fn cached(headers: &HeaderMap, document: &Document, content_type: &'static str) -> Response {
+    let etag = format!("\"{}\"", document.fingerprint);
     let mut response = if headers
         .get(header::IF_NONE_MATCH)
         .is_some_and(|known| known.as_bytes() == etag.as_bytes())
     {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+        ([(header::CONTENT_TYPE, content_type)], document.body.clone()).into_response()
     };
     let etag = HeaderValue::try_from(etag).expect("a fingerprint is hexadecimal");
     response.headers_mut().insert(header::ETAG, etag);

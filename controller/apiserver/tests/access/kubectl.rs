@@ -305,6 +305,19 @@ async fn objects_are_patched_labelled_annotated_scaled_and_replaced() {
     );
 }
 
+/// kubectl asks for the whole document in protobuf when that of the group and version does not have the kind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kind_that_is_misspelt_is_no_kind() {
+    let (_served, kubectl) = with_widgets().await;
+    let misspelt =
+        json!({"apiVersion": "apps/v1", "kind": "Deploymnt", "metadata": {"name": "a"}, "spec": {}});
+    let said = kubectl.fails("apply -f -", &misspelt.to_string()).await;
+    assert!(
+        said.contains(r#"no matches for kind "Deploymnt" in version "apps/v1""#),
+        "{said}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_objects_are_refused_with_the_field_and_what_would_be_right() {
     let (_served, kubectl) = with_widgets().await;

@@ -227,9 +227,16 @@ async fn openapi_v2_has_the_schema_of_custom_resources() {
     let metadata = "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
     assert_eq!(widget["properties"]["metadata"]["$ref"], metadata);
     assert!(document.body["paths"][WIDGETS.replace("/default/", "/{namespace}/")]["post"].is_object());
-    // kubectl asks for another form, and does without.
+    // kubectl asks for another form.
     let binary = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
-    assert_eq!(harness.get_accepting("/openapi/v2", binary).await.code, 404);
+    let document = harness.get_accepting("/openapi/v2", binary).await;
+    let text = document.body.as_str().unwrap_or_default();
+    assert_eq!(document.code, 200);
+    assert!(
+        text.contains("test.edge.v1.Widget"),
+        "the message has the kind's name"
+    );
+    assert_eq!(harness.get_accepting("/openapi/v2", "text/html").await.code, 406);
 }
 
 #[tokio::test]
