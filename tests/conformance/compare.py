@@ -41,6 +41,7 @@ PATTERNS = [
     (re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"), "UID"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "TIME"),
     (re.compile(r"(resource version: )\d+(?: \(\d+\))?"), r"\1VERSION"),
+    (re.compile(r"(ResourceVersion in record \()\d+"), r"\1VERSION"),
     (re.compile(r"(current: )\d+"), r"\1VERSION"),
     (re.compile(r'(resourceVersion\\?":\\?")\d+'), r"\1VERSION"),
     (re.compile(r"kube-api-access-\w{5}"), "kube-api-access-SUFFIX"),
@@ -116,7 +117,8 @@ def parsed(text):
 def common(value, key=""):
     """The value with a word in place of whatever is a server's own."""
     if isinstance(value, dict):
-        return {name: common(one, name) for name, one in value.items()}
+        # Names too: fields of owners are told apart by their identifiers.
+        return {common(name): common(one, name) for name, one in value.items()}
     if key == "managedFields" and isinstance(value, list):
         # In order of their times, which depend on how fast a server is.
         value = sorted(value, key=lambda one: (one["operation"], one["manager"], one.get("subresource", "")))
