@@ -122,10 +122,12 @@ impl ListOptions {
             ("0", _) => At::Any,
             (version, matching) => {
                 let revision = version.parse().map_err(|_| {
-                    Status::bad_request(format!(
-                        "invalid resource version: resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing \
-                         {version:?}: invalid syntax"
-                    ))
+                    if watch {
+                        unreadable_version(version)
+                    } else {
+                        let why = unreadable_version(version).message;
+                        Status::bad_request(format!("invalid resource version: {why}"))
+                    }
                 })?;
                 // A page at a version without a match has always meant exactly that version.
                 if matching == "Exact" || matching.is_empty() && limit.is_some() && !watch {
@@ -148,6 +150,28 @@ impl ListOptions {
     }
 }
 
+/// The state that is wanted of a single object.
+///
+/// # Errors
+/// 500 for a version that is no number: upstream takes that for its own fault.
+pub fn at_of_one(parameters: &Parameters) -> Result<At, Status> {
+    match parameters.text("resourceVersion") {
+        "" => Ok(At::Newest),
+        "0" => Ok(At::Any),
+        version => match version.parse() {
+            Ok(revision) => Ok(At::NotOlderThan(revision)),
+            Err(_) => Err(unreadable_version(version)),
+        },
+    }
+}
+
+fn unreadable_version(version: &str) -> Status {
+    let why = format!(
+        "resourceVersion: Invalid value: {version:?}: strconv.ParseUint: parsing {version:?}: invalid syntax"
+    );
+    Status::new(500, "", why)
+}
+
 fn validate(
     version: &str,
     matching: &str,
@@ -165,6 +189,9 @@ fn validate(
         }
         if initial_events.is_some() && matching != "NotOlderThan" {
             match_is_forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        }
+        if !continue_token.is_empty() {
+            match_is_forbidden("resourceVersionMatch is forbidden when continue is provided");
         }
         if !["", "NotOlderThan"].contains(&matching) {
             causes.push(Cause::not_supported(

@@ -20,6 +20,9 @@ pub enum Error {
     /// The patch has a directive that nobody knows: upstream takes that for its own fault.
     #[error("{0}")]
     Internal(String),
+    /// The patch has more operations than are allowed.
+    #[error("{0}")]
+    TooLarge(String),
 }
 
 /// A patch in one of the formats.

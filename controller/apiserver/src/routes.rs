@@ -250,6 +250,7 @@ impl Asking {
                 self.part(Part::EphemeralContainers, verb, body).await
             }
             ("finalize", verb) if of_itself => self.part(Part::Finalize, verb, body).await,
+            ("token", _) if self.call.resource.has_extra("token") => Err(Status::method_not_allowed()),
             _ => Err(no_such_subresource(self)),
         }
     }
@@ -279,8 +280,8 @@ impl Asking {
         let only_name = Some(name.as_str()).filter(|name| !name.is_empty());
         match verb {
             "get" => {
-                let options = ListOptions::of(parameters, false)?;
-                Ok(self.one(StatusCode::OK, get::get(call, name, options.at).await?))
+                let at = parameters::at_of_one(parameters)?;
+                Ok(self.one(StatusCode::OK, get::get(call, name, at).await?))
             }
             "list" => {
                 let listed = list::entries(call, &ListOptions::of(parameters, false)?, only_name).await?;
@@ -318,10 +319,8 @@ impl Asking {
         } = self;
         let written = match verb {
             "get" => {
-                return Ok(self.one(
-                    StatusCode::OK,
-                    get::get(call, name, ListOptions::of(parameters, false)?.at).await?,
-                ));
+                let at = parameters::at_of_one(parameters)?;
+                return Ok(self.one(StatusCode::OK, get::get(call, name, at).await?));
             }
             "update" => {
                 let options = WriteOptions::of(parameters, "UpdateOptions")?;
@@ -353,7 +352,7 @@ impl Asking {
         } = self;
         let written = match verb {
             "get" => {
-                let object = get::get(call, name, ListOptions::of(parameters, false)?.at).await?;
+                let object = get::get(call, name, parameters::at_of_one(parameters)?).await?;
                 let scale = scale::read(&object, scale::paths(call)?, call.resource.is_custom())?;
                 return Ok(answer_of(StatusCode::OK, &scale));
             }

@@ -28,7 +28,10 @@ pub async fn answer(caller: &Caller, resource: &str, mut body: Value) -> Result<
         "subjectaccessreviews" | "localsubjectaccessreviews" => {
             access(caller, reviewed_user(&spec)?, &spec).await?
         }
-        "selfsubjectrulesreviews" => own_rules(caller, spec["namespace"].as_str().unwrap_or_default()),
+        "selfsubjectrulesreviews" => match spec["namespace"].as_str().unwrap_or_default() {
+            "" => return Err(Status::bad_request("no namespace on request")),
+            namespace => own_rules(caller, namespace),
+        },
         "tokenreviews" => token_review(caller, &spec)?,
         _ => return Err(Status::no_such_resource()),
     };
@@ -165,18 +168,18 @@ fn asked_attributes(user: UserInfo, spec: &Value) -> Result<RequestAttributes, S
                 let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
                 ("spec", &Value::Null, why)
             };
-            // As upstream: the refusal does not name the kind.
-            let kind = GroupKind {
-                group: "authorization.k8s.io".into(),
-                kind: String::new(),
-            };
-            Err(Status::invalid(
-                &kind,
-                "",
-                vec![Cause::invalid(field, value, why)],
-            ))
+            Err(refusal(Cause::invalid(field, value, why)))
         }
     }
+}
+
+/// A question that is none. As upstream: the refusal does not name the kind.
+fn refusal(cause: Cause) -> Status {
+    let kind = GroupKind {
+        group: "authorization.k8s.io".into(),
+        kind: String::new(),
+    };
+    Status::invalid(&kind, "", vec![cause])
 }
 
 /// The single values that the field selector of a review demands.
@@ -199,9 +202,8 @@ fn reviewed_user(spec: &Value) -> Result<UserInfo, Status> {
     let name = spec["user"].as_str().unwrap_or_default().to_owned();
     let groups = strings(&spec["groups"]);
     if name.is_empty() && groups.is_empty() {
-        return Err(Status::bad_request(
-            "spec.user: Required value: at least one of user and groups is to be given",
-        ));
+        let why = "at least one of user or group must be specified";
+        return Err(refusal(Cause::invalid("spec.user", json!(""), why)));
     }
     Ok(UserInfo {
         name,
@@ -222,7 +224,7 @@ fn token_review(caller: &Caller, spec: &Value) -> Result<Value, Status> {
         Some(user) => {
             json!({ "authenticated": true, "user": user_value(&user), "audiences": [super::tokens::ISSUER] })
         }
-        None => json!({ "user": {}, "error": "the token is unknown, meant for others, or over" }),
+        None => json!({ "user": {}, "error": "invalid bearer token" }),
     })
 }
 

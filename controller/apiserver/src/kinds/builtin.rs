@@ -9,6 +9,7 @@ mod machinery;
 mod plain;
 pub mod rules;
 pub mod types;
+mod workloads;
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,7 +1,7 @@
 //! JSON patch, RFC 6902, with the one exception that the Kubernetes server makes and its clients rely on: a `test` for null succeeds
 //! on a path that does not exist.
 
-use json_patch::{PatchOperation, TestOperation};
+use json_patch::{AddOperation, PatchOperation, TestOperation};
 use serde_json::Value;
 
 use super::Error;
@@ -25,7 +25,7 @@ pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
     // Upstream meets an operation that it does not know when it applies it, not when it reads it.
     let operations: Vec<PatchOperation> = list
         .iter()
-        .map(serde::Deserialize::deserialize)
+        .map(|operation| serde_json::from_value(with_value(operation)))
         .collect::<Result<_, _>>()
         .map_err(|error: serde_json::Error| Error::Unprocessable(error.to_string()))?;
     if operations.len() > MAX_OPERATIONS {
@@ -33,7 +33,7 @@ pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
             "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
             operations.len()
         );
-        return Err(Error::Unprocessable(message));
+        return Err(Error::TooLarge(message));
     }
     let mut patched = document.clone();
     let mut copied = 0;
@@ -53,10 +53,48 @@ pub fn apply(document: &Value, patch: &Value) -> Result<Value, Error> {
         {
             continue;
         }
+        let operation = settled(operation, &patched);
         json_patch::patch(&mut patched, std::slice::from_ref(&operation))
             .map_err(|error| Error::Unprocessable(error.to_string()))?;
     }
     Ok(patched)
+}
+
+/// An operation that says no value means null, as in Go.
+fn with_value(operation: &Value) -> Value {
+    let mut operation = operation.clone();
+    if let Value::Object(fields) = &mut operation
+        && fields
+            .get("op")
+            .and_then(Value::as_str)
+            .is_some_and(|op| matches!(op, "add" | "replace" | "test"))
+    {
+        fields.entry("value").or_insert(Value::Null);
+    }
+    operation
+}
+
+/// Upstream replaces, and copies, what an object does not have as if it were null.
+fn settled(operation: PatchOperation, document: &Value) -> PatchOperation {
+    let is_new_field = |path: &str| {
+        let (above, name) = path.rsplit_once('/').unwrap_or_default();
+        let fields = document.pointer(above).and_then(Value::as_object);
+        let name = name.replace("~1", "/").replace("~0", "~");
+        fields.is_some_and(|fields| !fields.contains_key(&name))
+    };
+    match operation {
+        PatchOperation::Replace(replace) if is_new_field(replace.path.as_str()) => {
+            PatchOperation::Add(AddOperation {
+                path: replace.path,
+                value: replace.value,
+            })
+        }
+        PatchOperation::Copy(copy) if is_new_field(copy.from.as_str()) => PatchOperation::Add(AddOperation {
+            path: copy.path,
+            value: Value::Null,
+        }),
+        other => other,
+    }
 }
 
 /// How many bytes an operation adds that the patch does not have itself. What it moves may not come to lie too deep: values are walked
@@ -114,6 +152,19 @@ mod tests {
                 "{patch}"
             );
         }
+    }
+
+    #[test]
+    fn what_an_object_does_not_have_is_replaced_as_in_go() {
+        let patch = json!([
+            {"op": "replace", "path": "/b~1c", "value": 2},
+            {"op": "add", "path": "/d"},
+            {"op": "copy", "from": "/nothing", "path": "/e"},
+        ]);
+        assert_eq!(
+            apply(&json!({"a": 1}), &patch),
+            Ok(json!({"a": 1, "b/c": 2, "d": null, "e": null}))
+        );
     }
 
     #[test]

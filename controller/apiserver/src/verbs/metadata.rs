@@ -48,7 +48,13 @@ pub fn name_error(resource: &Resource, name: &str) -> Option<String> {
     if name.len() > MAX_NAME {
         return Some(format!("must be no more than {MAX_NAME} bytes"));
     }
-    (!is_dns_subdomain(name)).then(|| {
+    // Those of a signer begin with its name, with colons for slashes.
+    let is_bundle = resource.plural == "clustertrustbundles";
+    let right = match name.split_once(':') {
+        Some(_) if is_bundle => name.split(':').all(is_dns_subdomain),
+        _ => is_dns_subdomain(name),
+    };
+    (!right).then(|| {
         "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an \
          alphanumeric character (e.g. 'example.com', regex used for validation is \
          '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
@@ -130,6 +136,22 @@ pub fn check_metadata(resource: &Resource, object: &Value) -> Result<(), Status>
     )))
 }
 
+/// Checks that a body is about the object that the path names.
+///
+/// # Errors
+/// 400 when it is not.
+pub fn check_name(object: &Value, name: &str) -> Result<(), Status> {
+    match objects::name(object) {
+        found if found == name => Ok(()),
+        "" => Err(Status::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        ))),
+        found => Err(Status::bad_request(format!(
+            "the name of the object ({found}) does not match the name on the URL ({name})"
+        ))),
+    }
+}
+
 /// Upstream's name for its register of kinds, which its messages mention.
 pub(super) const SCHEME: &str = "pkg/runtime/scheme.go:111";
 
@@ -154,16 +176,32 @@ fn check_type(
         return Err(other_custom_type(resource, api_version, kind, fields));
     }
     let version = api_version.rsplit('/').next().unwrap_or_default();
-    let why = if types::component_name(api_version, kind).is_some() {
-        let (package, own) = (resource.go_package(), &resource.kind);
-        format!("converting ({version}.{kind}) to ({package}.{own}): unknown conversion")
-    } else {
-        format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
-    };
+    let why = other_type(resource, api_version, kind);
     Err(Status::bad_request(format!(
         "{kind} in version {version:?} cannot be handled as a {}: {why}",
         resource.kind
     )))
+}
+
+/// Why an object of another type cannot be one of this built-in kind.
+fn other_type(resource: &Resource, api_version: &str, kind: &str) -> String {
+    let version = api_version.rsplit('/').next().unwrap_or_default();
+    if types::component_name(api_version, kind).is_some() {
+        let (package, own) = (resource.go_package(), &resource.kind);
+        format!("converting ({version}.{kind}) to ({package}.{own}): unknown conversion")
+    } else {
+        format!("no kind {kind:?} is registered for version {api_version:?} in scheme {SCHEME:?}")
+    }
+}
+
+/// Why a patched object of a built-in kind is none any more, if a patch changed its type.
+pub fn foreign_type(resource: &Resource, object: &Value) -> Option<String> {
+    let said = |field: &str| object.get(field).and_then(Value::as_str);
+    let api_version = said("apiVersion").unwrap_or_default();
+    let kind = said("kind").unwrap_or_default();
+    let is_foreign = (!api_version.is_empty() && api_version != resource.api_version())
+        || (!kind.is_empty() && kind != resource.kind);
+    (is_foreign && !resource.is_custom()).then(|| other_type(resource, api_version, kind))
 }
 
 fn other_custom_type(
@@ -267,6 +305,13 @@ pub fn carry_over(new: &mut Value, old: &Value) {
     }
     metadata.shift_remove("managedFields");
     metadata.shift_remove("selfLink");
+}
+
+/// What is wrong with a deletion that an update asks for, if it does: only DELETE begins one.
+pub fn deletion_error(new: &Value, old: &Value) -> Option<Cause> {
+    let asked = &new["metadata"]["deletionTimestamp"];
+    let begins = !asked.is_null() && !objects::is_terminating(old);
+    begins.then(|| Cause::invalid("metadata.deletionTimestamp", asked, "field is immutable"))
 }
 
 /// What is wrong with the change of finalizers, if anything: none may be added once deletion has begun.

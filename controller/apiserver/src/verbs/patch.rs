@@ -6,12 +6,11 @@ use serde_json::Value;
 use super::update::{Change, Method, Part, change_object};
 use super::{Call, Written, metadata};
 use crate::go;
-use crate::kinds::Resource;
+use crate::kinds::{FieldValidation, Resource};
 use crate::negotiation::{self, Decoded};
-use crate::objects;
 use crate::parameters::WriteOptions;
 use crate::patch::{Error, Format};
-use crate::status::{Details, Status};
+use crate::status::{Cause, Details, GroupKind, Status};
 
 /// Patches of custom resources: their lists have no merge keys, so a strategic merge has no meaning.
 const CUSTOM: &[&str] = &[
@@ -40,6 +39,8 @@ pub fn format(call: &Call, media_type: &str) -> Result<Format, Status> {
 pub struct Patch {
     format: Format,
     value: Value,
+    /// Fields that stand in it more than once, such as `duplicate field "data.a"`.
+    duplicates: Vec<String>,
 }
 
 impl Patch {
@@ -49,7 +50,11 @@ impl Patch {
     /// 400 when it is no JSON.
     pub fn read(format: Format, bytes: &Bytes) -> Result<Self, Status> {
         match negotiation::json(bytes) {
-            Ok(Decoded { value, .. }) => Ok(Self { format, value }),
+            Ok(Decoded { value, duplicates }) => Ok(Self {
+                format,
+                value,
+                duplicates,
+            }),
             Err(why) => {
                 tracing::debug!(why, "a patch is no JSON");
                 Err(Status::bad_request("invalid JSON patch"))
@@ -67,6 +72,11 @@ impl Patch {
             .map_err(|error| match error {
                 Error::Malformed(why) => Status::bad_request(why),
                 Error::Internal(why) => Status::new(500, "", why),
+                Error::TooLarge(why) => Status::new(
+                    413,
+                    "RequestEntityTooLarge",
+                    format!("Request entity too large: {why}"),
+                ),
                 Error::Unprocessable(why) => {
                     tracing::debug!(why, "a patch does not fit its object");
                     Status::new(
@@ -81,6 +91,20 @@ impl Patch {
 }
 
 impl Patch {
+    /// The refusal of an object that the patch makes of `document`.
+    pub(super) fn refused(&self, resource: &Resource, document: &Value, why: &str) -> Status {
+        let cause = Cause::invalid("patch", Value::from(self.quoted(resource, document)), why);
+        Status::invalid(&GroupKind::default(), "", vec![cause])
+    }
+
+    /// Doubled fields of the object in the patch; operations of a JSON patch are none.
+    fn duplicates(&self) -> &[String] {
+        match self.format {
+            Format::Json => &[],
+            Format::Merge | Format::Strategic => &self.duplicates,
+        }
+    }
+
     /// What a refusal quotes of the patch: the object that it makes of `document`, or a strategic patch itself.
     pub(super) fn quoted(&self, resource: &Resource, document: &Value) -> String {
         if self.format == Format::Strategic {
@@ -145,15 +169,24 @@ pub async fn patch(
         options,
         method: Method::Patch(Some(patch)),
     };
-    change_object(call, name, change, |old| {
+    let written = change_object(call, name, change, |old| {
         let mut wanted = patch.apply(&call.resource, old)?;
-        let found = objects::name(&wanted);
-        if found != name {
-            let why = format!("the name of the object ({found}) does not match the name on the URL ({name})");
-            return Err(Status::bad_request(why));
+        if options.field_validation == FieldValidation::Strict && !patch.duplicates().is_empty() {
+            let why = format!("strict decoding error: {}", patch.duplicates().join(", "));
+            return Err(patch.refused(&call.resource, old, &why));
         }
+        if let Some(why) = metadata::foreign_type(&call.resource, &wanted) {
+            return Err(patch.refused(&call.resource, old, &why));
+        }
+        metadata::check_name(&wanted, name)?;
         metadata::check_body(call, &mut wanted)?;
         Ok(wanted)
     })
-    .await
+    .await?;
+    let mut warnings = match options.field_validation {
+        FieldValidation::Warn => patch.duplicates().to_vec(),
+        FieldValidation::Strict | FieldValidation::Ignore => Vec::new(),
+    };
+    warnings.extend(written.warnings);
+    Ok(Written { warnings, ..written })
 }

@@ -115,11 +115,7 @@ pub async fn update(
     let mut wanted = body.value;
     metadata::check_metadata(&call.resource, &wanted)?;
     metadata::check_body(call, &mut wanted)?;
-    let found = objects::name(&wanted);
-    if found != name {
-        let why = format!("the name of the object ({found}) does not match the name on the URL ({name})");
-        return Err(Status::bad_request(why));
-    }
+    metadata::check_name(&wanted, name)?;
     let change = Change {
         part,
         options,
@@ -205,11 +201,19 @@ fn check_suppositions(
             };
             return Err(Status::invalid(&resource, name, vec![cause]));
         }
+    } else if version.parse::<u64>().is_err() {
+        // Upstream takes that for its own fault.
+        let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+        return Err(Status::new(500, "", why));
     } else if version != objects::resource_version(old) {
         return Err(Status::modified(&call.group_resource(), name));
     }
     let (asked, actual) = (objects::uid(wanted), objects::uid(old));
     if !asked.is_empty() && asked != actual {
+        if matches!(change.method, Method::Patch(_)) {
+            let cause = Cause::invalid("metadata.uid", Value::from(asked), "field is immutable");
+            return Err(Status::invalid(&call.group_kind(), name, vec![cause]));
+        }
         let why = format!(
             "StorageError: invalid object, Code: 4, Key: /registry/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: \
              UID in precondition: {asked}, UID in object meta: {actual}",
@@ -256,8 +260,9 @@ fn prepare(
         Part::Finalize => with_field_of(old, &wanted, &["spec", "finalizers"]),
         Part::EphemeralContainers => with_field_of(old, &wanted, &["spec", "ephemeralContainers"]),
     };
+    let deletion = metadata::deletion_error(&new, old);
     metadata::carry_over(&mut new, old);
-    if let Some(cause) = metadata::finalizers_error(&new, old) {
+    if let Some(cause) = deletion.or_else(|| metadata::finalizers_error(&new, old)) {
         return Err(Status::invalid(&call.group_kind(), name, vec![cause]));
     }
     let operation = if matches!(change.part, Part::Status | Part::Approval) {

@@ -137,3 +137,67 @@ async fn finalizers_that_contradict_each_other_are_refused() {
         text(&refused.body["message"]).contains("finalizer orphan and foregroundDeletion cannot be both set")
     );
 }
+
+#[tokio::test]
+async fn what_a_patch_must_not_change_is_told_as_upstream_does() {
+    let harness = Harness::new().await;
+    let map = json!({"metadata": {"name": "one"}, "data": {"k": "v"}});
+    assert_eq!(harness.send("POST", MAPS, &map).await.code, 201);
+    let path = format!("{MAPS}/one");
+    for (patch, code, why) in [
+        (
+            json!({"apiVersion": "v2"}),
+            422,
+            "no kind \"ConfigMap\" is registered for version \"v2\"",
+        ),
+        (
+            json!({"metadata": {"uid": "other"}}),
+            422,
+            "metadata.uid: Invalid value: \"other\": field is immutable",
+        ),
+        (
+            json!({"metadata": {"deletionTimestamp": "2001-01-01T00:00:00Z"}}),
+            422,
+            "metadata.deletionTimestamp: Invalid value: \"2001-01-01T00:00:00Z\": field is immutable",
+        ),
+        (
+            json!({"metadata": null}),
+            400,
+            "was undeterminable: name must be provided",
+        ),
+        (
+            json!({"metadata": {"resourceVersion": "x"}}),
+            500,
+            "strconv.ParseUint: parsing \"x\": invalid syntax",
+        ),
+    ] {
+        let refused = harness.send_as(MERGE, "PATCH", &path, &patch).await;
+        assert_eq!(refused.code, code, "{patch} {}", refused.body);
+        assert!(
+            text(&refused.body["message"]).contains(why),
+            "{patch} {}",
+            refused.body
+        );
+    }
+    let doubled = r#"{"data":{"z":"1","z":"2"}}"#.to_owned();
+    let strict = format!("{path}?fieldValidation=Strict");
+    let refused = harness.send_text(MERGE, "PATCH", &strict, doubled.clone()).await;
+    assert_eq!(refused.code, 422, "{}", refused.body);
+    let warned = harness.send_text(MERGE, "PATCH", &path, doubled).await;
+    let warning = r#"299 - "duplicate field \"data.z\"""#.to_owned();
+    assert_eq!((warned.code, warned.warnings), (200, vec![warning]));
+}
+
+#[tokio::test]
+async fn operations_of_a_json_patch_have_a_limit_of_their_own() {
+    let harness = Harness::new().await;
+    harness.create("a", json!({})).await;
+    let operations = vec![json!({"op": "test", "path": "/kind", "value": "Widget"}); 10_001];
+    let path = format!("{WIDGETS}/a");
+    let refused = harness
+        .send_as("application/json-patch+json", "PATCH", &path, &json!(operations))
+        .await;
+    let message =
+        "Request entity too large: The allowed maximum operations in a JSON patch is 10000, got 10001";
+    assert_eq!((refused.code, text(&refused.body["message"])), (413, message));
+}

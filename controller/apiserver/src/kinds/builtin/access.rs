@@ -102,7 +102,8 @@ pub(super) fn validate_binding(binding: &Value, old: Option<&Value>) -> Vec<Caus
             causes.push(Cause::required(field("name"), ""));
         }
         match subject["kind"].as_str() {
-            Some("ServiceAccount") if is_absent("namespace") => {
+            // That of a RoleBinding is its own.
+            Some("ServiceAccount") if is_absent("namespace") && binding["kind"] != "RoleBinding" => {
                 causes.push(Cause::required(field("namespace"), ""));
             }
             Some("ServiceAccount" | "User" | "Group") => {}

@@ -73,7 +73,11 @@ pub(super) fn begin(resource: &Resource, object: &mut Value) {
         ("", "PersistentVolumeClaim" | "PersistentVolume") => json!({"phase": "Pending"}),
         ("", "Service") | ("networking.k8s.io", "Ingress") => json!({"loadBalancer": {}}),
         ("", "ReplicationController") | ("apps", "ReplicaSet") => json!({"replicas": 0}),
-        ("apps", "Deployment") | ("batch", "CronJob" | "Job") => json!({}),
+        ("apps", "Deployment")
+        | ("batch", "CronJob" | "Job")
+        | ("", "ResourceQuota")
+        | ("certificates.k8s.io", "PodCertificateRequest")
+        | ("storagemigration.k8s.io", "StorageVersionMigration") => json!({}),
         ("apps", "StatefulSet") => json!({"replicas": 0, "availableReplicas": 0}),
         ("apps", "DaemonSet") => json!({
             "currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0,

@@ -4,9 +4,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
-use super::{access, defaults};
+use super::{access, defaults, workloads};
 use crate::kinds::{Operation, Resource};
-use crate::selector::LabelSelector;
 use crate::signing;
 use crate::status::Cause;
 
@@ -80,9 +79,10 @@ pub(in crate::kinds) fn validate(
         ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy") => {
             crate::admission::policy::validate(object)
         }
-        ("apps", "Deployment" | "DaemonSet" | "ReplicaSet" | "StatefulSet") => validate_workload(object),
-        ("", "Pod") => validate_pod(&object["spec"], "spec"),
-        ("batch", "Job") => validate_pod(&object["spec"]["template"]["spec"], "spec.template.spec"),
+        ("apps", "Deployment" | "DaemonSet" | "ReplicaSet" | "StatefulSet") => workloads::validate(object),
+        ("", "Pod") => workloads::validate_pod(object),
+        ("batch", "Job") => workloads::validate_job(&object["spec"], "spec"),
+        ("batch", "CronJob") => workloads::validate_cron_job(object),
         ("apiregistration.k8s.io", _) if !object["spec"]["service"].is_null() => {
             let why = "requests are not passed on to other API servers here";
             vec![Cause::forbidden("spec.service", why)]
@@ -154,56 +154,6 @@ fn set_default(object: &mut Value, field: &str, value: Value) {
     if entry.is_null() || *entry == "" {
         *entry = value;
     }
-}
-
-/// A workload has to select the pods that it makes.
-fn validate_workload(workload: &Value) -> Vec<Cause> {
-    let selector = &workload["spec"]["selector"];
-    let template = &workload["spec"]["template"];
-    let mut causes = Vec::new();
-    if selector.is_null() {
-        causes.push(Cause::required("spec.selector", ""));
-    } else if selector == &json!({}) {
-        let why = "empty selector is invalid for deployment";
-        let why = why.replace(
-            "deployment",
-            &workload["kind"].as_str().unwrap_or_default().to_lowercase(),
-        );
-        causes.push(Cause::invalid("spec.selector", selector, &why));
-    }
-    let selects = !selector.is_null()
-        && LabelSelector::of_object(selector).is_some_and(|selector| selector.matches(template));
-    if !selects {
-        let why = "`selector` does not match template `labels`";
-        let labels = template["metadata"]["labels"]
-            .as_object()
-            .cloned()
-            .unwrap_or_default();
-        let labels = Value::from(labels);
-        causes.push(Cause::invalid("spec.template.metadata.labels", labels, why));
-    }
-    causes.extend(validate_pod(&template["spec"], "spec.template.spec"));
-    causes
-}
-
-/// A pod has containers, and these have names and images.
-fn validate_pod(spec: &Value, field: &str) -> Vec<Cause> {
-    let containers = spec["containers"].as_array().filter(|list| !list.is_empty());
-    let Some(containers) = containers else {
-        return vec![Cause::required(format!("{field}.containers"), "")];
-    };
-    let mut causes = Vec::new();
-    for (index, container) in containers.iter().enumerate() {
-        for needed in ["name", "image"] {
-            if container[needed].as_str().unwrap_or_default().is_empty() {
-                causes.push(Cause::required(
-                    format!("{field}.containers[{index}].{needed}"),
-                    "",
-                ));
-            }
-        }
-    }
-    causes
 }
 
 fn validate_config_map(object: &Value, old: Option<&Value>) -> Vec<Cause> {
