@@ -75,6 +75,9 @@ pub struct LLMServiceSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 7))]
     pub modes: Vec<InferenceMode>,
+    /// What the mode Cascade is decided by.
+    #[serde(default)]
+    pub cascade: Cascade,
     /// Who may see prompts and answers.
     #[serde(default)]
     pub privacy: Privacy,
@@ -218,6 +221,26 @@ pub enum PrivacyLevel {
     TrustedOnly,
 }
 
+/// A small model that answers first, and a large one for what it is not confident of: of `models`, one that is named later
+/// before one that is named earlier.
+#[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct Cascade {
+    /// How many of a hundred requests go on to the large model, so that what the small one keeps is as good. Nobody knows before
+    /// it was tried: the default says that half of them do.
+    #[serde(default = "default_escalated")]
+    #[schemars(range(min = 0, max = 100))]
+    pub escalated_percent: i32,
+}
+
+impl Default for Cascade {
+    fn default() -> Self {
+        Self {
+            escalated_percent: default_escalated(),
+        }
+    }
+}
+
 /// A typical request.
 #[derive(KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -272,6 +295,9 @@ pub enum Access {
     Anonymous,
 }
 
+fn default_escalated() -> i32 {
+    50
+}
 fn default_context() -> i32 {
     2048
 }

@@ -20,9 +20,11 @@ pub enum InferenceMode {
     UShaped,
     /// Three stages or more, each on a node of its own.
     MultiHop,
-    /// A small model drafts on a device, a large one verifies.
+    /// A small model (`draftModel` of the Model) drafts on one node, the large one verifies. Agents do not run it yet: decisions
+    /// say what it would give, and do not choose it.
     Speculative,
-    /// A small model answers what it can, a large one the rest.
+    /// A small model answers first, and what it is not confident of goes to a large one. Agents do not run it yet: decisions say
+    /// what it would give, and do not choose it.
     Cascade,
 }
 

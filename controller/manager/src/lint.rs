@@ -71,6 +71,14 @@ pub enum Finding {
         /// The node.
         node: String,
     },
+    /// A mode that no agent runs.
+    #[error("{placement}: no agent runs the mode {mode:?}")]
+    Mode {
+        /// The Placement.
+        placement: String,
+        /// The mode.
+        mode: InferenceMode,
+    },
     /// A service has two pipelines that take requests.
     #[error("{service}: two placements serve")]
     TwoServe {
@@ -96,6 +104,7 @@ pub fn lint(world: &World, plan: &Plan<Proposed>) -> Vec<Finding> {
             check_layers(placement, &mut findings);
             check_nodes(world, placement, &mut findings);
             check_ends(placement, &mut findings);
+            check_mode(placement, &mut findings);
             check_privacy(world, placement, &mut findings);
         }
     }
@@ -161,6 +170,17 @@ fn check_ends(placement: &PlannedPlacement, findings: &mut Vec<Finding>) {
                 mode: pipeline.mode,
                 first: first.node.clone(),
                 last: last.node.clone(),
+            });
+        }
+    }
+}
+
+fn check_mode(placement: &PlannedPlacement, findings: &mut Vec<Finding>) {
+    for pipeline in &placement.spec.pipelines {
+        if matches!(pipeline.mode, InferenceMode::Speculative | InferenceMode::Cascade) {
+            findings.push(Finding::Mode {
+                placement: placement.name.clone(),
+                mode: pipeline.mode,
             });
         }
     }

@@ -282,7 +282,10 @@ fn verdict_of(
             (Verdict::Skipped(why), None)
         }
         Some(Outcome::Infeasible(infeasible)) => (
-            Verdict::Infeasible(decision::infeasible(snapshot, infeasible), vec![]),
+            Verdict::Infeasible(
+                decision::infeasible(snapshot, infeasible),
+                decision::told(snapshot, service, infeasible),
+            ),
             None,
         ),
         None => (Verdict::Unknown, None),

@@ -16,7 +16,7 @@ use crds::{
 use kube::ResourceExt;
 use solver::{
     problem::{
-        ActivationFormat, Battery, Candidate, Correction, DeclaredSpeed, EngineMemory, ExcludedNode,
+        ActivationFormat, Battery, Candidate, Correction, DeclaredSpeed, Draft, EngineMemory, ExcludedNode,
         Exclusion, Ingress, Link, LoadedStage, Mode, Node, Precision, Privacy, Problem, Service, SpeedPoint,
         SpeedTable, Variant,
     },
@@ -183,6 +183,26 @@ impl Snapshot {
                 variants: variants().map(|variant| variant.name.clone()).collect(),
             });
             self.problem.models.push(question);
+        }
+        for model in &world.models {
+            self.name_draft(model);
+        }
+    }
+
+    /// Tells the question who may draft for a model, if both are in it.
+    fn name_draft(&mut self, model: &Model) {
+        let namespace = model.namespace().unwrap_or_default();
+        let find = |name: &str| {
+            let is_it = |known: &ModelNames| known.namespace == namespace && known.name == name;
+            self.models.iter().position(is_it)
+        };
+        let large = find(&model.name_any());
+        let small = model.spec.draft_model.as_deref().and_then(find);
+        if let Some((large, small)) = large.zip(small).filter(|(large, small)| large != small) {
+            self.problem.models[large].draft = Some(Draft {
+                model: ModelOrd::from_index(small),
+                acceptance_percent: small_percent(model.spec.draft_acceptance_percent),
+            });
         }
     }
 
@@ -391,6 +411,11 @@ impl Snapshot {
             shallow_layers,
         };
         let asked = Service::new(candidates);
+        let modes = |told: bool| {
+            let modes = spec.modes.iter().map(|mode| mode_of(*mode));
+            // Agents run no mode with an assistant yet: what these would give is told.
+            modes.filter(|mode| mode.has_assistant() == told).collect()
+        };
         Service {
             quality_value: Nanos::from_millis(1),
             context_tokens: small(spec.context_tokens),
@@ -400,7 +425,10 @@ impl Snapshot {
             chunk_rows: PREFILL_CHUNK_ROWS,
             slo_ttft: spec.slo.time_to_first_token_milliseconds.map(milliseconds),
             slo_tpot: spec.slo.time_per_output_token_milliseconds.map(milliseconds),
-            modes: spec.modes.iter().filter_map(|mode| mode_of(*mode)).collect(),
+            slo_percentile: small_percent(spec.slo.percentile),
+            modes: modes(false),
+            told_modes: modes(true),
+            escalated_percent: small(spec.cascade.escalated_percent).min(100),
             privacy: match privacy_of(world, service, name) {
                 PrivacyLevel::Open => Privacy::Open,
                 PrivacyLevel::TrustedText => trusted(small(spec.privacy.shallow_layers)),
@@ -522,10 +550,7 @@ impl Snapshot {
                 activation,
             })
         });
-        Some(PipelineShape {
-            candidate: *candidate,
-            stages: shapes.collect::<Option<_>>()?,
-        })
+        Some(PipelineShape::alone(*candidate, shapes.collect::<Option<_>>()?))
     }
 }
 
@@ -599,6 +624,7 @@ fn model_of(model: &Model, kernels: &mut Kernels) -> Option<solver::problem::Mod
         // Two operations for each weight of attention and the gated feed-forward.
         layer_flops_per_row: 2 * (2 * hidden * query + 2 * hidden * key_value + 3 * hidden * inner),
         variants: variants.collect(),
+        draft: None,
     };
     Some(question)
 }
@@ -773,16 +799,21 @@ fn format_of(precision: ActivationPrecision) -> ActivationFormat {
     }
 }
 
-/// Modes that the solver searches; the others need parts that are not there yet.
-fn mode_of(mode: InferenceMode) -> Option<Mode> {
+/// A mode in the solver's terms.
+fn mode_of(mode: InferenceMode) -> Mode {
     match mode {
-        InferenceMode::OnDevice => Some(Mode::OnDevice),
-        InferenceMode::OnServer => Some(Mode::OnServer),
-        InferenceMode::Split => Some(Mode::Split),
-        InferenceMode::MultiHop => Some(Mode::MultiHop),
-        InferenceMode::UShaped => Some(Mode::UShaped),
-        InferenceMode::Speculative | InferenceMode::Cascade => None,
+        InferenceMode::OnDevice => Mode::OnDevice,
+        InferenceMode::OnServer => Mode::OnServer,
+        InferenceMode::Split => Mode::Split,
+        InferenceMode::MultiHop => Mode::MultiHop,
+        InferenceMode::UShaped => Mode::UShaped,
+        InferenceMode::Speculative => Mode::Speculative,
+        InferenceMode::Cascade => Mode::Cascade,
     }
+}
+
+fn small_percent(number: i32) -> u32 {
+    small(number).clamp(1, 100)
 }
 
 fn layers(first: i32, end: i32) -> LayerRange {

@@ -3,8 +3,10 @@
 //! Shares no code with search or cost: memory is added up from the problem's own figures, links are looked up by
 //! scanning, layers are ticked off one by one. Judges legality only, not whether a better answer exists.
 
-use crate::problem::{Mode, Privacy, Problem, Service, Tier};
-use crate::solution::{Illegality, NodeReason, Outcome, PipelineShape, Solution, StageShape};
+use crate::problem::{Candidate, Mode, Privacy, Problem, Service, Tier};
+use crate::solution::{
+    Assistant, Illegality, NodeReason, Outcome, PipelineShape, Role, Solution, StageShape,
+};
 use crate::units::{Bytes, LayerRange, NodeOrd, ServiceOrd};
 
 /// What stands on each node: stages of the pipelines that were admitted so far.
@@ -72,10 +74,25 @@ pub fn check_pipeline(
         found.push(Illegality::Mode);
     }
     for (position, stage) in shape.stages.iter().enumerate() {
-        check_node(problem, asked, shape, stage, &mut found);
+        check_node(problem, asked, shape.candidate, stage, &mut found);
         let earlier = &shape.stages[..position];
         if earlier.iter().all(|other| other.node != stage.node) {
             check_memory(problem, service, shape, stage.node, occupancy, &mut found);
+        }
+    }
+    if let Some(assistant) = shape.assistant {
+        if !may_assist(problem, asked, shape.candidate, assistant) {
+            found.push(Illegality::Assistant);
+        }
+        check_node(
+            problem,
+            asked,
+            assistant.candidate,
+            &assistant_stage(problem, assistant),
+            &mut found,
+        );
+        if shape.stages.iter().all(|stage| stage.node != assistant.node) {
+            check_memory(problem, service, shape, assistant.node, occupancy, &mut found);
         }
     }
     check_links(problem, asked, shape, &mut found);
@@ -83,7 +100,56 @@ pub fn check_pipeline(
     found
 }
 
+/// The small model as the one stage that it is.
+fn assistant_stage(problem: &Problem, assistant: Assistant) -> StageShape {
+    let layers = problem.models[assistant.candidate.model.index()].variants[0]
+        .layer_bytes
+        .len();
+    StageShape {
+        node: assistant.node,
+        layers: LayerRange {
+            start: 0,
+            end: u32::try_from(layers).unwrap_or(u32::MAX),
+        },
+        activation: None,
+    }
+}
+
+/// Whether a model may stand beside another one in its role.
+fn may_assist(problem: &Problem, service: &Service, large: Candidate, assistant: Assistant) -> bool {
+    let small = assistant.candidate;
+    let (large_model, small_model) = (
+        &problem.models[large.model.index()],
+        &problem.models[small.model.index()],
+    );
+    if small_model.context_max < service.context_tokens {
+        return false;
+    }
+    match assistant.role {
+        Role::Drafts { tokens } => {
+            let named = large_model.draft.is_some_and(|draft| draft.model == small.model);
+            named && small_model.vocabulary == large_model.vocabulary && (1..=16).contains(&tokens)
+        }
+        Role::AnswersFirst => {
+            let rank = |wanted: Candidate| service.candidates.iter().position(|other| *other == wanted);
+            let quality = small_model.variants[small.variant.index()].quality_milli;
+            small.model != large.model && rank(small) > rank(large) && quality >= service.quality_min_milli
+        }
+    }
+}
+
 fn mode_of(problem: &Problem, shape: &PipelineShape) -> Option<Mode> {
+    match shape.assistant.map(|assistant| assistant.role) {
+        Some(_)
+            if shape.stages.len() > 2
+                && shape.stages[0].node == shape.stages[shape.stages.len() - 1].node =>
+        {
+            return None;
+        }
+        Some(Role::Drafts { .. }) => return Some(Mode::Speculative),
+        Some(Role::AnswersFirst) => return Some(Mode::Cascade),
+        None => {}
+    }
     match shape.stages.as_slice() {
         [] => None,
         [only] if problem.nodes[only.node.index()].tier == Tier::Device => Some(Mode::OnDevice),
@@ -123,13 +189,18 @@ fn covers_model(problem: &Problem, shape: &PipelineShape) -> bool {
             .for_each(|count| *count += 1);
         next = end;
     }
-    held.iter().all(|&count| count == 1)
+    let assistant = shape.assistant.is_none_or(|assistant| {
+        let small = problem.models.get(assistant.candidate.model.index());
+        let known = small.is_some_and(|small| assistant.candidate.variant.index() < small.variants.len());
+        known && assistant.node.index() < problem.nodes.len()
+    });
+    assistant && held.iter().all(|&count| count == 1)
 }
 
 fn check_node(
     problem: &Problem,
     service: &Service,
-    shape: &PipelineShape,
+    candidate: Candidate,
     stage: &StageShape,
     found: &mut Vec<Illegality>,
 ) {
@@ -156,7 +227,7 @@ fn check_node(
     if node.compute_share_milli == 0 {
         refuse(NodeReason::NoCompute);
     }
-    let (_, variant) = problem.variant(shape.candidate);
+    let (_, variant) = problem.variant(candidate);
     if node.declared.is_none() {
         match node.speeds.iter().find(|table| table.kernel == variant.kernel) {
             Some(table) if !table.head.is_empty() => {}
@@ -186,7 +257,7 @@ fn check_memory(
     found: &mut Vec<Illegality>,
 ) {
     let node = &problem.nodes[ord.index()];
-    let mut weights: Vec<(crate::problem::Candidate, LayerRange)> = Vec::new();
+    let mut weights: Vec<(Candidate, LayerRange)> = Vec::new();
     let mut bytes = u128::from(node.engine.worker.0);
     let here = occupancy
         .stages
@@ -194,12 +265,20 @@ fn check_memory(
         .map(|(owner, shape)| (*owner, shape))
         .chain([(service, shape)]);
     for (owner, shape) in here {
-        for other in shape.stages.iter().filter(|other| other.node == ord) {
-            if !weights.contains(&(shape.candidate, other.layers)) {
-                weights.push((shape.candidate, other.layers));
-                bytes += weight_bytes(problem, shape, other);
+        // Each token that is drafted is a row that the large model computes with the one before them.
+        let rows = match shape.assistant.map(|assistant| assistant.role) {
+            Some(Role::Drafts { tokens }) => u128::from(tokens) + 1,
+            _ => 1,
+        };
+        let own = shape.stages.iter().map(|stage| (shape.candidate, *stage, rows));
+        let small = shape.assistant.iter();
+        let small = small.map(|small| (small.candidate, assistant_stage(problem, *small), 1));
+        for (candidate, other, rows) in own.chain(small).filter(|(_, other, _)| other.node == ord) {
+            if !weights.contains(&(candidate, other.layers)) {
+                weights.push((candidate, other.layers));
+                bytes += weight_bytes(problem, candidate, &other);
             }
-            bytes += session_bytes(problem, owner, shape, other);
+            bytes += session_bytes(problem, owner, candidate, &other, rows);
         }
     }
     bytes += (bytes * u128::from(node.engine.margin_milli)).div_ceil(1_000);
@@ -222,8 +301,8 @@ fn check_memory(
     }
 }
 
-fn weight_bytes(problem: &Problem, shape: &PipelineShape, stage: &StageShape) -> u128 {
-    let (_, variant) = problem.variant(shape.candidate);
+fn weight_bytes(problem: &Problem, candidate: Candidate, stage: &StageShape) -> u128 {
+    let (_, variant) = problem.variant(candidate);
     let copies = |bytes: u64| (u128::from(bytes) * u128::from(variant.resident_milli)).div_ceil(1_000);
     let mut bytes = 0;
     for (layer, size) in variant.layer_bytes.iter().enumerate() {
@@ -244,22 +323,29 @@ fn weight_bytes(problem: &Problem, shape: &PipelineShape, stage: &StageShape) ->
     }
 }
 
-fn session_bytes(problem: &Problem, owner: ServiceOrd, shape: &PipelineShape, stage: &StageShape) -> u128 {
+fn session_bytes(
+    problem: &Problem,
+    owner: ServiceOrd,
+    candidate: Candidate,
+    stage: &StageShape,
+    rows_per_session: u128,
+) -> u128 {
     let service = &problem.services[owner.index()];
     let engine = &problem.nodes[stage.node.index()].engine;
-    let (model, variant) = problem.variant(shape.candidate);
+    let (model, variant) = problem.variant(candidate);
     let closes = stage.layers.end as usize == variant.layer_bytes.len();
     let alone = stage.layers.start == 0 && closes;
     let sessions = u128::from(service.concurrency);
     let layers = u128::from(stage.layers.end - stage.layers.start);
-    let rows = sessions.max(u128::from(service.chunk_rows));
+    let outputs = sessions * rows_per_session;
+    let rows = outputs.max(u128::from(service.chunk_rows));
     let multiple = u128::from(engine.kv_cell_multiple);
     let cells = u128::from(service.context_tokens).div_ceil(multiple) * multiple;
 
     let kv_cache = sessions * cells * layers * u128::from(model.kv_bytes_per_token_and_layer);
     let scores = rows * cells * u128::from(engine.bytes_per_row_and_cell);
     let working = rows * u128::from(model.compute_bytes_per_row);
-    let logits = 4 * u128::from(model.vocabulary) * sessions * u128::from(engine.logits_copies);
+    let logits = 4 * u128::from(model.vocabulary) * outputs * u128::from(engine.logits_copies);
     let hidden_states = 2 * rows * 4 * u128::from(model.hidden);
     let logits = if closes { logits } else { 0 };
     let hidden_states = if alone { 0 } else { hidden_states };
@@ -283,9 +369,13 @@ fn check_links(problem: &Problem, service: &Service, shape: &PipelineShape, foun
     }
     if let (Some(first), Some(last)) = (shape.stages.first(), shape.stages.last()) {
         need(last.node, first.node);
+        // Who leads is where requests enter.
+        let leader = shape.assistant.map_or(first.node, |assistant| assistant.node);
+        need(leader, first.node);
+        need(first.node, leader);
         for ingress in &service.ingress {
-            need(ingress.node, first.node);
-            need(first.node, ingress.node);
+            need(ingress.node, leader);
+            need(leader, ingress.node);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A pipeline's figures are sums of `Part`s (one per layer, end, stage and hop) and one maximum, the bottleneck. The
 //! search adds the same parts, so what it minimises is what is reported, to the nanosecond.
 
+mod assisted;
 mod batch;
 mod energy;
 mod latency;
@@ -11,6 +12,7 @@ mod model;
 mod part;
 mod wire;
 
+pub(crate) use assisted::{First, Holdings, escalated, first_answer};
 pub use batch::{Batch, batch_time};
 pub(crate) use latency::{
     EVENT_BYTES, FRAME_BYTES, REQUEST_BYTES, REQUEST_BYTES_PER_TOKEN, TOKEN_BYTES, transfer,

@@ -8,7 +8,7 @@ mod placed;
 use std::fmt::Write;
 
 use crate::problem::{Candidate, Mode, Precision};
-use crate::solution::{Outcome, PipelineShape};
+use crate::solution::{Assistant, NoAssistant, Outcome, PipelineShape, Role};
 use crate::units::NodeOrd;
 
 /// Names for ordinals.
@@ -52,7 +52,24 @@ impl Page<'_> {
     fn route(&self, shape: &PipelineShape) -> String {
         let stage =
             |stage: &crate::solution::StageShape| format!("{} {}", self.node(stage.node), stage.layers);
-        shape.stages.iter().map(stage).collect::<Vec<_>>().join(" → ")
+        let stages = shape.stages.iter().map(stage).collect::<Vec<_>>().join(" → ");
+        match shape.assistant {
+            None => stages,
+            Some(Assistant {
+                candidate,
+                node,
+                role,
+            }) => {
+                let (small, node) = ((self.names.candidate)(candidate), self.node(node));
+                match role {
+                    Role::Drafts { tokens: 1 } => format!("{small} on {node} drafts 1 token for {stages}"),
+                    Role::Drafts { tokens } => {
+                        format!("{small} on {node} drafts {tokens} tokens for {stages}")
+                    }
+                    Role::AnswersFirst => format!("{small} on {node} before {stages}"),
+                }
+            }
+        }
     }
 }
 
@@ -63,6 +80,35 @@ fn mode_name(mode: Mode) -> &'static str {
         Mode::Split => "split in two",
         Mode::MultiHop => "multi-hop",
         Mode::UShaped => "U-shaped",
+        Mode::Speculative => "speculative",
+        Mode::Cascade => "cascade",
+    }
+}
+
+impl Page<'_> {
+    fn no_assistant(&self, why: &NoAssistant) -> String {
+        match *why {
+            NoAssistant::NoDraftModel => "no candidate names a draft model".to_owned(),
+            NoAssistant::VocabulariesDiffer { draft, target } => format!(
+                "the draft model has a vocabulary of {draft} tokens, the model that it should draft for one of {target}: \
+                 their tokens are not the same"
+            ),
+            NoAssistant::NoSecondModel => {
+                "the service names one model, and a small one is needed after it".to_owned()
+            }
+            NoAssistant::NotGoodEnough => {
+                "no small model is good enough, or was trained for so long a context".to_owned()
+            }
+            NoAssistant::NoNode { nearest: None } => {
+                "no usable node that may see text knows the small model's speed".to_owned()
+            }
+            NoAssistant::NoNode {
+                nearest: Some((node, missing)),
+            } => format!(
+                "no node that may see text holds the whole small model: {} lacks {missing}, the others more",
+                self.node(node)
+            ),
+        }
     }
 }
 

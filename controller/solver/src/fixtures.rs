@@ -30,6 +30,7 @@ pub fn smollm() -> Model {
             resident_milli: 1_000,
             quality_milli: 1_000,
         }],
+        draft: None,
     }
 }
 
@@ -155,6 +156,7 @@ pub fn round_model(num_layers: usize) -> Model {
             resident_milli: 1_000,
             quality_milli: 1_000,
         }],
+        draft: None,
     }
 }
 

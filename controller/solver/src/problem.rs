@@ -217,6 +217,22 @@ pub struct Model {
     pub layer_flops_per_row: u64,
     /// Precisions it comes in; a [`VariantOrd`] counts these.
     pub variants: Vec<Variant>,
+    /// The model that may draft for this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<Draft>,
+}
+
+/// Most tokens that are drafted for one round. With more, the chance that all are accepted is of no account below an acceptance
+/// of nine tenths, and what is verified in vain grows.
+pub const DRAFT_TOKENS_MAX: u32 = 16;
+
+/// A small model that drafts tokens for a large one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Draft {
+    /// The small model.
+    pub model: ModelOrd,
+    /// How many of a hundred drafted tokens are those that the large model would have chosen, each by itself.
+    pub acceptance_percent: u32,
 }
 
 /// A precision of a model.
@@ -253,24 +269,40 @@ pub enum Mode {
     /// Three stages or more, the first and the last on one node, the others on others: text stays on that node, the
     /// hidden states go out and come back.
     UShaped,
+    /// A small model on one node drafts tokens; the large one, whole or as a chain, verifies them in one step. The answer is
+    /// the large model's own.
+    Speculative,
+    /// A small model on one node answers first; what it is not confident of goes to the large one, whole or as a chain.
+    Cascade,
 }
 
 impl Mode {
     /// All modes, in the order of reports.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::OnDevice,
         Self::OnServer,
         Self::Split,
         Self::MultiHop,
         Self::UShaped,
+        Self::Speculative,
+        Self::Cascade,
     ];
 
     /// Whether pipelines of this mode are split.
     #[must_use]
     pub fn has_several_stages(self) -> bool {
         match self {
-            Self::OnDevice | Self::OnServer => false,
+            Self::OnDevice | Self::OnServer | Self::Speculative | Self::Cascade => false,
             Self::Split | Self::MultiHop | Self::UShaped => true,
+        }
+    }
+
+    /// Whether a second, small model has a part in pipelines of this mode.
+    #[must_use]
+    pub fn has_assistant(self) -> bool {
+        match self {
+            Self::OnDevice | Self::OnServer | Self::Split | Self::MultiHop | Self::UShaped => false,
+            Self::Speculative | Self::Cascade => true,
         }
     }
 }
@@ -382,10 +414,20 @@ pub struct Service {
     pub slo_tpot: Option<Nanos>,
     /// Extra cost of each nanosecond beyond a promise, as a multiple of that nanosecond.
     pub slo_penalty: u32,
+    /// How many of a hundred requests must be within the promises. It matters where requests are answered in different ways:
+    /// see [`Mode::Cascade`].
+    #[serde(default = "default_percentile")]
+    pub slo_percentile: u32,
     /// Weight of the time to the first token; the time per output token weighs once for each further token.
     pub ttft_weight: u32,
     /// Modes that may be used.
     pub modes: Vec<Mode>,
+    /// Modes with an assistant that are looked at and told, and never chosen: nobody runs them yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told_modes: Vec<Mode>,
+    /// How many of a hundred requests the small model of a [cascade](Mode::Cascade) is not confident of.
+    #[serde(default = "default_escalated")]
+    pub escalated_percent: u32,
     /// Most stages of a pipeline; `None` for as many as are useful.
     pub stages_max: Option<u32>,
     /// Who may see text.
@@ -436,6 +478,16 @@ pub struct LoadedStage {
     pub candidate: Candidate,
     /// Its layers.
     pub layers: LayerRange,
+}
+
+/// The 95th percentile, as everywhere in Edgeloom.
+fn default_percentile() -> u32 {
+    95
+}
+
+/// Nothing is known of the small model's confidence: as many of its answers are good enough as are not.
+fn default_escalated() -> u32 {
+    50
 }
 
 impl Problem {
@@ -490,8 +542,11 @@ impl Service {
             slo_ttft: None,
             slo_tpot: None,
             slo_penalty: 10,
+            slo_percentile: default_percentile(),
             ttft_weight: 1,
             modes: vec![Mode::OnDevice, Mode::OnServer, Mode::Split, Mode::MultiHop],
+            told_modes: Vec::new(),
+            escalated_percent: default_escalated(),
             stages_max: None,
             privacy: Privacy::Open,
             priority: 0,

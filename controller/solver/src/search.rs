@@ -10,6 +10,9 @@
 //! U-shaped pipelines are searched by the same 2 to 4 in another form: an arc to the head ends the pipeline there, if the
 //! head has memory for `both_ends`.
 //!
+//! Modes with a small model beside the large one ask the same for every place and use of the small one, as far as bounds allow:
+//! `assisted`.
+//!
 //! Fleets in regions are not searched arc by arc: `regional` takes the place of 2 to 4 there, for all but the U-shape.
 //! `choose`: what runs stays unless the new one is better by the margin.
 //!
@@ -17,6 +20,7 @@
 //! all pipelines with one stage per node (two on the head of a U-shaped one), for one service beside what services before it took. When the budget ends first,
 //! the certificate says how much better a pipeline could be; that of the level says how much better all together could be.
 
+mod assisted;
 mod both_ends;
 mod budget;
 mod choose;

@@ -107,6 +107,62 @@ pub struct PipelineShape {
     pub candidate: Candidate,
     /// The stages in order.
     pub stages: Vec<StageShape>,
+    /// The small model beside it, in modes that have one. Requests enter at its node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assistant: Option<Assistant>,
+}
+
+impl PipelineShape {
+    /// A pipeline of one model.
+    #[must_use]
+    pub fn alone(candidate: Candidate, stages: Vec<StageShape>) -> Self {
+        Self {
+            candidate,
+            stages,
+            assistant: None,
+        }
+    }
+
+    /// Whether anything of it is on a node.
+    #[must_use]
+    pub fn uses(&self, node: NodeOrd) -> bool {
+        let assists = self.assistant.is_some_and(|assistant| assistant.node == node);
+        assists || self.stages.iter().any(|stage| stage.node == node)
+    }
+}
+
+/// A small model beside a pipeline, whole on one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Assistant {
+    /// The small model's variant.
+    pub candidate: Candidate,
+    /// Its node.
+    pub node: NodeOrd,
+    /// What it does.
+    pub role: Role,
+}
+
+/// What an assistant does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// It drafts so many tokens, which the pipeline verifies in one step: [`Mode::Speculative`].
+    Drafts {
+        /// Tokens of a round.
+        tokens: u32,
+    },
+    /// It answers first: [`Mode::Cascade`].
+    AnswersFirst,
+}
+
+impl Role {
+    /// The mode of a pipeline with such an assistant.
+    #[must_use]
+    pub fn mode(self) -> Mode {
+        match self {
+            Self::Drafts { .. } => Mode::Speculative,
+            Self::AnswersFirst => Mode::Cascade,
+        }
+    }
 }
 
 /// A stage without figures.
@@ -135,7 +191,7 @@ pub struct Placed {
     pub binding: Binding,
     /// The best other choice of nodes or variant that was met.
     pub runner_up: Option<RunnerUp>,
-    /// The best of each mode, in the order of [`Mode::ALL`].
+    /// The best of each mode, in the order of [`Mode::ALL`]; those that are only told too.
     pub alternatives: Vec<Alternative>,
     /// How good the best pipeline that was found is known to be.
     pub certificate: Certificate,
@@ -166,6 +222,22 @@ pub struct Pipeline {
     pub chunk_rows: u32,
     /// The stages in order.
     pub stages: Vec<Stage>,
+    /// The small model beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assistant: Option<PlacedAssistant>,
+}
+
+/// An assistant with what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedAssistant {
+    /// The assistant.
+    pub assistant: Assistant,
+    /// Layers of its model, all of which it holds.
+    pub layers: u32,
+    /// What it holds.
+    pub memory: StageMemory,
+    /// Whether its weights are in memory already.
+    pub loaded: bool,
 }
 
 impl Pipeline {
@@ -184,6 +256,7 @@ impl Pipeline {
         PipelineShape {
             candidate: self.candidate,
             stages,
+            assistant: self.assistant.map(|placed| placed.assistant),
         }
     }
 }
@@ -301,6 +374,30 @@ impl Cost {
         } = *self;
         ttft + decode + ttft_violation + tpot_violation + energy + traffic + fidelity + quality
     }
+
+    /// Both together, term by term.
+    pub(crate) fn and(&self, other: &Self) -> Self {
+        let Self {
+            ttft,
+            decode,
+            ttft_violation,
+            tpot_violation,
+            energy,
+            traffic,
+            fidelity,
+            quality,
+        } = *other;
+        Self {
+            ttft: self.ttft + ttft,
+            decode: self.decode + decode,
+            ttft_violation: self.ttft_violation + ttft_violation,
+            tpot_violation: self.tpot_violation + tpot_violation,
+            energy: self.energy + energy,
+            traffic: self.traffic + traffic,
+            fidelity: self.fidelity + fidelity,
+            quality: self.quality + quality,
+        }
+    }
 }
 
 /// Where the time goes.
@@ -319,6 +416,57 @@ pub struct CostSheet {
     /// Longest time that a chunk occupies one node or link; every chunk but the first adds it to the time to the first
     /// token. A node that holds two stages is occupied for both.
     pub bottleneck: Nanos,
+    /// What the small model does, in modes that have one. Times of stages are then those of a token of the answer, and those
+    /// of messages are as often as there are rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assistant: Option<AssistantCost>,
+}
+
+/// Figures of an assistant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AssistantCost {
+    /// It drafts.
+    Draft {
+        /// The prompt through the small model; the answer begins when both models have read it.
+        prefill: Nanos,
+        /// One drafted token.
+        token: Nanos,
+        /// A round: drafting, the way to the verifying pipeline, verifying, the way back.
+        round: Nanos,
+        /// Tokens that a round adds to the answer, in thousandths.
+        tokens_per_round_milli: u64,
+        /// Bytes between the drafting node and the head, per request.
+        link_bytes: Bytes,
+    },
+    /// It answers first.
+    First {
+        /// From the request to the end of its answer, which is held back until it is known to be good enough.
+        answer: Nanos,
+        /// How many of a hundred requests go to the large model.
+        escalated_percent: u32,
+        /// From the request to the first token of the large model, for those.
+        escalated_ttft: Nanos,
+        /// Time per output token of the large model.
+        escalated_tpot: Nanos,
+        /// Whether the promises have to hold for those that go to the large model.
+        promised_to_escalated: bool,
+    },
+}
+
+impl AssistantCost {
+    /// How often in a thousand tokens of the answer a message goes each way.
+    #[must_use]
+    pub fn messages_per_thousand_tokens(&self) -> u64 {
+        match *self {
+            Self::Draft {
+                tokens_per_round_milli,
+                ..
+            } => 1_000_000 / tokens_per_round_milli.max(1_000),
+            Self::First {
+                escalated_percent, ..
+            } => u64::from(escalated_percent) * 10,
+        }
+    }
 }
 
 impl CostSheet {
@@ -471,6 +619,33 @@ pub enum Offer {
     },
     /// No legal pipeline was found.
     NoneFound,
+    /// There is no small model for it.
+    NoAssistant(NoAssistant),
+    /// It is not searched where regions join nodes.
+    NotAmongRegions,
+}
+
+/// Why no small model can stand beside a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoAssistant {
+    /// No candidate names a draft model.
+    NoDraftModel,
+    /// Tokens of the draft model are not those of the model that it should draft for.
+    VocabulariesDiffer {
+        /// Tokens of the draft model's vocabulary.
+        draft: u32,
+        /// Tokens of the large model's.
+        target: u32,
+    },
+    /// The service names one model only, and a cascade needs a small one after a large one.
+    NoSecondModel,
+    /// The context asked for exceeds what every small model was trained for, or none is good enough.
+    NotGoodEnough,
+    /// No node that may see text holds the whole small model.
+    NoNode {
+        /// The node that lacks least, and what it lacks; `None` where no usable node that may see text knows its speed.
+        nearest: Option<(NodeOrd, Bytes)>,
+    },
 }
 
 /// How good the best pipeline that was found is known to be.
@@ -558,6 +733,8 @@ pub enum Illegality {
     },
     /// The precision at a cut is not allowed.
     Activation,
+    /// Its small model may not assist the large one, or not so.
+    Assistant,
 }
 
 /// A service that has no pipeline.
@@ -569,6 +746,9 @@ pub struct Infeasible {
     pub nodes: Vec<NodeReport>,
     /// What would help, the smallest first.
     pub remedies: Vec<Remedy>,
+    /// What the modes would give that are told and never chosen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Alternative>,
     /// Steps of work that were used for this service.
     pub steps: u64,
 }
@@ -592,6 +772,12 @@ pub enum Cause {
     },
     /// No allowed mode is one that this solver searches.
     NoModeImplemented,
+    /// Only modes are allowed that nobody runs yet.
+    NoModeRun,
+    /// Modes with a small model alone are allowed, and there is none for it.
+    NoAssistant(NoAssistant),
+    /// Modes with a small model alone are allowed, which are not searched where regions join nodes.
+    NotAmongRegions,
     /// U-shaped pipelines alone are allowed, and more nodes may be used than they are searched among where regions join
     /// them.
     TooManyNodes {

@@ -1,5 +1,6 @@
 //! The solver's suites: properties that hold for every problem, scenarios and explanations that are told one by one.
 
+mod assisted;
 mod caching;
 mod contingencies;
 mod explanations;

@@ -437,10 +437,7 @@ fn a_running_pipeline_of_another_shape_is_compared_at_its_own_cost() {
         activation,
     };
     let split = vec![stage(0, 0, 15, Some(Precision::F32)), stage(1, 15, 30, None)];
-    problem.services[0].previous = Some(PipelineShape {
-        candidate: FIRST,
-        stages: split,
-    });
+    problem.services[0].previous = Some(PipelineShape::alone(FIRST, split));
     let moved = placed(&problem);
     assert!(
         matches!(moved.decision, Decision::Moved { previous_cost } if previous_cost > moved.cost.total())

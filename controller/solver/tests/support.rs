@@ -295,17 +295,15 @@ pub(crate) fn each_legal(problem: &Problem, mut each: impl FnMut(&PipelineShape,
                 each(shape, &cost.evaluate(shape).expect("a legal pipeline has a cost"));
             }
         };
-        let num_layers = problem.variant(candidate).1.num_layers();
-        extend(
-            problem,
-            num_layers,
-            &mut PipelineShape {
-                candidate,
-                stages: Vec::new(),
-            },
-            &mut each,
-        );
+        each_shape(problem, candidate, &mut each);
     }
+}
+
+/// Every way to cut a candidate, legal or not.
+pub(crate) fn each_shape(problem: &Problem, candidate: Candidate, each: &mut dyn FnMut(&PipelineShape)) {
+    let num_layers = problem.variant(candidate).1.num_layers();
+    let mut empty = PipelineShape::alone(candidate, Vec::new());
+    extend(problem, num_layers, &mut empty, each);
 }
 
 fn extend(

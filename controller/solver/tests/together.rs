@@ -116,7 +116,12 @@ fn shapes(problem: &Problem, service: ServiceOrd) -> Vec<PipelineShape> {
     let mut found = Vec::new();
     for &candidate in &problem.services[service.index()].candidates {
         let stages = Vec::new();
-        grow(problem, service, PipelineShape { candidate, stages }, &mut found);
+        grow(
+            problem,
+            service,
+            PipelineShape::alone(candidate, stages),
+            &mut found,
+        );
     }
     found
 }

@@ -63,10 +63,7 @@ fn shape(stages: &[(u32, u32, u32)]) -> PipelineShape {
             layers: LayerRange::new(start, end),
             activation: (position < last).then_some(solver::problem::Precision::F32),
         });
-    PipelineShape {
-        candidate: FIRST,
-        stages: stages.collect(),
-    }
+    PipelineShape::alone(FIRST, stages.collect())
 }
 
 fn wrong(problem: &Problem, shape: &PipelineShape) -> Vec<Illegality> {

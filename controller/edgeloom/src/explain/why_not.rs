@@ -37,7 +37,7 @@ impl FromStr for Asked {
             Some(("mode", name)) => {
                 let mode = serde_json::from_value(serde_json::Value::String(name.to_owned()));
                 Ok(Self::Mode(mode.with_context(|| {
-                    format!("{name:?} is no mode; OnDevice, OnServer, Split and MultiHop are")
+                    format!("{name:?} is no mode; OnDevice, OnServer, Split, MultiHop, UShaped, Speculative and Cascade are")
                 })?))
             }
             _ => bail!("{text:?} is neither node/NAME nor mode/MODE"),

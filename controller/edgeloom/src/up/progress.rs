@@ -457,6 +457,7 @@ mod tests {
                 base_model: None,
                 adapters: vec![],
                 draft_model: None,
+                draft_acceptance_percent: 60,
             };
             let mut model = Model::new(digest, spec);
             let mut status = crds::ModelStatus::default();

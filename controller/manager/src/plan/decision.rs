@@ -11,7 +11,7 @@ use crds::{
 use kube::ResourceExt;
 use solver::{
     problem::{Candidate, Mode, Precision},
-    solution::{Infeasible, Offer, PipelineShape, Placed, Predicted, Stage},
+    solution::{Assistant, Infeasible, Offer, PipelineShape, Placed, Predicted, Role, Stage},
     units::{Bytes, MicroJoules, Nanos},
 };
 
@@ -97,18 +97,8 @@ fn explanation(
     let best_of_modes = placed.alternatives.iter();
     let best_of_modes = best_of_modes
         .filter(|alternative| !matches!(&alternative.offer, Offer::Found { shape, .. } if told(shape)));
-    let modes = best_of_modes.map(|alternative| Alternative {
-        mode: mode_of(alternative.mode),
-        pipeline: match &alternative.offer {
-            Offer::Found { shape, .. } => shape_line(snapshot, shape),
-            _ => String::new(),
-        },
-        predicted: match &alternative.offer {
-            Offer::Found { predicted, .. } => Some(prediction(predicted, service)),
-            _ => None,
-        },
-        why_not: clip(words.offer(&alternative.offer, placed.cost.total()), 1000),
-    });
+    let cost = placed.cost.total();
+    let modes = best_of_modes.map(|alternative| alternative_of(snapshot, service, alternative, Some(cost)));
     Explanation {
         summary: clip(words.summary(placed), 2000),
         binding: clip(words.binding(&placed.binding), 1000),
@@ -124,6 +114,35 @@ fn explanation(
 fn gap(objective: Nanos, bound: Nanos) -> i64 {
     let missing = u128::from(objective.saturating_sub(bound).0) * 1_000_000;
     i64::try_from(missing / u128::from(objective.0.max(1))).unwrap_or(i64::MAX)
+}
+
+/// What the modes would give that are told and never chosen, of a service that has no pipeline.
+#[must_use]
+pub fn told(snapshot: &Snapshot, service: &LLMService, infeasible: &Infeasible) -> Vec<Alternative> {
+    let told = infeasible.told.iter();
+    told.map(|alternative| alternative_of(snapshot, service, alternative, None))
+        .collect()
+}
+
+fn alternative_of(
+    snapshot: &Snapshot,
+    service: &LLMService,
+    alternative: &solver::solution::Alternative,
+    chosen: Option<Nanos>,
+) -> Alternative {
+    let (pipeline, predicted) = match &alternative.offer {
+        Offer::Found { shape, predicted, .. } => (
+            clip(shape_line(snapshot, shape), 2000),
+            Some(prediction(predicted, service)),
+        ),
+        _ => (String::new(), None),
+    };
+    Alternative {
+        mode: mode_of(alternative.mode),
+        pipeline,
+        predicted,
+        why_not: clip(Wording(snapshot).offer(&alternative.offer, chosen), 1000),
+    }
 }
 
 /// The rates between neighbours of the pipeline, and from its end back to its head, where an EdgeLink joins them.
@@ -262,7 +281,20 @@ pub(super) fn shape_line(snapshot: &Snapshot, shape: &PipelineShape) -> String {
         .stages
         .iter()
         .map(|stage| format!("{}{}", snapshot.node_name(stage.node), stage.layers));
-    stages.collect::<Vec<_>>().join(" ")
+    let stages = stages.collect::<Vec<_>>().join(" ");
+    let Some(Assistant {
+        candidate,
+        node,
+        role,
+    }) = shape.assistant
+    else {
+        return stages;
+    };
+    let (small, node) = (Wording(snapshot).candidate(candidate), snapshot.node_name(node));
+    match role {
+        Role::Drafts { tokens } => format!("{small} on {node} drafts {tokens} for {stages}"),
+        Role::AnswersFirst => format!("{small} on {node}, then {stages}"),
+    }
 }
 
 /// A Placement's pipeline in one line: `laptop[0, 12) robot[12, 30)`.
@@ -275,13 +307,15 @@ pub fn pipeline_line(spec: &PlacementSpec) -> String {
         .join(" ")
 }
 
-fn mode_of(mode: Mode) -> InferenceMode {
+pub(super) fn mode_of(mode: Mode) -> InferenceMode {
     match mode {
         Mode::OnDevice => InferenceMode::OnDevice,
         Mode::OnServer => InferenceMode::OnServer,
         Mode::Split => InferenceMode::Split,
         Mode::MultiHop => InferenceMode::MultiHop,
         Mode::UShaped => InferenceMode::UShaped,
+        Mode::Speculative => InferenceMode::Speculative,
+        Mode::Cascade => InferenceMode::Cascade,
     }
 }
 

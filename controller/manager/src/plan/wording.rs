@@ -2,11 +2,14 @@
 
 use solver::{
     problem::{Candidate, Mode},
-    solution::{Binding, Cause, Decision, Infeasible, NodeReason, Offer, Placed, Remedy, WhyNot},
+    solution::{
+        Alternative, Binding, Cause, Decision, Infeasible, NoAssistant, NodeReason, Offer, Placed, Remedy,
+        WhyNot,
+    },
     units::{Nanos, NodeOrd},
 };
 
-use super::decision::shape_line;
+use super::decision::{mode_of, shape_line};
 use crate::snapshot::Snapshot;
 
 /// Says what the solver found, with the names of a snapshot.
@@ -17,7 +20,7 @@ impl Wording<'_> {
         self.0.node_name(node)
     }
 
-    fn candidate(&self, candidate: Candidate) -> String {
+    pub(super) fn candidate(&self, candidate: Candidate) -> String {
         let model = &self.0.models[candidate.model.index()];
         format!("{} {}", model.name, model.variants[candidate.variant.index()])
     }
@@ -60,13 +63,50 @@ impl Wording<'_> {
             }
         };
         format!(
-            "{} on {}{ends}: {} to the first token and {} per token are predicted; {}.{decision}{gives_way}",
+            "{} on {}{ends}: {} to the first token and {} per token are predicted; {}.{decision}{gives_way}{}",
             self.candidate(pipeline.candidate),
             stages.collect::<Vec<_>>().join(" "),
             predicted.ttft,
             predicted.tpot,
             self.binding(&placed.binding),
+            self.better_told(placed),
         )
+    }
+
+    /// What would have been chosen if agents ran it.
+    fn better_told(&self, placed: &Placed) -> String {
+        let cost = placed.cost.total();
+        let better = placed
+            .alternatives
+            .iter()
+            .filter_map(|alternative| match &alternative.offer {
+                Offer::Found { shape, cost: its, .. } if shape.assistant.is_some() && its.total() < cost => {
+                    Some((its.total(), alternative))
+                }
+                _ => None,
+            });
+        match better.min_by_key(|(cost, _)| *cost) {
+            Some((its, alternative)) if alternative.mode != placed.pipeline.mode => format!(
+                " {}, which saves {} per request; agents do not run it yet.",
+                self.would_be(alternative),
+                cost.saturating_sub(its)
+            ),
+            _ => String::new(),
+        }
+    }
+
+    /// What a mode would give that nobody runs.
+    fn would_be(&self, alternative: &Alternative) -> String {
+        let mode = mode_of(alternative.mode);
+        match &alternative.offer {
+            Offer::Found { shape, predicted, .. } => format!(
+                "{mode:?} ({}) would take {} to the first token and {} per token",
+                shape_line(self.0, shape),
+                predicted.ttft,
+                predicted.tpot
+            ),
+            other => format!("{mode:?} would not do: {}", self.offer(other, None)),
+        }
     }
 
     /// What keeps a pipeline from being better.
@@ -103,14 +143,29 @@ impl Wording<'_> {
         }
     }
 
-    /// Why the best of a mode lost against `cost`, or why there is none.
+    /// Why the best of a mode was not chosen, beside what costs `chosen`, or why there is none.
     #[must_use]
-    pub fn offer(&self, offer: &Offer, cost: Nanos) -> String {
+    pub fn offer(&self, offer: &Offer, chosen: Option<Nanos>) -> String {
         match offer {
-            Offer::Found { cost: its_cost, .. } => {
-                let its_cost = its_cost.total();
-                format!("costs {its_cost} per request, {}", beside(its_cost, cost, ""))
+            Offer::Found { cost, shape, .. } => {
+                let cost = cost.total();
+                let compared = match chosen {
+                    // What nobody runs is left to nobody.
+                    Some(chosen) if shape.assistant.is_some() && cost < chosen => {
+                        format!(", {} less", chosen.saturating_sub(cost))
+                    }
+                    Some(chosen) => format!(", {}", beside(cost, chosen, "")),
+                    None => String::new(),
+                };
+                let told = if shape.assistant.is_some() {
+                    "; agents do not run this mode yet"
+                } else {
+                    ""
+                };
+                format!("costs {cost} per request{compared}{told}")
             }
+            Offer::NoAssistant(why) => self.no_assistant(*why),
+            Offer::NotAmongRegions => "it is not searched where regions join nodes".to_owned(),
             Offer::NotAllowed => "spec.modes does not allow it".to_owned(),
             Offer::TooManyNodes { most } => {
                 format!("it is searched among at most {most} nodes that regions join, and more may be used")
@@ -131,6 +186,7 @@ impl Wording<'_> {
     #[must_use]
     pub fn infeasible(&self, infeasible: &Infeasible) -> String {
         let mut sentences = vec![self.cause(infeasible.cause)];
+        sentences.extend(infeasible.told.iter().map(|told| self.would_be(told)));
         for report in infeasible.nodes.iter().take(16) {
             let why = self.refusal(report.node, report.reason);
             sentences.push(format!("{}: {why}", self.node(report.node)));
@@ -183,6 +239,32 @@ impl Wording<'_> {
         }
     }
 
+    fn no_assistant(&self, why: NoAssistant) -> String {
+        match why {
+            NoAssistant::NoDraftModel => {
+                "no Model of the service names a draftModel that exists and was inspected".to_owned()
+            }
+            NoAssistant::VocabulariesDiffer { draft, target } => format!(
+                "the draft model's vocabulary has {draft} tokens and the model's has {target}, so their tokens differ"
+            ),
+            NoAssistant::NoSecondModel => {
+                "spec.models names one Model; a cascade needs a large one and a small one after it".to_owned()
+            }
+            NoAssistant::NotGoodEnough => {
+                "the small model was not trained for contextTokens, or is not good enough".to_owned()
+            }
+            NoAssistant::NoNode { nearest: None } => {
+                "no usable node that may see text has timed the small model".to_owned()
+            }
+            NoAssistant::NoNode {
+                nearest: Some((node, missing)),
+            } => format!(
+                "no node that may see text holds the whole small model; {} comes nearest and lacks {missing}",
+                self.node(node)
+            ),
+        }
+    }
+
     fn cause(&self, cause: Cause) -> String {
         match cause {
             Cause::NoCandidate {
@@ -195,6 +277,15 @@ impl Wording<'_> {
             }
             Cause::ContextTooLong { longest, asked } => {
                 format!("contextTokens is {asked}, and no model was trained for more than {longest}")
+            }
+            Cause::NoModeRun => {
+                "spec.modes allows only what agents do not run yet; OnDevice, OnServer, Split, MultiHop and \
+                                 UShaped are run"
+                    .to_owned()
+            }
+            Cause::NoAssistant(why) => self.no_assistant(why),
+            Cause::NotAmongRegions => {
+                "Speculative and Cascade are not searched where regions join nodes".to_owned()
             }
             Cause::NoModeImplemented => "this version searches none of spec.modes".to_owned(),
             Cause::TooManyNodes { usable, most } => {

@@ -26,6 +26,7 @@ use manager::{
 use serde_json::json;
 use solver::{Budget, Solution};
 
+mod assisted;
 mod corrections;
 mod links;
 mod standby;

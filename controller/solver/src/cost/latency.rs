@@ -14,6 +14,8 @@ pub(crate) const REQUEST_BYTES: u64 = 1_024;
 pub(crate) const EVENT_BYTES: u64 = 256;
 /// One sampled token on its way to the head, with its frame.
 pub(crate) const TOKEN_BYTES: u64 = 64;
+/// A token's number among others.
+pub(crate) const TOKEN_ID_BYTES: u64 = 4;
 /// A frame around hidden states: session, pipeline, revision, position, deadline.
 pub(crate) const FRAME_BYTES: u64 = 64;
 
@@ -32,6 +34,54 @@ pub(crate) struct Batches {
     pub(crate) token_history: u64,
     /// Sessions that share a batch at most.
     pub(crate) concurrency: u32,
+    /// How tokens come.
+    pub(crate) rounds: Rounds,
+}
+
+/// How often the pipeline is gone round, and with what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rounds {
+    /// Rows of a session that go round together.
+    pub(crate) rows: u32,
+    /// Tokens that a round adds to the answer, in millionths.
+    pub(crate) tokens_micro: u64,
+}
+
+impl Rounds {
+    /// Token by token.
+    pub(crate) const SINGLE: Self = Self {
+        rows: 1,
+        tokens_micro: 1_000_000,
+    };
+
+    /// So many drafted tokens, each of which is accepted with this chance, and the large model's own after the last that is:
+    /// `E = (1 − a^(γ+1)) / (1 − a)` of Leviathan and others, summed term by term and rounded down, so that nothing is promised
+    /// that rounding made.
+    pub(crate) fn speculative(tokens: u32, acceptance_percent: u32) -> Self {
+        const ONE: u128 = 1_000_000_000_000;
+        let (mut sum, mut power) = (0, ONE);
+        for _ in 0..=tokens {
+            sum += power;
+            power = power * u128::from(acceptance_percent) / 100;
+        }
+        Self {
+            rows: tokens + 1,
+            tokens_micro: u64::try_from(sum / 1_000_000).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// What of a round's figure falls to a token of the answer.
+    pub(crate) fn per_token(self, of_round: u64) -> u64 {
+        if self.tokens_micro == 1_000_000 {
+            return of_round;
+        }
+        let figure = u128::from(of_round) * 1_000_000 / u128::from(self.tokens_micro.max(1));
+        u64::try_from(figure).unwrap_or(u64::MAX)
+    }
+
+    fn time(self, of_round: Nanos) -> Nanos {
+        Nanos(self.per_token(of_round.0))
+    }
 }
 
 /// Times of one node for one variant, its share of compute and what was learnt of it applied.
@@ -43,20 +93,24 @@ pub(crate) struct NodeSpeed {
     pub(crate) chunk_last_layer: Nanos,
     /// Embedding of a prefill chunk.
     pub(crate) chunk_embedding: Nanos,
-    /// One layer, one row.
+    /// One layer, for a token of the answer.
     pub(crate) decode_layer: Nanos,
-    /// Embedding of one row.
+    /// Embedding, for a token of the answer.
     pub(crate) decode_embedding: Nanos,
+    /// The head, for a token of the answer.
+    pub(crate) decode_head: Nanos,
     /// The head, one row.
     pub(crate) head: Nanos,
-    /// One layer, one row of each session.
+    /// One layer, for a token of each session's answer.
     pub(crate) crowd_layer: Nanos,
-    /// Embedding of one row of each session.
+    /// Embedding, for a token of each session's answer.
     pub(crate) crowd_embedding: Nanos,
-    /// The head, one row of each session.
+    /// The head, for a token of each session's answer.
     pub(crate) crowd_head: Nanos,
     /// Message in, message out, per batch.
     pub(crate) overhead: Nanos,
+    /// The same for a token of the answer.
+    pub(crate) decode_overhead: Nanos,
     /// Whether these rest on declared rates.
     pub(crate) estimate: bool,
 }
@@ -81,21 +135,31 @@ pub(crate) fn node_speed(
         chunk_history,
         token_history,
         concurrency,
+        rounds,
     } = batches;
     let prompt = |time: Nanos| stretch(node, load_milli, source.prompt(time));
     let token = |time: Nanos| stretch(node, load_milli, source.token(time));
+    let of_round = |time: Nanos| rounds.time(token(time));
+    let (rows, crowd) = (rounds.rows, concurrency.saturating_mul(rounds.rows));
+    let crowd_history = match rows {
+        1 => source.histories(concurrency, token_history)?,
+        _ => source.history(rows, token_history)?.times(u64::from(concurrency)),
+    };
+    let overhead = node.message_overhead.min(LONGEST);
     let chunk_attention = source.history(chunk_rows, chunk_history)?;
     Some(NodeSpeed {
         chunk_layer: prompt(source.layer(chunk_rows)? + chunk_attention),
         chunk_last_layer: prompt(source.last_layer(chunk_rows)? + chunk_attention),
         chunk_embedding: prompt(source.embedding(chunk_rows)?),
-        decode_layer: token(source.layer(1)? + source.history(1, token_history)?),
-        decode_embedding: token(source.embedding(1)?),
+        decode_layer: of_round(source.layer(rows)? + source.history(rows, token_history)?),
+        decode_embedding: of_round(source.embedding(rows)?),
+        decode_head: of_round(source.head(rows)?),
         head: token(source.head(1)?),
-        crowd_layer: token(source.layer(concurrency)? + source.histories(concurrency, token_history)?),
-        crowd_embedding: token(source.embedding(concurrency)?),
-        crowd_head: token(source.head(concurrency)?),
-        overhead: node.message_overhead.min(LONGEST),
+        crowd_layer: of_round(source.layer(crowd)? + crowd_history),
+        crowd_embedding: of_round(source.embedding(crowd)?),
+        crowd_head: of_round(source.head(crowd)?),
+        overhead,
+        decode_overhead: rounds.time(overhead),
         estimate: source.table.is_none_or(|table| table.head.is_empty()),
     })
 }

@@ -22,6 +22,8 @@ pub struct MemoryModel<'p> {
     concurrency: u64,
     context_tokens: u64,
     rows: u64,
+    /// Rows whose logits are wanted at once.
+    outputs: u64,
     /// `weights_before[l]` is the sum over layers before `l`, resident copies included.
     weights_before: Vec<u64>,
 }
@@ -30,6 +32,18 @@ impl<'p> MemoryModel<'p> {
     /// Prepares the sums for one service and variant.
     #[must_use]
     pub fn new(service: &Service, model: &'p Model, variant: &'p Variant) -> Self {
+        Self::of_rows(service, model, variant, 1)
+    }
+
+    /// The same where a session has so many rows in a batch of tokens, each of which is an output: a drafted token is verified
+    /// so.
+    pub(crate) fn of_rows(
+        service: &Service,
+        model: &'p Model,
+        variant: &'p Variant,
+        rows_per_session: u32,
+    ) -> Self {
+        let outputs = u64::from(service.concurrency) * u64::from(rows_per_session);
         let mut weights_before = vec![0];
         let mut sum = 0_u64;
         for &bytes in &variant.layer_bytes {
@@ -41,7 +55,8 @@ impl<'p> MemoryModel<'p> {
             variant,
             concurrency: u64::from(service.concurrency),
             context_tokens: u64::from(service.context_tokens),
-            rows: u64::from(service.chunk_rows.max(service.concurrency)),
+            rows: u64::from(service.chunk_rows).max(outputs),
+            outputs,
             weights_before,
         }
     }
@@ -78,7 +93,7 @@ impl<'p> MemoryModel<'p> {
                 .times(u64::from(layers.len())),
             compute: per_row.times(self.rows),
             outputs: if last {
-                logits_row.times(self.concurrency).times(engine.logits_copies)
+                logits_row.times(self.outputs).times(engine.logits_copies)
             } else {
                 Bytes::ZERO
             },

@@ -1,7 +1,9 @@
 //! The objective of one service with one model variant, as parts to be added.
 
+use super::assisted::Lead;
 use super::energy::{energy_cost, picojoules};
-use super::latency::{Batches, LONGEST, NodeSpeed, node_speed};
+use super::latency::{Batches, LONGEST, NodeSpeed, Rounds, node_speed};
+use super::memory::MemoryModel;
 use super::part::{Part, StageParts, Weights};
 use super::wire::Wire;
 use crate::links::LinkIndex;
@@ -36,14 +38,19 @@ pub(crate) struct CrowdTimes {
 /// The cost of pipelines of one service with one model variant.
 #[derive(Debug)]
 pub struct CostModel<'p> {
-    problem: &'p Problem,
-    service: &'p Service,
-    links: &'p LinkIndex,
-    wire: Wire,
+    pub(super) problem: &'p Problem,
+    pub(super) service: &'p Service,
+    pub(super) links: &'p LinkIndex,
+    pub(super) wire: Wire,
     speeds: Vec<Option<NodeSpeed>>,
+    /// Work of services that chose earlier, by node.
+    pub(super) load_milli: Vec<u64>,
     num_layers: u32,
-    chunks: u32,
+    pub(super) chunks: u32,
     quality: Nanos,
+    pub(super) rounds: Rounds,
+    /// Who drafts what these pipelines verify.
+    pub(super) lead: Option<Lead>,
     /// What a stage on each node is charged, by layer and once; empty for nothing.
     charges: Vec<(Nanos, Nanos)>,
 }
@@ -58,7 +65,8 @@ impl<'p> CostModel<'p> {
         candidate: Candidate,
         load_milli: &[u64],
     ) -> Self {
-        Self::of_nodes(problem, links, service, candidate, load_milli, |_| true)
+        let rounds = Rounds::SINGLE;
+        Self::of_nodes(problem, links, service, candidate, load_milli, rounds, |_| true)
     }
 
     /// Prepares the times of a pipeline's nodes only: for one evaluation.
@@ -70,25 +78,28 @@ impl<'p> CostModel<'p> {
         load_milli: &[u64],
     ) -> Self {
         let stands = |node| shape.stages.iter().any(|stage| stage.node.index() == node);
-        Self::of_nodes(problem, links, service, shape.candidate, load_milli, stands)
+        let (candidate, rounds) = (shape.candidate, Rounds::SINGLE);
+        Self::of_nodes(problem, links, service, candidate, load_milli, rounds, stands)
     }
 
-    fn of_nodes(
+    pub(super) fn of_nodes(
         problem: &'p Problem,
         links: &'p LinkIndex,
         service: &'p Service,
         candidate: Candidate,
         load_milli: &[u64],
+        rounds: Rounds,
         is_asked: impl Fn(usize) -> bool,
     ) -> Self {
         let (model, variant) = problem.variant(candidate);
-        let wire = Wire::new(service, model);
+        let wire = Wire::of_rounds(service, model, rounds);
         let (chunks, chunk_rows) = (wire.chunks, wire.chunk_rows);
         let batches = Batches {
             chunk_rows,
             chunk_history: u64::from(chunk_rows) * u64::from(chunks - 1) / 2,
             token_history: u64::from(service.prompt_tokens) + u64::from(service.output_tokens / 2),
             concurrency: service.concurrency,
+            rounds,
         };
         let speed = |(index, (node, &load)): (usize, (_, &u64))| {
             is_asked(index)
@@ -107,13 +118,27 @@ impl<'p> CostModel<'p> {
                 .enumerate()
                 .map(speed)
                 .collect(),
+            load_milli: load_milli.to_vec(),
             num_layers: variant.num_layers(),
             chunks,
             quality: service
                 .quality_value
                 .times(u64::from(missing_quality(problem, service, variant))),
+            rounds,
+            lead: None,
             charges: Vec::new(),
         }
+    }
+
+    /// Memory of stages of the variant that these pipelines are of.
+    pub(crate) fn memory(&self, candidate: Candidate) -> MemoryModel<'p> {
+        let (model, variant) = self.problem.variant(candidate);
+        MemoryModel::of_rows(self.service, model, variant, self.rounds.rows)
+    }
+
+    /// The first token does not come before this: the drafting model has to read the prompt too.
+    pub(crate) fn ttft_floor(&self) -> Nanos {
+        self.lead.as_ref().map_or(Nanos::ZERO, |lead| lead.ready)
     }
 
     /// Charges stages for each layer, and once, by node. A search then shuns what is dear; figures stay what they are.
@@ -147,13 +172,18 @@ impl<'p> CostModel<'p> {
         let speed = self.speeds[node.index()]?;
         let battery = self.problem.nodes[node.index()].battery;
         let part = |chunk: Nanos, decode: Nanos| self.compute_part(battery, chunk, decode);
-        let mut last = part(speed.chunk_last_layer, speed.decode_layer + speed.head);
+        let mut last = part(speed.chunk_last_layer, speed.decode_layer + speed.decode_head);
         // The head answers the first token once, after the last chunk; the chunks do not wait for it.
         last.ttft = last.ttft.saturating_add(speed.head.0);
         last.picojoules = last.picojoules.saturating_add(picojoules(battery, speed.head));
         last.energy_cost = energy_cost(last.picojoules, self.service.joule_cost);
         let (by_layer, once) = self.charges.get(node.index()).copied().unwrap_or_default();
         last.charge = by_layer.min(LONGEST).0;
+        let mut fixed = part(speed.overhead, speed.decode_overhead);
+        if let Some(lead) = self.lead.as_ref().filter(|lead| lead.node == node) {
+            // One processor reads the prompt for both models.
+            fixed.ttft = fixed.ttft.saturating_add(lead.prefill.0);
+        }
         Some(StageParts {
             layer: Part {
                 charge: by_layer.min(LONGEST).0,
@@ -161,14 +191,14 @@ impl<'p> CostModel<'p> {
             },
             fixed: Part {
                 charge: once.min(LONGEST).0,
-                ..part(speed.overhead, speed.overhead)
+                ..fixed
             },
             first: part(speed.chunk_embedding, speed.decode_embedding),
             last,
         })
     }
 
-    fn compute_part(&self, battery: Option<Battery>, chunk: Nanos, decode: Nanos) -> Part {
+    pub(super) fn compute_part(&self, battery: Option<Battery>, chunk: Nanos, decode: Nanos) -> Part {
         let busy = chunk.times(u64::from(self.chunks)) + decode.times(self.further_tokens());
         let picojoules = picojoules(battery, busy);
         Part {
@@ -191,7 +221,10 @@ impl<'p> CostModel<'p> {
 
     /// From the ingress nodes to a head and back, mean over requests; the nodes that have no path, otherwise.
     pub(crate) fn ingress_part(&self, head: NodeOrd) -> Result<Part, (NodeOrd, NodeOrd)> {
-        self.wire.ingress(self.problem, self.links, self.service, head)
+        match &self.lead {
+            Some(lead) => self.way_of(lead, head),
+            None => self.wire.ingress(self.problem, self.links, self.service, head),
+        }
     }
 
     /// How parts count in the objective.
@@ -217,10 +250,8 @@ impl<'p> CostModel<'p> {
         self.quality
     }
 
-    /// The figures of a pipeline; `None` when a link or a speed that it needs is missing. Memory, privacy and modes are
-    /// not looked at.
-    #[must_use]
-    pub fn evaluate(&self, shape: &PipelineShape) -> Option<Evaluation> {
+    /// The figures of a pipeline, its assistant not looked at.
+    pub(super) fn without_assistant(&self, shape: &PipelineShape) -> Option<Evaluation> {
         let mut total = Part::default();
         let mut sheet = CostSheet {
             chunks: self.chunks,
@@ -253,14 +284,14 @@ impl<'p> CostModel<'p> {
                 .find(|format| format.precision == precision)?;
             let part = self.wire.hop(&path, format);
             let cost = self.wire.hop_cost(&path, format);
-            crowd += cost.latency + cost.token_transfer_at_concurrency;
+            crowd += self.of_round(cost.latency + cost.token_transfer_at_concurrency);
             bottleneck = bottleneck.max(part.busy);
             sheet.hops.push(cost);
             total = total.plus(part);
         }
         if last != head {
             let cost = self.wire.token_cost(&self.links.get(self.problem, last, head)?);
-            crowd += cost.latency + cost.token_transfer_at_concurrency;
+            crowd += self.of_round(cost.latency + cost.token_transfer_at_concurrency);
             sheet.return_hop = Some(cost);
             total = total.plus(self.return_part(last, head)?);
         }
@@ -272,6 +303,7 @@ impl<'p> CostModel<'p> {
         }
         sheet.bottleneck = Nanos(bottleneck);
         let ttft = Nanos(total.ttft) + Nanos(bottleneck).times(self.further_chunks());
+        let ttft = ttft.max(self.ttft_floor());
         let predicted = Predicted {
             ttft,
             tpot: Nanos(total.tpot),
@@ -288,7 +320,12 @@ impl<'p> CostModel<'p> {
         })
     }
 
-    fn stage_part(&self, stage: &StageShape) -> Option<Part> {
+    /// What of a round's time falls to a token of the answer.
+    pub(super) fn of_round(&self, time: Nanos) -> Nanos {
+        Nanos(self.rounds.per_token(time.0))
+    }
+
+    pub(super) fn stage_part(&self, stage: &StageShape) -> Option<Part> {
         let parts = self.stage_parts(stage.node)?;
         let closes = stage.layers.end == self.num_layers;
         let equal_layers = stage.layers.len() - u32::from(closes);
@@ -302,7 +339,7 @@ impl<'p> CostModel<'p> {
         Some(part)
     }
 
-    fn stage_cost(&self, stage: &StageShape, part: &Part) -> Option<StageCost> {
+    pub(super) fn stage_cost(&self, stage: &StageShape, part: &Part) -> Option<StageCost> {
         let speed = self.speeds[stage.node.index()]?;
         let (first, last) = (stage.layers.start == 0, stage.layers.end == self.num_layers);
         let when = |holds: bool, time: Nanos| if holds { time } else { Nanos::ZERO };
@@ -311,7 +348,7 @@ impl<'p> CostModel<'p> {
             head: when(last, speed.head),
             decode: Nanos(part.tpot),
             decode_at_concurrency: speed.crowd_layer.times(u64::from(stage.layers.len()))
-                + speed.overhead
+                + speed.decode_overhead
                 + when(first, speed.crowd_embedding)
                 + when(last, speed.crowd_head),
             energy: MicroJoules(part.picojoules / 1_000_000),

@@ -3,8 +3,8 @@
 //! A path's figures are the sum of its segments', and a segment is occupied for its own part.
 
 use super::latency::{
-    EVENT_BYTES, FRAME_BYTES, LONGEST, REQUEST_BYTES, REQUEST_BYTES_PER_TOKEN, TOKEN_BYTES, message_latency,
-    traffic_cost, transfer,
+    EVENT_BYTES, FRAME_BYTES, LONGEST, REQUEST_BYTES, REQUEST_BYTES_PER_TOKEN, Rounds, TOKEN_BYTES,
+    TOKEN_ID_BYTES, message_latency, traffic_cost, transfer,
 };
 use super::part::Part;
 use crate::links::{LinkIndex, Path};
@@ -24,10 +24,15 @@ pub(crate) struct Wire {
     prompt_tokens: u64,
     output_tokens: u64,
     link_margin_milli: i32,
+    rounds: Rounds,
 }
 
 impl Wire {
     pub(crate) fn new(service: &Service, model: &Model) -> Self {
+        Self::of_rounds(service, model, Rounds::SINGLE)
+    }
+
+    pub(crate) fn of_rounds(service: &Service, model: &Model, rounds: Rounds) -> Self {
         let chunks = service.prompt_tokens.div_ceil(service.chunk_rows);
         Self {
             chunks,
@@ -37,7 +42,19 @@ impl Wire {
             prompt_tokens: u64::from(service.prompt_tokens),
             output_tokens: u64::from(service.output_tokens),
             link_margin_milli: service.link_margin_milli,
+            rounds,
         }
+    }
+
+    /// A message over a path: its time, and the price of so many bytes of such messages.
+    pub(super) fn message(&self, path: &Path, bytes: Bytes, priced: Bytes) -> (Nanos, u64) {
+        let segments = path.segments().map(|segment| {
+            let time = message_latency(segment) + self.transfer(bytes, segment);
+            (time, traffic_cost(segment, priced))
+        });
+        segments.fold((Nanos::ZERO, 0), |(time, price), (adds, costs)| {
+            (time + adds, price + costs)
+        })
     }
 
     /// Time of so many bytes on a segment, at the rate that this service counts on.
@@ -70,7 +87,7 @@ impl Wire {
         let chunk = self.transfer(chunk, segment);
         Part {
             ttft: (latency + chunk).0,
-            tpot: (latency + self.transfer(token, segment)).0,
+            tpot: self.rounds.per_token((latency + self.transfer(token, segment)).0),
             busy: (segment.message_overhead + chunk).0,
             traffic_cost: traffic_cost(segment, bytes),
             ..Part::default()
@@ -81,14 +98,19 @@ impl Wire {
     fn hop_bytes(&self, format: &ActivationFormat) -> (Bytes, Bytes, Bytes) {
         let row = format.row_bytes(self.hidden);
         let frame = |rows: u64| row.times(rows) + Bytes(FRAME_BYTES);
-        let (chunk, token) = (frame(u64::from(self.chunk_rows)), frame(1));
-        let bytes = chunk.times(u64::from(self.chunks)) + token.times(self.output_tokens - 1);
+        let (chunk, token) = (
+            frame(u64::from(self.chunk_rows)),
+            frame(u64::from(self.rounds.rows)),
+        );
+        let tokens = self.rounds.per_token(token.times(self.output_tokens - 1).0);
+        let bytes = chunk.times(u64::from(self.chunks)) + Bytes(tokens);
         (chunk, token, bytes)
     }
 
     pub(super) fn hop_cost(&self, path: &Path, format: &ActivationFormat) -> HopCost {
         let (chunk, token, bytes) = self.hop_bytes(format);
-        let crowd = format.row_bytes(self.hidden).times(self.concurrency) + Bytes(FRAME_BYTES);
+        let rows = self.concurrency * u64::from(self.rounds.rows);
+        let crowd = format.row_bytes(self.hidden).times(rows) + Bytes(FRAME_BYTES);
         HopCost {
             chunk_transfer: self.transfer_over(path, chunk),
             ..self.message_cost(path, token, crowd, bytes)
@@ -104,23 +126,32 @@ impl Wire {
 
     /// Sending tokens over one segment.
     pub(crate) fn token_segment(&self, segment: &Segment) -> Part {
-        let time = (message_latency(segment) + self.transfer(Bytes(TOKEN_BYTES), segment)).0;
+        let time = |bytes: Bytes| (message_latency(segment) + self.transfer(bytes, segment)).0;
         Part {
-            ttft: time,
-            tpot: time,
-            traffic_cost: traffic_cost(segment, Bytes(TOKEN_BYTES).times(self.output_tokens)),
+            ttft: time(Bytes(TOKEN_BYTES)),
+            tpot: self.rounds.per_token(time(self.tokens_bytes())),
+            traffic_cost: traffic_cost(segment, self.returned_bytes()),
             ..Part::default()
         }
     }
 
     pub(super) fn token_cost(&self, path: &Path) -> HopCost {
-        let token = Bytes(TOKEN_BYTES);
-        self.message_cost(
-            path,
-            token,
-            token.times(self.concurrency),
-            token.times(self.output_tokens),
-        )
+        let token = self.tokens_bytes();
+        self.message_cost(path, token, token.times(self.concurrency), self.returned_bytes())
+    }
+
+    /// Bytes of what a round gives back to the head: the token, or what was sampled after each row.
+    fn tokens_bytes(&self) -> Bytes {
+        match self.rounds.rows {
+            1 => Bytes(TOKEN_BYTES),
+            rows => Bytes(FRAME_BYTES) + Bytes(TOKEN_ID_BYTES).times(u64::from(rows)),
+        }
+    }
+
+    /// Bytes of all these messages of a request.
+    fn returned_bytes(&self) -> Bytes {
+        let further = self.tokens_bytes().times(self.output_tokens - 1).0;
+        Bytes(TOKEN_BYTES) + Bytes(self.rounds.per_token(further))
     }
 
     /// A request on its way from the ingress to the head.

@@ -12,6 +12,9 @@ impl Page<'_> {
             let node = self.node(report.node);
             self.line(format_args!("  node       {node} {}", reason(&report.reason)));
         }
+        for alternative in &infeasible.told {
+            self.alternative(alternative);
+        }
         for remedy in &infeasible.remedies {
             let remedy = self.remedy(remedy);
             self.line(format_args!("  would do   {remedy}"));
@@ -42,6 +45,11 @@ impl Page<'_> {
                 format!(
                     "a context of {asked} tokens is asked, {longest} is the longest that a candidate was trained for"
                 )
+            }
+            Cause::NoModeRun => "only modes are allowed that no agent runs yet".to_owned(),
+            Cause::NoAssistant(why) => self.no_assistant(&why),
+            Cause::NotAmongRegions => {
+                "modes with a small model are not searched where regions join nodes".to_owned()
             }
             Cause::NoModeImplemented => "this solver implements none of the allowed modes".to_owned(),
             Cause::TooManyNodes { usable, most } => {

@@ -2,8 +2,8 @@
 
 use super::{Page, mode_name, precision_name};
 use crate::solution::{
-    Alternative, Binding, Certificate, Cost, Decision, HopCost, Illegality, Offer, Placed, Predicted, Stage,
-    StageCost,
+    Alternative, AssistantCost, Binding, Certificate, Cost, Decision, HopCost, Illegality, Offer, Placed,
+    PlacedAssistant, Predicted, Stage, StageCost,
 };
 use crate::units::Nanos;
 
@@ -71,6 +71,9 @@ impl Page<'_> {
                 self.hop(hop, precision_name(precision));
             }
         }
+        if let (Some(small), Some(cost)) = (&placed.pipeline.assistant, &sheet.assistant) {
+            self.assistant(small, cost);
+        }
         if let Some(hop) = &sheet.return_hop {
             let (from, to) = (self.node(hop.from), self.node(hop.to));
             self.line(format_args!(
@@ -78,6 +81,42 @@ impl Page<'_> {
                 hop.latency + hop.token_transfer
             ));
         }
+    }
+
+    fn assistant(&mut self, small: &PlacedAssistant, cost: &AssistantCost) {
+        let node = self.node(small.assistant.node);
+        let memory = small.memory.total();
+        let what = match *cost {
+            AssistantCost::Draft {
+                prefill,
+                token,
+                round,
+                tokens_per_round_milli,
+                ..
+            } => format!(
+                "prefill {prefill}, draft {token} a token; a round of {round} adds {}.{:02} tokens",
+                tokens_per_round_milli / 1_000,
+                tokens_per_round_milli % 1_000 / 10
+            ),
+            AssistantCost::First {
+                answer,
+                escalated_percent,
+                escalated_ttft,
+                escalated_tpot,
+                promised_to_escalated,
+            } => {
+                let promise = if promised_to_escalated {
+                    "promises count for these too"
+                } else {
+                    "promises leave these out"
+                };
+                format!(
+                    "whole answer {answer}; {escalated_percent} % go on, first token {escalated_ttft}, then \
+                     {escalated_tpot} per token ({promise})"
+                )
+            }
+        };
+        self.line(format_args!("  assistant  {node}: {what}, memory {memory}"));
     }
 
     fn stage(&mut self, stage: &Stage, cost: &StageCost, chunks: u32) {
@@ -143,7 +182,7 @@ impl Page<'_> {
         }
     }
 
-    fn alternative(&mut self, alternative: &Alternative) {
+    pub(super) fn alternative(&mut self, alternative: &Alternative) {
         let offer = match &alternative.offer {
             Offer::Found {
                 shape,
@@ -170,6 +209,8 @@ impl Page<'_> {
                 )
             }
             Offer::NoneFound => "no legal pipeline found".to_owned(),
+            Offer::NoAssistant(why) => self.no_assistant(why),
+            Offer::NotAmongRegions => "not searched where regions join nodes".to_owned(),
         };
         self.line(format_args!("    {:<12} {offer}", mode_name(alternative.mode)));
     }
@@ -203,6 +244,7 @@ impl Page<'_> {
             }
             Illegality::Memory { node, missing } => format!("{} lacks {missing} of memory", self.node(node)),
             Illegality::Link { from, to } => format!("no link {} → {}", self.node(from), self.node(to)),
+            Illegality::Assistant => "its small model may no longer assist it so".to_owned(),
             Illegality::Activation => "its precision at a cut is no longer allowed".to_owned(),
         }
     }

@@ -184,9 +184,6 @@ impl Assembly<'_> {
             });
             start = end;
         }
-        PipelineShape {
-            candidate: self.floor.candidate,
-            stages,
-        }
+        PipelineShape::alone(self.floor.candidate, stages)
     }
 }

@@ -133,14 +133,14 @@ pub(super) fn room(problem: &JointProblem, node: usize) -> u64 {
 
 /// One stage with all layers.
 pub(super) fn whole(candidate: Candidate, layers: u32, node: NodeOrd) -> PipelineShape {
-    PipelineShape {
+    PipelineShape::alone(
         candidate,
-        stages: vec![StageShape {
+        vec![StageShape {
             node,
             layers: LayerRange::new(0, layers),
             activation: None,
         }],
-    }
+    )
 }
 
 /// What a node and the links have to give, in units that rates are multiplied with.

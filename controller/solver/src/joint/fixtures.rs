@@ -178,6 +178,7 @@ fn model(ordinal: usize) -> Model {
             resident_milli: 1_000,
             quality_milli: 1_000,
         }],
+        draft: None,
     }
 }
 

@@ -126,7 +126,7 @@ impl JointProblem {
     pub fn validate(&self) -> Result<(), InvalidProblem> {
         self.fleet.validate()?;
         for service in (0..self.fleet.services.len()).map(ServiceOrd::from_index) {
-            self.fleet.without_u_shape(service)?;
+            self.fleet.with_chains_only(service)?;
         }
         let field = |name: &'static str| move || name.to_owned();
         require(

@@ -60,12 +60,19 @@ impl Problem {
         Ok(())
     }
 
-    /// Refuses services that allow U-shaped pipelines, for searches that do not look at these.
-    pub(crate) fn without_u_shape(&self, service: ServiceOrd) -> Result<(), InvalidProblem> {
+    /// Refuses services that allow more than chains, for searches that do not look at the rest.
+    pub(crate) fn with_chains_only(&self, service: ServiceOrd) -> Result<(), InvalidProblem> {
+        let modes = &self.services[service.index()].modes;
+        let path = || format!("services[{}].modes", service.index());
         require(
-            !self.services[service.index()].modes.contains(&Mode::UShaped),
-            || format!("services[{}].modes", service.index()),
+            !modes.contains(&Mode::UShaped),
+            path,
             "modes without UShaped, which this search does not look at",
+        )?;
+        require(
+            !modes.iter().any(|mode| mode.has_assistant()),
+            path,
+            "modes without Speculative and Cascade, which this search does not look at",
         )
     }
 
@@ -202,6 +209,13 @@ impl Problem {
                 .all(|variant| variant.layer_bytes.len() == num_layers);
             require(equal, path, "equally many layers in all variants")?;
             require((1..=4_096).contains(&num_layers), path, "1 to 4096 layers")?;
+            if let Some(draft) = model.draft {
+                let other = draft.model.index() < self.models.len() && draft.model.index() != index;
+                let path = || format!("models[{index}].draft");
+                require(other, path, "another model that exists")?;
+                let percent = (1..=100).contains(&draft.acceptance_percent);
+                require(percent, path, "an acceptance of 1 to 100 percent")?;
+            }
         }
         Ok(())
     }
@@ -228,6 +242,20 @@ impl Problem {
             || path("activations"),
             "at least one precision",
         )?;
+        require(
+            (1..=100).contains(&service.slo_percentile),
+            || path("slo_percentile"),
+            "1 to 100",
+        )?;
+        require(
+            service.escalated_percent <= 100,
+            || path("escalated_percent"),
+            "0 to 100",
+        )?;
+        let assisted = service.told_modes.iter().all(|mode| mode.has_assistant());
+        require(assisted, || path("told_modes"), "Speculative and Cascade only")?;
+        let twice = service.told_modes.iter().any(|mode| service.modes.contains(mode));
+        require(!twice, || path("told_modes"), "modes that are not allowed too")?;
         require(
             service.switching_margin_milli < 1_000,
             || path("switching_margin_milli"),

@@ -60,7 +60,16 @@ fn nodes_of(solution: &Solution, services: &[ServiceOrd]) -> BTreeSet<NodeOrd> {
         .iter()
         .filter_map(|service| solution.services.get(service.index())?.placed());
     placed
-        .flat_map(|placed| placed.pipeline.stages.iter().map(|stage| stage.node))
+        .flat_map(|placed| {
+            let assistant = placed.pipeline.assistant.iter();
+            let assists = assistant.map(|placed| placed.assistant.node);
+            placed
+                .pipeline
+                .stages
+                .iter()
+                .map(|stage| stage.node)
+                .chain(assists)
+        })
         .collect()
 }
 
@@ -69,7 +78,7 @@ fn without(problem: &Problem, solution: &Solution, lost: NodeOrd) -> Problem {
     let mut asked = problem.clone();
     for (service, outcome) in asked.services.iter_mut().zip(&solution.services) {
         let runs = outcome.placed().map(|placed| placed.pipeline.shape());
-        service.previous = runs.filter(|shape| shape.stages.iter().all(|stage| stage.node != lost));
+        service.previous = runs.filter(|shape| !shape.uses(lost));
         service.kept.clear();
     }
     asked.lose(lost);

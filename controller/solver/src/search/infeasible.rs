@@ -1,7 +1,8 @@
 //! Says why a service has no pipeline: the cause, what each node could hold, and what would help.
 
 use super::budget::Meter;
-use super::survey::{Survey, U_SHAPE_NODES_MAX};
+use super::report;
+use super::survey::{Finds, Survey, U_SHAPE_NODES_MAX};
 use super::unsplit::mode_on;
 use crate::cost::{MemoryModel, Sharing};
 use crate::links::LinkIndex;
@@ -24,6 +25,11 @@ pub(super) fn infeasible(
     mut meter: Meter<'_>,
     steps: u64,
 ) -> Infeasible {
+    let (finds, told) = (Finds::default(), survey.search_told(&mut meter));
+    let told_modes = survey.service.told_modes.iter();
+    let told = told_modes
+        .map(|&mode| report::alternative(survey, &finds, &told, mode))
+        .collect();
     let nodes = (0..survey.problem.nodes.len()).map(NodeOrd::from_index);
     let nodes = nodes
         .map(|node| NodeReport {
@@ -36,7 +42,11 @@ pub(super) fn infeasible(
     let hopeless = survey.usable.is_empty()
         || matches!(
             cause,
-            Cause::NoModeImplemented | Cause::TooManyNodes { .. } | Cause::NoChain { proven: false }
+            Cause::NoModeImplemented
+                | Cause::NoModeRun
+                | Cause::NotAmongRegions
+                | Cause::TooManyNodes { .. }
+                | Cause::NoChain { proven: false }
         );
     let remedies = if hopeless {
         Vec::new()
@@ -47,6 +57,7 @@ pub(super) fn infeasible(
         cause,
         nodes,
         remedies,
+        told,
         steps: steps + meter.used(),
     }
 }
@@ -76,12 +87,16 @@ fn cause(survey: &Survey<'_>, proven: bool) -> Cause {
         };
     }
     if service.modes.is_empty() {
-        return Cause::NoModeImplemented;
+        return if service.told_modes.is_empty() {
+            Cause::NoModeImplemented
+        } else {
+            Cause::NoModeRun
+        };
     }
     if survey.usable.is_empty() {
         return Cause::NoUsableNode;
     }
-    if let Some(cause) = no_u_shape(survey) {
+    if let Some(cause) = no_u_shape(survey).or_else(|| no_assistant(survey)) {
         return cause;
     }
     let free = survey
@@ -128,6 +143,19 @@ fn no_u_shape(survey: &Survey<'_>) -> Option<Cause> {
     let nearest = survey.nearest_for_both_ends();
     let fits = nearest.is_some_and(|(_, missing)| missing == Bytes::ZERO);
     (!fits).then_some(Cause::NoNodeForBothEnds { nearest })
+}
+
+/// Why there is no small model, where nothing but modes with one is allowed.
+fn no_assistant(survey: &Survey<'_>) -> Option<Cause> {
+    if !survey.service.modes.iter().all(|mode| mode.has_assistant()) {
+        return None;
+    }
+    let reasons = survey.assisted_modes().map(|mode| survey.no_assistant(mode));
+    match reasons.reduce(|one, other| one.and(other))? {
+        Some(why) => Some(Cause::NoAssistant(why)),
+        None if !survey.problem.regions.is_empty() => Some(Cause::NotAmongRegions),
+        None => None,
+    }
 }
 
 /// Need of the smallest candidate as one stage.

@@ -4,7 +4,7 @@
 //! costs what that part costs.
 
 use super::both_ends::BothEnds;
-use crate::cost::{CostModel, MemoryModel, Part, StageParts, Weights};
+use crate::cost::{CostModel, Part, StageParts, Weights};
 use crate::links::{LinkIndex, Path};
 use crate::problem::{Candidate, Privacy, Problem, Service};
 use crate::search::residual::Residual;
@@ -184,6 +184,8 @@ pub(super) struct Objective {
     pub(super) tpot_promise: Option<(u64, u64)>,
     /// Cost of the quality that the variant lacks.
     pub(super) constant: u64,
+    /// The first token does not come before this, whatever the pipeline is.
+    pub(super) ttft_floor: u64,
 }
 
 impl Objective {
@@ -197,6 +199,7 @@ impl Objective {
                 .slo_tpot
                 .map(|slo| (slo.0, penalty.saturating_mul(cost.further_tokens()))),
             constant: cost.quality_cost().0,
+            ttft_floor: cost.ttft_floor().0,
         }
     }
 
@@ -225,6 +228,22 @@ impl Objective {
             .min(NEVER)
     }
 
+    /// The objective of a complete pipeline's sums.
+    pub(super) fn complete_value(&self, sums: &Element) -> u64 {
+        let waiting = sums.busy.saturating_mul(self.further_chunks);
+        let early = self.ttft_floor.saturating_sub(sums.ttft.saturating_add(waiting));
+        if early == 0 {
+            return self.value(sums);
+        }
+        // What the first token is held back counts as its time does.
+        let held = Element {
+            cost: sums.cost.saturating_add(early.saturating_mul(self.ttft_weight)),
+            ttft: sums.ttft.saturating_add(early),
+            ..*sums
+        };
+        self.value(&held)
+    }
+
     /// Whether `one` is not worse than `other` whatever follows. For any completion, what `one` can lose by its longer
     /// bottleneck, its later first token or its slower tokens is at most the difference itself times its price (both
     /// maximum and penalty are 1-Lipschitz); if that still leaves it the cheaper, it dominates. `longer`: by how much more
@@ -236,6 +255,11 @@ impl Objective {
             .max(longer)
             .saturating_mul(self.further_chunks);
         let mut regret = waiting.saturating_mul(self.ttft_weight);
+        if self.ttft_floor > 0 {
+            // An earlier first token may be held back for as long as it is earlier, and then costs as much more.
+            let earlier = other.ttft.saturating_sub(one.ttft);
+            regret = regret.saturating_add(earlier.saturating_mul(self.ttft_weight));
+        }
         if let Some((_, price)) = self.ttft_promise {
             let later = one.ttft.saturating_add(waiting).saturating_sub(other.ttft);
             regret = regret.saturating_add(later.saturating_mul(price));
@@ -260,9 +284,8 @@ impl<'p> Instance<'p> {
         usable: &[NodeOrd],
         form: Form,
     ) -> Self {
-        let (model, variant) = problem.variant(candidate);
-        let memory = MemoryModel::new(service, model, variant);
-        let num_layers = variant.num_layers();
+        let memory = cost.memory(candidate);
+        let num_layers = problem.variant(candidate).1.num_layers();
         let (mut nodes, mut stages, mut rooms, mut heads) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut returns = Vec::new();
         for &node in usable {
@@ -428,10 +451,7 @@ impl<'p> Instance<'p> {
                 }
             })
             .collect();
-        PipelineShape {
-            candidate: self.candidate,
-            stages,
-        }
+        PipelineShape::alone(self.candidate, stages)
     }
 
     /// The hop at a position.

@@ -270,7 +270,7 @@ impl Walk<'_> {
 
     /// A pipeline whose last stage begins with this entry.
     fn offer(&self, entry: &Entry, sums: &Element, state: &mut State<'_, '_>) {
-        let value = self.instance.objective.value(sums);
+        let value = self.instance.objective.complete_value(sums);
         let enough =
             state.best.len() == BEAM_KEEPS && state.best.last().is_some_and(|worst| worst.value <= value);
         if value >= state.limit || enough {

@@ -4,11 +4,11 @@ use super::choose::cost_model;
 use super::exact::Priced;
 use super::survey::{Finds, Survey, U_SHAPE_NODES_MAX};
 use super::unsplit::mode_on;
-use crate::cost::{CostModel, Evaluation, MemoryModel};
+use crate::cost::{CostModel, Evaluation, Holdings};
 use crate::problem::{LoadedStage, Mode};
 use crate::solution::{
-    Alternative, Binding, Certificate, Decision, HopCost, Offer, Pipeline, PipelineShape, Placed, RunnerUp,
-    Stage, StageShape,
+    Alternative, AssistantCost, Binding, Certificate, Decision, HopCost, Offer, Pipeline, PipelineShape,
+    Placed, PlacedAssistant, Role, RunnerUp, Stage,
 };
 use crate::units::Nanos;
 
@@ -16,9 +16,9 @@ use crate::units::Nanos;
 pub(super) fn placed(
     survey: &Survey<'_>,
     finds: &Finds,
+    told: &[Priced],
     shape: &PipelineShape,
-    decision: Decision,
-    steps: u64,
+    (decision, steps): (Decision, u64),
 ) -> Option<Placed> {
     let cost = cost_model(survey, shape)?;
     let evaluation = cost.evaluate(shape)?;
@@ -33,7 +33,7 @@ pub(super) fn placed(
         runner_up: runner_up(survey, finds, shape, total),
         alternatives: Mode::ALL
             .iter()
-            .map(|&mode| alternative(survey, finds, mode))
+            .map(|&mode| alternative(survey, finds, told, mode))
             .collect(),
         certificate: Certificate {
             best,
@@ -49,6 +49,9 @@ pub(super) fn placed(
 }
 
 fn mode(survey: &Survey<'_>, shape: &PipelineShape) -> Mode {
+    if let Some(assistant) = shape.assistant {
+        return assistant.role.mode();
+    }
     match shape.stages.as_slice() {
         [only] => mode_on(survey.problem, only.node),
         [_, _] => Mode::Split,
@@ -58,36 +61,48 @@ fn mode(survey: &Survey<'_>, shape: &PipelineShape) -> Mode {
 }
 
 fn pipeline(survey: &Survey<'_>, shape: &PipelineShape) -> Pipeline {
-    let (model, variant) = survey.problem.variant(shape.candidate);
-    let memory = MemoryModel::new(survey.service, model, variant);
-    let stage = |(position, stage): (usize, &StageShape)| {
-        let &StageShape {
-            node,
-            layers,
-            activation,
-        } = stage;
-        let mut sharing = survey.residual.sharing(node, shape.candidate, layers);
-        sharing.worker |= shape.stages[..position]
-            .iter()
-            .any(|earlier| earlier.node == node);
-        let loaded = LoadedStage {
-            node,
-            candidate: shape.candidate,
-            layers,
-        };
-        Stage {
-            node,
-            layers,
-            activation,
-            memory: memory.stage(&survey.problem.nodes[node.index()], layers, sharing),
-            loaded: sharing.weights || survey.problem.loaded.contains(&loaded),
-        }
-    };
+    let holdings = Holdings::of(survey.problem, survey.service, shape);
+    let mut nodes = Vec::new();
+    let held: Vec<_> = holdings
+        .each(survey.problem, shape)
+        .map(|held| {
+            let (node, layers, candidate) = (held.node, held.layers, held.candidate);
+            let mut sharing = survey.residual.sharing(node, candidate, layers);
+            sharing.worker |= nodes.contains(&node);
+            nodes.push(node);
+            let loaded = LoadedStage {
+                node,
+                candidate,
+                layers,
+            };
+            let memory = held
+                .memory
+                .stage(&survey.problem.nodes[node.index()], layers, sharing);
+            let loaded = sharing.weights || survey.problem.loaded.contains(&loaded);
+            (memory, loaded, layers)
+        })
+        .collect();
+    let stages = shape.stages.iter().zip(&held);
+    let assistant = shape.assistant.zip(held.get(shape.stages.len()));
     Pipeline {
         candidate: shape.candidate,
         mode: mode(survey, shape),
         chunk_rows: survey.service.chunk_rows,
-        stages: shape.stages.iter().enumerate().map(stage).collect(),
+        stages: stages
+            .map(|(stage, &(memory, loaded, layers))| Stage {
+                node: stage.node,
+                layers,
+                activation: stage.activation,
+                memory,
+                loaded,
+            })
+            .collect(),
+        assistant: assistant.map(|(assistant, &(memory, loaded, layers))| PlacedAssistant {
+            assistant,
+            layers: layers.end,
+            memory,
+            loaded,
+        }),
     }
 }
 
@@ -139,6 +154,16 @@ fn binding(
         let part = (chunk.times(waits) + heads).times(first) + decode.times(further);
         parts.push((part, Binding::ComputeOf { node, part }));
     }
+    let messages = sheet.assistant.map_or(further, |assistant| {
+        further * assistant.messages_per_thousand_tokens() / 1_000
+    });
+    if let Some((assistant, cost)) = shape.assistant.zip(sheet.assistant) {
+        let (node, part) = (
+            assistant.node,
+            assistants_part(assistant.role, &cost, first, messages),
+        );
+        parts.push((part, Binding::ComputeOf { node, part }));
+    }
     for &HopCost {
         from,
         to,
@@ -148,14 +173,14 @@ fn binding(
         ..
     } in sheet.hops.iter().chain(&sheet.return_hop)
     {
-        let part = latency.times(first + further);
+        let part = latency.times(first + messages);
         parts.push((part, Binding::LinkLatency { from, to, part }));
         let waits = if chunk_transfer >= sheet.bottleneck {
             u64::from(sheet.chunks)
         } else {
             1
         };
-        let part = chunk_transfer.times(waits * first) + token_transfer.times(further);
+        let part = chunk_transfer.times(waits * first) + token_transfer.times(messages);
         parts.push((part, Binding::LinkRate { from, to, part }));
     }
     // The first of equals, so the order above breaks ties.
@@ -170,8 +195,25 @@ fn binding(
     }
 }
 
+/// What the small model's own times cost, of `messages` rounds.
+fn assistants_part(role: Role, cost: &AssistantCost, first: u64, messages: u64) -> Nanos {
+    match (role, *cost) {
+        (Role::Drafts { tokens }, AssistantCost::Draft { token, .. }) => {
+            token.times(u64::from(tokens).saturating_mul(messages))
+        }
+        (_, AssistantCost::First { answer, .. }) => answer.times(first),
+        (Role::AnswersFirst, AssistantCost::Draft { .. }) => Nanos::ZERO,
+    }
+}
+
 fn runner_up(survey: &Survey<'_>, finds: &Finds, shape: &PipelineShape, total: Nanos) -> Option<RunnerUp> {
-    let nodes = |shape: &PipelineShape| shape.stages.iter().map(|stage| stage.node).collect::<Vec<_>>();
+    let nodes = |shape: &PipelineShape| {
+        let assistant = shape
+            .assistant
+            .map(|assistant| (assistant.node, assistant.role.mode()));
+        let stages = shape.stages.iter().map(|stage| stage.node);
+        (stages.collect::<Vec<_>>(), assistant)
+    };
     let differs =
         |other: &&&Priced| other.shape.candidate != shape.candidate || nodes(&other.shape) != nodes(shape);
     let other = finds.legal().iter().find(differs).copied()?;
@@ -185,22 +227,22 @@ fn runner_up(survey: &Survey<'_>, finds: &Finds, shape: &PipelineShape, total: N
     })
 }
 
-fn alternative(survey: &Survey<'_>, finds: &Finds, of: Mode) -> Alternative {
+/// What a mode offers; `told` has the best of those that are only told.
+pub(super) fn alternative(survey: &Survey<'_>, finds: &Finds, told: &[Priced], of: Mode) -> Alternative {
     Alternative {
         mode: of,
-        offer: offer(survey, finds, of),
+        offer: offer(survey, finds, told, of),
     }
 }
 
-fn offer(survey: &Survey<'_>, finds: &Finds, of: Mode) -> Offer {
-    if !survey.service.modes.contains(&of) {
+fn offer(survey: &Survey<'_>, finds: &Finds, told: &[Priced], of: Mode) -> Offer {
+    let is_told = survey.service.told_modes.contains(&of);
+    if !survey.service.modes.contains(&of) && !is_told {
         return Offer::NotAllowed;
     }
-    let best = finds
-        .legal()
-        .into_iter()
-        .find(|priced| mode(survey, &priced.shape) == of);
-    if let Some(priced) = best {
+    let found = finds.legal().into_iter().chain(told);
+    let best = found.min_by_key(|priced| (mode(survey, &priced.shape) != of, priced.value));
+    if let Some(priced) = best.filter(|priced| mode(survey, &priced.shape) == of) {
         let evaluation = cost_model(survey, &priced.shape).and_then(|cost| cost.evaluate(&priced.shape));
         if let Some(Evaluation { predicted, cost, .. }) = evaluation {
             return Offer::Found {
@@ -213,6 +255,13 @@ fn offer(survey: &Survey<'_>, finds: &Finds, of: Mode) -> Offer {
     if of == Mode::UShaped && survey.is_too_large_for_u_shape() {
         let most = u32::try_from(U_SHAPE_NODES_MAX).unwrap_or(u32::MAX);
         return Offer::TooManyNodes { most };
+    }
+    if of.has_assistant() {
+        return match survey.no_assistant(of) {
+            Some(why) => Offer::NoAssistant(why),
+            None if !survey.problem.regions.is_empty() => Offer::NotAmongRegions,
+            None => Offer::NoneFound,
+        };
     }
     if of.has_several_stages() {
         return if survey.has_splittable() {

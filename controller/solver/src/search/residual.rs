@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::cost::{Evaluation, MemoryModel, Sharing};
+use crate::cost::{Evaluation, Holdings, Sharing};
 use crate::problem::{Candidate, Problem, Service};
-use crate::solution::{CostSheet, PipelineShape, Placed, Predicted};
+use crate::solution::{AssistantCost, CostSheet, PipelineShape, Placed, Predicted, Role};
 use crate::units::{Bytes, LayerRange, Nanos, NodeOrd};
 
 /// Free memory, work and weights on every node.
@@ -86,6 +86,11 @@ impl Residual {
         for stage in &placed.pipeline.stages {
             self.take_stage(stage.node, candidate, stage.layers, stage.memory.total());
         }
+        if let Some(placed) = &placed.pipeline.assistant {
+            let (node, candidate) = (placed.assistant.node, placed.assistant.candidate);
+            let layers = LayerRange::new(0, placed.layers);
+            self.take_stage(node, candidate, layers, placed.memory.total());
+        }
         self.work(
             service,
             &placed.pipeline.shape(),
@@ -102,27 +107,26 @@ impl Residual {
         shape: &PipelineShape,
         evaluation: &Evaluation,
     ) -> bool {
-        let (model, variant) = problem.variant(shape.candidate);
-        let memory = MemoryModel::new(service, model, variant);
+        let holdings = Holdings::of(problem, service, shape);
         let mut needs: Vec<(NodeOrd, Bytes)> = Vec::with_capacity(shape.stages.len());
-        for stage in &shape.stages {
-            let mut sharing = self.sharing(stage.node, shape.candidate, stage.layers);
+        for held in holdings.each(problem, shape) {
+            let mut sharing = self.sharing(held.node, held.candidate, held.layers);
             let before: Vec<Bytes> = needs
                 .iter()
-                .filter(|(node, _)| *node == stage.node)
+                .filter(|(node, _)| *node == held.node)
                 .map(|(_, need)| *need)
                 .collect();
             sharing.worker |= !before.is_empty();
-            let node = &problem.nodes[stage.node.index()];
-            let need = memory.stage(node, stage.layers, sharing).total();
+            let node = &problem.nodes[held.node.index()];
+            let need = held.memory.stage(node, held.layers, sharing).total();
             let here = before.into_iter().sum::<Bytes>() + need;
-            if here > self.free_beside_kept(service, stage.node, shape) {
+            if here > self.free_beside_kept(service, held.node, shape) {
                 return false;
             }
-            needs.push((stage.node, need));
+            needs.push((held.node, need));
         }
-        for (stage, (_, need)) in shape.stages.iter().zip(needs) {
-            self.take_stage(stage.node, shape.candidate, stage.layers, need);
+        for (held, (_, need)) in holdings.each(problem, shape).zip(needs) {
+            self.take_stage(held.node, held.candidate, held.layers, need);
         }
         self.work(service, shape, &evaluation.sheet, &evaluation.predicted);
         true
@@ -147,7 +151,13 @@ impl Residual {
         })
     }
 
-    fn take_stage(&mut self, node: NodeOrd, candidate: Candidate, layers: LayerRange, memory: Bytes) {
+    pub(super) fn take_stage(
+        &mut self,
+        node: NodeOrd,
+        candidate: Candidate,
+        layers: LayerRange,
+        memory: Bytes,
+    ) {
         let free = &mut self.free[node.index()];
         *free = free.saturating_sub(memory);
         self.workers[node.index()] = true;
@@ -157,7 +167,44 @@ impl Residual {
     /// A pipeline keeps its nodes busy for their parts of a token's time, as often as sessions are in flight, and never more
     /// than all the time.
     fn work(&mut self, service: &Service, shape: &PipelineShape, sheet: &CostSheet, predicted: &Predicted) {
-        let tpot = u128::from(predicted.tpot.0.max(1));
+        let further = Nanos(u64::from(service.output_tokens.saturating_sub(1)));
+        let mut add = |node: NodeOrd, part: Nanos, of: Nanos| {
+            let busy =
+                u128::from(part.0) * u128::from(service.sessions_in_flight_milli) / u128::from(of.0.max(1));
+            self.load_milli[node.index()] += u64::try_from(busy).unwrap_or(u64::MAX).min(1_000);
+        };
+        // Of which time, and how much of it is one token's of the pipeline.
+        let (whole, tokens) = match (shape.assistant, sheet.assistant) {
+            (
+                Some(assistant),
+                Some(AssistantCost::Draft {
+                    token,
+                    tokens_per_round_milli,
+                    ..
+                }),
+            ) => {
+                let drafted = match assistant.role {
+                    Role::Drafts { tokens } => token.times(u64::from(tokens) * 1_000),
+                    Role::AnswersFirst => Nanos::ZERO,
+                };
+                let drafting = Nanos(drafted.0 / tokens_per_round_milli.max(1));
+                add(assistant.node, drafting, predicted.tpot);
+                (predicted.tpot, 1_000)
+            }
+            (
+                Some(assistant),
+                Some(AssistantCost::First {
+                    answer,
+                    escalated_percent,
+                    ..
+                }),
+            ) => {
+                let whole = predicted.ttft + predicted.tpot.times(further.0);
+                add(assistant.node, answer, whole);
+                (whole, further.0.saturating_mul(u64::from(escalated_percent) * 10))
+            }
+            _ => (predicted.tpot, 1_000),
+        };
         for (position, stage) in shape.stages.iter().enumerate() {
             let node = stage.node;
             if shape.stages[..position]
@@ -167,8 +214,8 @@ impl Residual {
                 continue;
             }
             let decode: Nanos = sheet.of_node(shape, node).map(|times| times.decode).sum();
-            let busy = u128::from(decode.0) * u128::from(service.sessions_in_flight_milli) / tpot;
-            self.load_milli[node.index()] += u64::try_from(busy).unwrap_or(u64::MAX).min(1_000);
+            let decoding = u128::from(decode.0) * u128::from(tokens) / 1_000;
+            add(node, Nanos(u64::try_from(decoding).unwrap_or(u64::MAX)), whole);
         }
     }
 }

@@ -29,7 +29,7 @@ pub(crate) struct Survey<'p> {
     pub(crate) usable: Vec<NodeOrd>,
     /// Cost of each candidate's pipelines.
     pub(crate) costs: Vec<CostModel<'p>>,
-    links: &'p LinkIndex,
+    pub(super) links: &'p LinkIndex,
     /// Why each node is excluded, if it is.
     excluded: Vec<Option<Exclusion>>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Survey<'p> {
 pub(crate) struct Finds {
     /// One stage on each node, those that lack memory too.
     pub(super) attempts: Vec<Attempt>,
-    /// Several stages: the best that were met, in no order.
+    /// Several stages, or an assistant: the best that were met, in no order.
     pub(crate) split: Vec<Priced>,
     /// No legal pipeline costs less.
     pub(crate) lower_bound: u64,
@@ -93,6 +93,29 @@ impl<'p> Survey<'p> {
         survey
     }
 
+    /// The same service, or nearly, with one candidate whose costs are known; nothing is asked of others.
+    pub(super) fn of_one<'s>(
+        &'s self,
+        service: &'s Service,
+        residual: &'s Residual,
+        candidate: Candidate,
+        cost: CostModel<'s>,
+    ) -> Survey<'s> {
+        let mut survey = Survey {
+            problem: self.problem,
+            service,
+            residual,
+            candidates: vec![candidate],
+            usable: Vec::new(),
+            costs: vec![cost],
+            links: self.links,
+            excluded: self.excluded.clone(),
+        };
+        let all = (0..survey.problem.nodes.len()).map(NodeOrd::from_index);
+        survey.usable = all.filter(|&node| survey.refusal(node).is_none()).collect();
+        survey
+    }
+
     /// Whether one stage on a node may answer, its memory apart: it is trusted, and its tier's mode is allowed.
     pub(crate) fn may_answer_alone(&self, node: NodeOrd) -> bool {
         self.service.modes.contains(&mode_on(self.problem, node)) && trusts(self.problem, self.service, node)
@@ -105,6 +128,15 @@ impl<'p> Survey<'p> {
 
     /// Why a node is no use whatever its memory and links.
     pub(super) fn refusal(&self, node: NodeOrd) -> Option<NodeReason> {
+        if let Some(why) = self.unusable(node) {
+            return Some(why);
+        }
+        let knows = self.costs.iter().any(|cost| cost.knows_speed_of(node));
+        (!knows).then_some(NodeReason::SpeedUnknown)
+    }
+
+    /// The same whatever the model.
+    pub(super) fn unusable(&self, node: NodeOrd) -> Option<NodeReason> {
         if let Some(why) = self.excluded[node.index()] {
             return Some(NodeReason::Excluded(why));
         }
@@ -118,13 +150,7 @@ impl<'p> Survey<'p> {
                 reserve: battery.reserve,
             });
         }
-        if described.compute_share_milli == 0 {
-            return Some(NodeReason::NoCompute);
-        }
-        if !self.costs.iter().any(|cost| cost.knows_speed_of(node)) {
-            return Some(NodeReason::SpeedUnknown);
-        }
-        None
+        (described.compute_share_milli == 0).then_some(NodeReason::NoCompute)
     }
 
     /// How many stages a U-shaped pipeline may have; `None` if it is not allowed.
@@ -136,7 +162,8 @@ impl<'p> Survey<'p> {
 
     /// Whether a pipeline may have several stages.
     pub(super) fn may_split(&self) -> bool {
-        self.stage_count().is_some() || self.u_shape_count().is_some()
+        let assisted = self.assisted_modes().next().is_some() && self.service.stages_max != Some(1);
+        self.stage_count().is_some() || self.u_shape_count().is_some() || assisted
     }
 
     /// Whether a candidate can be split.
@@ -182,7 +209,7 @@ impl<'p> Survey<'p> {
         (0..self.candidates.len()).filter(splittable)
     }
 
-    fn instance(&self, index: usize, form: Form) -> Instance<'_> {
+    pub(super) fn instance(&self, index: usize, form: Form) -> Instance<'_> {
         let (candidate, cost) = (self.candidates[index], &self.costs[index]);
         Instance::new(
             self.problem,
@@ -217,14 +244,7 @@ impl<'p> Survey<'p> {
     pub(super) fn whole_on(&self, index: usize, node: NodeOrd) -> PipelineShape {
         let candidate = self.candidates[index];
         let layers = LayerRange::new(0, self.problem.variant(candidate).1.num_layers());
-        PipelineShape {
-            candidate,
-            stages: vec![StageShape {
-                node,
-                layers,
-                activation: None,
-            }],
-        }
+        whole_on(candidate, layers, node)
     }
 
     /// Every pipeline of one stage that fits.
@@ -269,7 +289,11 @@ impl<'p> Survey<'p> {
         });
         let u_shaped =
             |count| !self.is_too_large_for_u_shape() && self.finds_any_of(Form::UShape, count, meter);
-        chains || self.u_shape_count().is_some_and(u_shaped)
+        if chains || self.u_shape_count().is_some_and(u_shaped) {
+            return true;
+        }
+        let mut assisted = self.assisted_modes();
+        assisted.any(|mode| !self.search_assisted(mode, true, meter).found.is_empty())
     }
 
     fn finds_any_of(&self, form: Form, count: StageCount, meter: &mut Meter<'_>) -> bool {
@@ -292,16 +316,19 @@ impl<'p> Survey<'p> {
         (finds, part.used())
     }
 
-    /// Looks for the best pipeline: one stage anywhere, then chains of several, then U-shaped ones.
+    /// Looks for the best pipeline: one stage anywhere, then chains of several, then U-shaped ones, then those with an
+    /// assistant.
     pub(crate) fn search(&self, meter: &mut Meter<'_>) -> Finds {
         let mut finds = Finds {
             attempts: self.attempts(),
-            split: Vec::new(),
             lower_bound: NEVER,
+            ..Finds::default()
         };
         let u_shaped = self.u_shape_count();
+        let assisted: Vec<Mode> = self.assisted_modes().collect();
+        let mut left = assisted.len() as u64 + u64::from(u_shaped.is_some());
         if let Some(count) = self.stage_count() {
-            let mut part = meter.part(1, 1 + u64::from(u_shaped.is_some()));
+            let mut part = meter.part(1, 1 + left);
             if self.problem.regions.is_empty() {
                 self.search_arcs(Form::Chain, count, &mut finds, &mut part);
             } else {
@@ -313,10 +340,33 @@ impl<'p> Survey<'p> {
             if self.is_too_large_for_u_shape() {
                 finds.lower_bound = 0;
             } else {
-                self.search_arcs(Form::UShape, count, &mut finds, meter);
+                let mut part = meter.part(1, left);
+                self.search_arcs(Form::UShape, count, &mut finds, &mut part);
+                meter.absorb(&part);
             }
+            left -= 1;
+        }
+        for mode in assisted {
+            let mut part = meter.part(1, left);
+            let of_mode = self.search_assisted(mode, false, &mut part);
+            meter.absorb(&part);
+            finds.lower_bound = finds.lower_bound.min(of_mode.lower_bound);
+            finds.split.extend(of_mode.found);
+            left -= 1;
         }
         self.bounded(finds)
+    }
+
+    /// What the modes would give that are only told.
+    pub(super) fn search_told(&self, meter: &mut Meter<'_>) -> Vec<Priced> {
+        let modes = self.service.told_modes.iter().filter(|mode| mode.has_assistant());
+        let mut told = Vec::new();
+        for (done, &mode) in modes.clone().enumerate() {
+            let mut part = meter.part(1, (modes.clone().count() - done) as u64);
+            told.extend(self.search_assisted(mode, false, &mut part).found);
+            meter.absorb(&part);
+        }
+        told
     }
 
     /// Beams for every candidate, then the proof.
@@ -402,6 +452,16 @@ impl<'p> Survey<'p> {
         finds.lower_bound = finds.lower_bound.min(best);
         finds
     }
+}
+
+/// A model variant as one stage.
+pub(super) fn whole_on(candidate: Candidate, layers: LayerRange, node: NodeOrd) -> PipelineShape {
+    let stage = StageShape {
+        node,
+        layers,
+        activation: None,
+    };
+    PipelineShape::alone(candidate, vec![stage])
 }
 
 /// Two stages and more are searched apart, so that the report has both.

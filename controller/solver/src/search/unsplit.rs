@@ -3,9 +3,9 @@
 use super::exact::Priced;
 use super::instance::trusts;
 use super::residual::Residual;
-use crate::cost::{CostModel, MemoryModel};
+use super::survey::whole_on;
+use crate::cost::CostModel;
 use crate::problem::{Candidate, Mode, Problem, Service, Tier};
-use crate::solution::{PipelineShape, StageShape};
 use crate::units::{Bytes, LayerRange, NodeOrd};
 
 /// A node that could answer alone if it had enough memory.
@@ -35,23 +35,15 @@ pub(super) fn attempts(
     residual: &Residual,
     usable: &[NodeOrd],
 ) -> Vec<Attempt> {
-    let (model, variant) = problem.variant(candidate);
-    let memory = MemoryModel::new(service, model, variant);
-    let layers = LayerRange::new(0, variant.num_layers());
+    let memory = cost.memory(candidate);
+    let layers = LayerRange::new(0, problem.variant(candidate).1.num_layers());
     let mut attempts = Vec::new();
     for &node in usable {
         let mode = mode_on(problem, node);
         if !service.modes.contains(&mode) || !trusts(problem, service, node) {
             continue;
         }
-        let shape = PipelineShape {
-            candidate,
-            stages: vec![StageShape {
-                node,
-                layers,
-                activation: None,
-            }],
-        };
+        let shape = whole_on(candidate, layers, node);
         let Some(evaluation) = cost.evaluate(&shape) else {
             continue;
         };

@@ -28,7 +28,7 @@ pub fn why_not(
 ) -> WhyNot {
     let placed = solution.services.get(service.index()).and_then(Outcome::placed);
     let chosen = placed.map(|placed| placed.pipeline.shape());
-    if chosen.as_ref().is_some_and(|shape| has(shape, node)) {
+    if chosen.as_ref().is_some_and(|shape| shape.uses(node)) {
         return WhyNot::Chosen;
     }
     let residual = beside_others(problem, solution, service);
@@ -47,7 +47,7 @@ pub fn why_not(
     let whole = survey.whole_that_fit().into_iter();
     let mut found: Vec<PipelineShape> = whole.map(|priced| priced.shape).collect();
     found.extend(split_with(&survey, asked, &links, runs, node, &mut meter));
-    let with_node = found.into_iter().filter(|shape| has(shape, node));
+    let with_node = found.into_iter().filter(|shape| shape.uses(node));
     let best = with_node.filter_map(|shape| Some((cost(&shape)?, shape))).min();
     match best {
         Some((cost, shape)) => WhyNot::Dearer {
@@ -57,10 +57,6 @@ pub fn why_not(
         },
         None => WhyNot::Refused(node_reason(&survey, node)),
     }
-}
-
-fn has(shape: &PipelineShape, node: NodeOrd) -> bool {
-    shape.stages.iter().any(|stage| stage.node == node)
 }
 
 /// Split pipelines that are cheapest when the layers of all other nodes cost more.
@@ -73,7 +69,9 @@ fn split_with(
     meter: &mut Meter<'_>,
 ) -> Vec<PipelineShape> {
     let mut asked = service.clone();
-    asked.modes.retain(|mode| mode.has_several_stages());
+    asked
+        .modes
+        .retain(|mode| mode.has_several_stages() || mode.has_assistant());
     if asked.modes.is_empty() {
         return Vec::new();
     }

@@ -38,10 +38,7 @@ pub(super) fn optimum(problem: &JointProblem) -> f64 {
 fn shapes(fleet: &Problem, service: ServiceOrd) -> Vec<PipelineShape> {
     let mut found = Vec::new();
     for &candidate in &fleet.services[service.index()].candidates {
-        let shape = PipelineShape {
-            candidate,
-            stages: Vec::new(),
-        };
+        let shape = PipelineShape::alone(candidate, Vec::new());
         grow(fleet, service, shape, &mut found);
     }
     found

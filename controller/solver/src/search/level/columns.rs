@@ -1,15 +1,16 @@
 //! Pipelines to choose from: some for each service, with what they cost by themselves and the memory that they take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::select::Value;
 use super::{Assignment, Level};
-use crate::cost::{CostModel, MemoryModel};
-use crate::problem::{Candidate, Service};
+use crate::cost::{CostModel, Holdings};
+use crate::problem::{Candidate, Mode, Problem, Service};
 use crate::search::budget::Meter;
 use crate::search::instance::NEVER;
 use crate::search::survey::Survey;
 use crate::solution::PipelineShape;
+use crate::units::VariantOrd;
 
 /// The cheapest pipelines of one stage that each service begins with.
 const WHOLE_FIRST: usize = 12;
@@ -63,6 +64,9 @@ impl Columns {
         for position in 0..level.services.len() {
             for candidate in &level.service(position).candidates {
                 *sharers.entry(*candidate).or_insert(0) += 1;
+            }
+            for small in drafting(level.problem, level.service(position)) {
+                *sharers.entry(small).or_insert(0) += 1;
             }
         }
         let num = level.services.len();
@@ -147,14 +151,13 @@ impl Columns {
 
     /// Memory of a pipeline at least, with weights in equal parts for all who could share them, and without those.
     fn memory(&self, level: &Level<'_>, service: &Service, shape: &PipelineShape) -> (Memory, Memory) {
-        let (model, variant) = level.problem.variant(shape.candidate);
-        let memory = MemoryModel::new(service, model, variant);
-        let sharers = self.sharers(shape.candidate);
+        let holdings = Holdings::of(level.problem, service, shape);
         let (mut charged, mut unshared) = (Memory::new(), Memory::new());
-        for stage in &shape.stages {
+        for stage in holdings.each(level.problem, shape) {
+            let sharers = self.sharers(stage.candidate);
             let node = &level.problem.nodes[stage.node.index()];
-            let sharing = level.residual.sharing(stage.node, shape.candidate, stage.layers);
-            let held = memory.stage(node, stage.layers, sharing);
+            let sharing = level.residual.sharing(stage.node, stage.candidate, stage.layers);
+            let held = stage.memory.stage(node, stage.layers, sharing);
             let weights = (held.weights + held.embedding + held.head).0;
             let own = (held.kv_cache + held.compute + held.outputs + held.activations + held.stage).0;
             let with_margin = |bytes: f64| bytes * (1.0 + f64::from(node.engine.margin_milli) / 1_000.0);
@@ -244,9 +247,28 @@ impl Columns {
     }
 }
 
-/// The service as one that may only be split; `None` if it may not.
+/// Variants that may draft for a service's candidates, if it may speculate.
+fn drafting(problem: &Problem, service: &Service) -> BTreeSet<Candidate> {
+    let speculates = service.modes.contains(&Mode::Speculative);
+    let candidates = service.candidates.iter().filter(|_| speculates);
+    let drafts = candidates.filter_map(|candidate| problem.variant(*candidate).0.draft);
+    let variants = drafts.flat_map(|draft| {
+        let variants = problem.models[draft.model.index()].variants.len();
+        (0..variants).map(move |variant| Candidate {
+            model: draft.model,
+            variant: VariantOrd::from_index(variant),
+        })
+    });
+    let named = |small: &Candidate| service.candidates.contains(small);
+    variants.filter(|small| !named(small)).collect()
+}
+
+/// The service as one that may not have the whole model alone on a node; `None` if it may have nothing else.
 pub(super) fn split_only(service: &Service) -> Option<Service> {
     let mut asked = service.clone();
-    asked.modes.retain(|mode| mode.has_several_stages());
-    (!asked.modes.is_empty() && asked.stages_max != Some(1)).then_some(asked)
+    let one_stage = asked.stages_max == Some(1);
+    asked
+        .modes
+        .retain(|mode| mode.has_assistant() || (mode.has_several_stages() && !one_stage));
+    (!asked.modes.is_empty()).then_some(asked)
 }

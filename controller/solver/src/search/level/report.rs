@@ -12,6 +12,9 @@ use crate::search::survey::{Finds, Survey};
 use crate::solution::{Decision, GivesWay, Outcome, PipelineShape};
 use crate::units::{Nanos, ServiceOrd};
 
+/// Steps for modes that are only told, for each service.
+const TOLD_STEPS: u64 = 20_000_000;
+
 /// Outcomes in the making.
 struct Report<'a, 'p> {
     level: &'a Level<'p>,
@@ -49,10 +52,10 @@ impl Level<'_> {
         let mut late = Vec::new();
         for (position, turn) in turns.iter().enumerate() {
             match &chosen[position] {
-                Some(shape) if as_in_turn => report.place(position, shape, &turn.look()),
+                Some(shape) if as_in_turn => report.place(position, shape, &turn.look(), meter),
                 Some(shape) => {
                     let (finds, steps) = report.search(position, turns.len() - position, meter);
-                    report.place(position, shape, &Look { finds: &finds, steps });
+                    report.place(position, shape, &Look { finds: &finds, steps }, meter);
                 }
                 None if as_in_turn && turn.shape.is_none() => report.refuse(position, &turn.look(), meter),
                 None => late.push(position),
@@ -64,7 +67,7 @@ impl Level<'_> {
             let (finds, steps) = report.search(position, 1, meter);
             let look = Look { finds: &finds, steps };
             match finds.legal().first() {
-                Some(fits) => report.place(position, &fits.shape, &look),
+                Some(fits) => report.place(position, &fits.shape, &look, meter),
                 None => report.refuse(position, &look, meter),
             }
         }
@@ -91,10 +94,13 @@ impl Report<'_, '_> {
         self.survey(position).search_within(part, meter)
     }
 
-    fn place(&mut self, position: usize, shape: &PipelineShape, look: &Look<'_>) {
+    fn place(&mut self, position: usize, shape: &PipelineShape, look: &Look<'_>, meter: &mut Meter<'_>) {
         let survey = self.survey(position);
         let decision = self.decision(&survey, position, shape);
-        let mut placed = report::placed(&survey, look.finds, shape, decision, look.steps)
+        let mut telling = meter.at_most(TOLD_STEPS);
+        let told = survey.search_told(&mut telling);
+        meter.absorb(&telling);
+        let mut placed = report::placed(&survey, look.finds, &told, shape, (decision, look.steps))
             .expect("a pipeline that was chosen has a cost");
         let cheapest = look.finds.legal().first().copied();
         let is_best = self.best[position].as_ref() == Some(shape);

@@ -321,7 +321,7 @@ impl Realiser<'_> {
         }
         Some(Realised {
             value: self.objective.value(&sums),
-            shape: PipelineShape { candidate, stages },
+            shape: PipelineShape::alone(candidate, stages),
             sums,
         })
     }

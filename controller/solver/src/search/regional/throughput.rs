@@ -51,7 +51,7 @@ pub fn throughput(
     budget: &Budget<'_>,
 ) -> Result<Throughput, InvalidProblem> {
     problem.validate()?;
-    problem.without_u_shape(service)?;
+    problem.with_chains_only(service)?;
     let links = LinkIndex::new(problem);
     let residual = Residual::new(problem);
     let survey = Survey::new(problem, &links, &problem.services[service.index()], &residual);

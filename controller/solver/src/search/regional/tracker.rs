@@ -100,7 +100,7 @@ impl Tracker {
     /// When the service is not one of the problem's.
     pub fn new(problem: Problem, service: ServiceOrd) -> Result<Self, InvalidProblem> {
         problem.validate()?;
-        problem.without_u_shape(service)?;
+        problem.with_chains_only(service)?;
         let links = LinkIndex::new(&problem);
         let residual = Residual::new(&problem);
         let survey = Survey::new(&problem, &links, &problem.services[service.index()], &residual);
@@ -327,7 +327,7 @@ impl Tracked {
             layers: LayerRange::new(0, problem.variant(candidate).1.num_layers()),
             activation: None,
         }];
-        let shape = PipelineShape { candidate, stages };
+        let shape = PipelineShape::alone(candidate, stages);
         Some(Priced { value, shape })
     }
 }
