@@ -342,12 +342,13 @@ fn every_example_is_applied_by_a_test() {
     names.sort();
     assert_eq!(
         names,
-        // `kind` is for a cluster: tests/it/chart.rs renders and applies it. `scenarios` are simulated: the command's own tests
-        // run them.
+        // `kind` is for a cluster: tests/it/chart.rs renders and applies it. `scenarios` are simulated and `04-two-models`
+        // is solved: the command's own tests run them.
         [
             "01-first-thread",
             "02-unsplit",
             "03-private-prompts",
+            "04-two-models",
             "kind",
             "scenarios"
         ],

@@ -12,7 +12,7 @@ mod model;
 mod part;
 mod wire;
 
-pub(crate) use assisted::{First, Holdings, escalated, first_answer};
+pub(crate) use assisted::{First, Holdings, draft_bytes, escalated, first_answer, verdict_bytes};
 pub use batch::{Batch, batch_time};
 pub(crate) use latency::{
     EVENT_BYTES, FRAME_BYTES, REQUEST_BYTES, REQUEST_BYTES_PER_TOKEN, TOKEN_BYTES, transfer,

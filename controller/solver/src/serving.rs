@@ -9,6 +9,8 @@
 //!   for each further token. Its context is reserved by its session, so keys and values never run out in the middle.
 //! * **A node** runs one batch at a time (`device`): tokens before prompts, tokens of one stage together, and a prompt's chunk
 //!   after at most eight batches of tokens, as agents do.
+//! * **A small model** beside a pipeline stands behind its last stage, as one stage more (`assisted`). Which drafted tokens are
+//!   accepted, and which requests go on to the large model, is drawn from a seed.
 //! * **A link** sends one message after the other at its rate, and delivers after its latency.
 //!
 //! Who drives it opens pipelines, says which one serves, moves nodes and links, and lets time pass: nothing is decided here.
@@ -16,6 +18,7 @@
 //!
 //! Times are whole nanoseconds and ties are broken by the order of creation, so that equal inputs have equal books.
 
+mod assisted;
 mod books;
 mod company;
 mod device;
@@ -48,6 +51,8 @@ pub struct Pipeline {
     pub context_tokens: u32,
     /// Sessions at once.
     pub sessions: u32,
+    /// How many of a hundred requests the small model of a cascade is not confident of.
+    pub escalated_percent: u32,
 }
 
 /// Which of the opened pipelines.

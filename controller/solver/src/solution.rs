@@ -454,7 +454,7 @@ pub enum AssistantCost {
 }
 
 impl AssistantCost {
-    /// How often in a thousand tokens of the answer a message goes each way.
+    /// How often in a thousand tokens of the pipeline's a message goes each way.
     #[must_use]
     pub fn messages_per_thousand_tokens(&self) -> u64 {
         match *self {
@@ -462,9 +462,7 @@ impl AssistantCost {
                 tokens_per_round_milli,
                 ..
             } => 1_000_000 / tokens_per_round_milli.max(1_000),
-            Self::First {
-                escalated_percent, ..
-            } => u64::from(escalated_percent) * 10,
+            Self::First { .. } => 1_000,
         }
     }
 }

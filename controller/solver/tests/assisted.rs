@@ -49,7 +49,7 @@ fn table(kernel: u32, layer_micros: u64, more_per_row: u64, head_micros: u64) ->
 
 /// A device (0) and a server (1), 10 ms apart: the server alone holds the large model, both the small one. Requests enter at
 /// the device.
-fn device_and_server() -> Problem {
+pub(crate) fn device_and_server() -> Problem {
     let mut device = smollm_node(Bytes::mebi(700));
     device.speeds = vec![table(0, 40_000, 200, 40_000), table(1, 1_000, 100, 1_000)];
     let mut server = smollm_node(Bytes::mebi(8_000));
@@ -86,7 +86,7 @@ fn device_and_server() -> Problem {
 }
 
 /// The same where the small model answers first, and a share goes on.
-fn cascading(escalated_percent: u32) -> Problem {
+pub(crate) fn cascading(escalated_percent: u32) -> Problem {
     let mut problem = device_and_server();
     problem.models[0].draft = None;
     let service = &mut problem.services[0];

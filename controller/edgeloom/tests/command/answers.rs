@@ -108,6 +108,21 @@ fn solve_explains_a_decision_or_prints_its_placement() {
     assert_eq!(&read[0], placement);
 }
 
+/// Modes that agents do not run are told and not chosen: not a line of the answer is another one.
+#[test]
+fn what_two_models_would_give_is_told_as_the_example_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/04-two-models");
+    let (code, table, _) = solve(&folder, "table");
+    assert_eq!(code, Some(0), "{table}");
+    let expected = fs::read_to_string(folder.join("decision.txt")).unwrap();
+    assert_eq!(table, expected);
+    let (_, json, _) = solve(&folder, "json");
+    let list: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for placement in list["items"].as_array().unwrap() {
+        assert_eq!(placement["spec"]["pipelines"][0]["mode"], "OnServer");
+    }
+}
+
 #[test]
 fn a_service_that_cannot_be_placed_is_an_answer_with_an_exit_code_of_its_own() {
     let (code, table, _) = solve(world("64Mi").path(), "table");

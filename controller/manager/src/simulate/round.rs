@@ -167,6 +167,7 @@ impl Run<'_> {
             chunk_rows: service.chunk_rows,
             context_tokens: service.context_tokens,
             sessions: service.concurrency,
+            escalated_percent: service.escalated_percent,
             shape,
         })
     }

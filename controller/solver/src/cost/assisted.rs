@@ -124,24 +124,25 @@ impl<'p> CostModel<'p> {
 
     /// The same with the drafting node in the lead; none when it cannot be.
     pub(crate) fn led_by(mut self, assistant: Assistant) -> Option<Self> {
-        self.lead = Some(self.lead(assistant)?);
+        let stage = whole(self.problem, assistant.candidate, assistant.node);
+        let shape = PipelineShape::alone(assistant.candidate, vec![stage]);
+        let drafter = CostModel::of_shape(self.problem, self.links, self.service, &shape, &self.load_milli);
+        self.lead = Some(self.lead(&drafter, assistant)?);
         Some(self)
     }
 
-    /// What the drafting node adds to any pipeline, at least.
-    pub(crate) fn lead_cost(&self) -> u64 {
-        let own = self.lead.as_ref().map(|lead| self.weights().scalar(&lead.own));
-        own.unwrap_or(0)
+    /// What the drafting node adds to any pipeline, at least; `drafter` is the cost model of its variant.
+    pub(crate) fn lead_cost(&self, drafter: &CostModel<'_>, assistant: Assistant) -> Option<u64> {
+        let lead = self.lead(drafter, assistant)?;
+        Some(self.weights().scalar(&lead.own))
     }
 
-    fn lead(&self, assistant: Assistant) -> Option<Lead> {
+    fn lead(&self, drafter: &CostModel<'_>, assistant: Assistant) -> Option<Lead> {
         let Role::Drafts { tokens } = assistant.role else {
             return None;
         };
         let Assistant { candidate, node, .. } = assistant;
         let stage = whole(self.problem, candidate, node);
-        let shape = PipelineShape::alone(candidate, vec![stage]);
-        let drafter = CostModel::of_shape(self.problem, self.links, self.service, &shape, &self.load_milli);
         let part = drafter.stage_part(&stage)?;
         let times = drafter.stage_cost(&stage, &part)?;
         let ingress = drafter.ingress_part(node).ok()?;

@@ -23,6 +23,15 @@ pub enum Batch {
         /// Positions that a session holds before it, on average.
         history: u64,
     },
+    /// A token and those that were drafted after it, of each of some sessions; each is an output.
+    Drafted {
+        /// How many sessions.
+        sessions: u32,
+        /// Rows of each.
+        rows: u32,
+        /// Positions that a session holds before them, on average.
+        history: u64,
+    },
 }
 
 /// Time of a batch on a node that does nothing else, from message to message; `None` when nothing is known about the node's
@@ -61,6 +70,16 @@ pub fn batch_time(
         Batch::Tokens { sessions, history } => {
             let layer = at(source.layer(sessions)? + source.histories(sessions, history)?);
             (sessions, layer, layer, sessions)
+        }
+        Batch::Drafted {
+            sessions,
+            rows,
+            history,
+        } => {
+            let attention = source.history(rows, history)?.times(u64::from(sessions));
+            let all = sessions.saturating_mul(rows);
+            let layer = at(source.layer(all)? + attention);
+            (all, layer, layer, all)
         }
     };
     let equal_layers = layers.len() - u32::from(last);

@@ -260,6 +260,8 @@ impl Survey<'_> {
             ..asked.clone()
         };
         let seats: Vec<Seat> = self.fitting(pair.small).collect();
+        let loads = &self.residual.load_milli;
+        let drafter = CostModel::new(self.problem, self.links, &asked, pair.small, loads);
         for tokens in 1..=DRAFT_TOKENS_MAX {
             let role = Role::Drafts { tokens };
             let bound = self.bound(
@@ -268,6 +270,7 @@ impl Survey<'_> {
                 self.verifying(&unled, pair, tokens, draft),
                 meter,
             )?;
+            let verifier = self.verifying(&asked, pair, tokens, draft);
             for &seat in &seats {
                 if !meter.spend(COMBINATION_STEPS) {
                     return None;
@@ -279,11 +282,10 @@ impl Survey<'_> {
                     role,
                     first: None,
                 };
-                let led = self.verifying(&asked, pair, tokens, draft);
-                let Some(led) = led.led_by(combination.assistant()) else {
+                let Some(own) = verifier.lead_cost(&drafter, combination.assistant()) else {
                     continue;
                 };
-                combination.bound = bound.saturating_add(led.lead_cost()).min(NEVER);
+                combination.bound = bound.saturating_add(own).min(NEVER);
                 combinations.push(combination);
             }
         }

@@ -129,8 +129,15 @@ fn binding(
     let (service, sheet) = (survey.service, &evaluation.sheet);
     let first = u64::from(service.ttft_weight);
     let further = cost.further_tokens();
+    // In a cascade only some requests come to the pipeline.
+    let share = |part: Nanos| match sheet.assistant {
+        Some(AssistantCost::First {
+            escalated_percent, ..
+        }) => Nanos(part.times(u64::from(escalated_percent)).0 / 100),
+        _ => part,
+    };
     let mut parts = vec![(
-        sheet.ingress.times(first),
+        share(sheet.ingress.times(first)),
         Binding::IngressDistance { part: Nanos::ZERO },
     )];
     for (position, stage) in shape.stages.iter().enumerate() {
@@ -151,7 +158,7 @@ fn binding(
         };
         let heads: Nanos = here().map(|times| times.head).sum();
         let decode: Nanos = here().map(|times| times.decode).sum();
-        let part = (chunk.times(waits) + heads).times(first) + decode.times(further);
+        let part = share((chunk.times(waits) + heads).times(first) + decode.times(further));
         parts.push((part, Binding::ComputeOf { node, part }));
     }
     let messages = sheet.assistant.map_or(further, |assistant| {
@@ -173,14 +180,14 @@ fn binding(
         ..
     } in sheet.hops.iter().chain(&sheet.return_hop)
     {
-        let part = latency.times(first + messages);
+        let part = share(latency.times(first + messages));
         parts.push((part, Binding::LinkLatency { from, to, part }));
         let waits = if chunk_transfer >= sheet.bottleneck {
             u64::from(sheet.chunks)
         } else {
             1
         };
-        let part = chunk_transfer.times(waits * first) + token_transfer.times(messages);
+        let part = share(chunk_transfer.times(waits * first) + token_transfer.times(messages));
         parts.push((part, Binding::LinkRate { from, to, part }));
     }
     // The first of equals, so the order above breaks ties.

@@ -10,13 +10,13 @@ use super::session::{Failure, Session, State};
 use super::{Pipeline, PipelineId, Request, Time};
 use crate::cost::{
     Batch, EVENT_BYTES, FRAME_BYTES, REQUEST_BYTES, REQUEST_BYTES_PER_TOKEN, TOKEN_BYTES, batch_time,
-    transfer,
+    draft_bytes, transfer,
 };
 use crate::problem::Problem;
 use crate::units::{Bytes, Nanos, NodeOrd};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
+pub(super) enum Event {
     /// A request comes to the node where it enters.
     Enter(usize),
     /// A request comes to its head.
@@ -31,12 +31,14 @@ enum Event {
     End(usize, u64),
     /// A token comes to the head.
     Token(usize),
+    /// What the head says of drafted tokens comes to the node that drafted them.
+    Verdict(usize),
 }
 
 /// An opened pipeline.
 #[derive(Debug)]
-struct Open {
-    pipeline: Pipeline,
+pub(super) struct Open {
+    pub(super) pipeline: Pipeline,
     admits: bool,
     taken: u32,
     waiting: VecDeque<usize>,
@@ -46,20 +48,21 @@ struct Open {
 /// Requests, pipelines, nodes and links at one moment.
 #[derive(Debug)]
 pub struct Serving {
-    problem: Problem,
-    network: Network,
+    pub(super) problem: Problem,
+    pub(super) network: Network,
     alive: Vec<bool>,
     devices: Vec<Device>,
-    pipelines: Vec<Open>,
+    pub(super) pipelines: Vec<Open>,
     /// By service: the pipeline that takes requests.
     routes: Vec<Option<PipelineId>>,
-    sessions: Vec<Session>,
+    pub(super) sessions: Vec<Session>,
     agenda: BinaryHeap<Reverse<(Time, u64, Event)>>,
     created: u64,
     batches: u64,
-    now: Time,
+    pub(super) now: Time,
     patience: Nanos,
-    books: Books,
+    pub(super) books: Books,
+    pub(super) seed: u64,
 }
 
 impl Serving {
@@ -82,8 +85,15 @@ impl Serving {
             now: 0,
             patience,
             books: Books::new(nodes, services, log),
+            seed: 1,
             problem,
         }
+    }
+
+    /// What is drawn by lot, drafted tokens that are accepted and requests that go on in a cascade, is drawn from this seed.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
     }
 
     /// What time it is.
@@ -167,7 +177,7 @@ impl Serving {
         if let Some(running) = self.devices[node.index()].clear() {
             self.write_down(node.index(), &running);
         }
-        let uses = |open: &Open| open.pipeline.shape.stages.iter().any(|stage| stage.node == node);
+        let uses = |open: &Open| open.pipeline.shape.uses(node);
         let dead: Vec<bool> = self.pipelines.iter().map(uses).collect();
         for open in self.pipelines.iter_mut().zip(&dead).filter(|(_, dead)| **dead) {
             open.0.admits = false;
@@ -225,6 +235,7 @@ impl Serving {
             | Event::AtHead(session)
             | Event::GiveUp(session)
             | Event::Token(session)
+            | Event::Verdict(session)
                 if self.sessions[session].is_over() => {}
             Event::Reach(job) if self.sessions[job.session].is_over() => {}
             Event::Enter(session) => self.enter(session),
@@ -236,6 +247,7 @@ impl Serving {
             }
             Event::Reach(job) => self.reach(job),
             Event::Token(session) => self.token(session),
+            Event::Verdict(session) => self.verdict(session),
         }
     }
 
@@ -249,13 +261,13 @@ impl Serving {
             return self.fail(session, Failure::Unavailable);
         };
         self.sessions[session].pipeline = Some(pipeline);
-        let head = self.pipelines[pipeline.0].pipeline.shape.stages[0].node;
+        let leader = self.pipelines[pipeline.0].leader();
         let text = Bytes(REQUEST_BYTES_PER_TOKEN * u64::from(request.prompt) + REQUEST_BYTES);
-        self.send((session, (ingress, head)), text, Event::AtHead(session));
+        self.send((session, (ingress, leader)), text, Event::AtHead(session));
     }
 
     /// Sends a message of a session; without a link, the session fails.
-    fn send(&mut self, (session, way): (usize, (NodeOrd, NodeOrd)), bytes: Bytes, then: Event) {
+    pub(super) fn send(&mut self, (session, way): (usize, (NodeOrd, NodeOrd)), bytes: Bytes, then: Event) {
         match self.network.send(&self.problem, self.now, way, bytes) {
             Some(time) => self.at(time, then),
             None => self.fail(session, Failure::LinkLost),
@@ -300,18 +312,26 @@ impl Serving {
             open.taken += 1;
             self.sessions[session].state = State::Running;
             self.hold(pipeline, u64::from(self.sessions[session].request.prompt));
-            let job = Job {
-                session,
-                pipeline,
-                stage: 0,
-                step: Step::Chunk(0),
-            };
-            self.reach(job);
+            self.begin(session, pipeline);
+        }
+    }
+
+    /// The session's prompt goes into the pipeline, or its assistant first.
+    fn begin(&mut self, session: usize, pipeline: PipelineId) {
+        let job = Job {
+            session,
+            pipeline,
+            stage: 0,
+            step: Step::Chunk(0),
+        };
+        match self.pipelines[pipeline.0].pipeline.shape.assistant {
+            None => self.reach(job),
+            Some(assistant) => self.begin_assisted(job, assistant),
         }
     }
 
     /// So many more positions are held.
-    fn hold(&mut self, pipeline: PipelineId, positions: u64) {
+    pub(super) fn hold(&mut self, pipeline: PipelineId, positions: u64) {
         let open = &mut self.pipelines[pipeline.0];
         open.cells += positions;
         let room = u64::from(open.pipeline.context_tokens) * u64::from(open.pipeline.sessions);
@@ -321,8 +341,8 @@ impl Serving {
         }
     }
 
-    fn reach(&mut self, job: Job) {
-        let node = self.pipelines[job.pipeline.0].pipeline.shape.stages[job.stage].node;
+    pub(super) fn reach(&mut self, job: Job) {
+        let node = self.pipelines[job.pipeline.0].node(job.stage);
         let device = &mut self.devices[node.index()];
         device
             .company
@@ -372,13 +392,15 @@ impl Serving {
 
     fn time_of(&self, jobs: &[Job]) -> Option<Nanos> {
         let first = jobs.first()?;
-        let shape = &self.pipelines[first.pipeline.0].pipeline.shape;
-        let stage = shape.stages[first.stage];
+        let open = &self.pipelines[first.pipeline.0];
+        let (node, candidate, layers) = open.place(&self.problem, first.stage);
+        let rows = open.rows_of(first);
         let batch = match first.step {
             Step::Chunk(ordinal) => {
                 let session = &self.sessions[first.session];
                 let (rows, ends) = session.chunk(ordinal);
                 let history = u64::from(ordinal) * u64::from(session.chunk_rows);
+                let ends = ends && !open.only_reads(first);
                 Batch::Prompt { rows, history, ends }
             }
             Step::Token(_) => {
@@ -386,13 +408,19 @@ impl Serving {
                     .iter()
                     .map(|job| self.sessions[job.session].positions())
                     .sum();
-                Batch::Tokens {
-                    sessions: u32::try_from(jobs.len()).unwrap_or(u32::MAX),
-                    history: held / jobs.len() as u64,
+                let sessions = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+                let history = held / jobs.len() as u64;
+                match rows {
+                    1 => Batch::Tokens { sessions, history },
+                    rows => Batch::Drafted {
+                        sessions,
+                        rows,
+                        history,
+                    },
                 }
             }
         };
-        let time = batch_time(&self.problem, stage.node, shape.candidate, stage.layers, batch);
+        let time = batch_time(&self.problem, node, candidate, layers, batch);
         Some(time.expect("stages run on nodes whose speed is known"))
     }
 
@@ -416,7 +444,8 @@ impl Serving {
         let Some(first) = running.jobs.first() else {
             return;
         };
-        let is_whole = self.pipelines[first.pipeline.0].pipeline.shape.stages.len() == 1;
+        let shape = &self.pipelines[first.pipeline.0].pipeline.shape;
+        let is_whole = shape.stages.len() == 1 && shape.assistant.is_none();
         let sessions = &self.sessions;
         let goes_on = |job: &&Job| {
             let session = &sessions[job.session];
@@ -479,9 +508,13 @@ impl Serving {
             stage,
             step,
         } = job;
+        let open = &self.pipelines[pipeline.0];
+        if open.is_assistant(stage) {
+            return self.assistant_goes_on(job);
+        }
         let (rows, ends) = match step {
             Step::Chunk(ordinal) => self.sessions[session].chunk(ordinal),
-            Step::Token(_) => (1, true),
+            Step::Token(_) => (open.rows_of(&job), true),
         };
         if let (Step::Chunk(ordinal), 0) = (step, stage) {
             let service = self.sessions[session].request.service;
@@ -503,7 +536,11 @@ impl Serving {
             self.send((session, (node, next.node)), bytes, reach);
         } else if ends {
             let head = stages[0].node;
-            self.send((session, (node, head)), Bytes(TOKEN_BYTES), Event::Token(session));
+            let bytes = match (step, rows) {
+                (Step::Chunk(_), _) | (Step::Token(_), 1) => Bytes(TOKEN_BYTES),
+                (Step::Token(_), rows) => draft_bytes(rows),
+            };
+            self.send((session, (node, head)), bytes, Event::Token(session));
         }
     }
 
@@ -512,31 +549,50 @@ impl Serving {
         let Some(pipeline) = self.sessions[session].pipeline else {
             return;
         };
-        let request = self.sessions[session].request;
-        let head = self.pipelines[pipeline.0].pipeline.shape.stages[0].node;
-        let ingress = request.ingress.unwrap_or(head);
-        let event = Bytes(EVENT_BYTES);
-        let Some(time) = self.network.send(&self.problem, self.now, (head, ingress), event) else {
-            return self.fail(session, Failure::LinkLost);
-        };
-        let sending = request.air.down.map_or(Nanos::ZERO, |rate| transfer(event, rate));
-        let shown = time + (request.air.latency + sending).0;
-        let known = &mut self.sessions[session];
-        known.first.get_or_insert(shown);
-        known.last = known.last.max(shown);
-        known.generated += 1;
-        let (generated, is_last) = (known.generated, known.generated == known.answer);
-        self.books.tokens[request.service] += 1;
-        self.hold(pipeline, 1);
-        if is_last {
-            return self.over(session, State::Done);
+        if self.pipelines[pipeline.0].drafts().is_some() {
+            return self.tell_drafter(session, pipeline);
         }
+        let Some(generated) = self.show(session, pipeline, 1) else {
+            return;
+        };
         self.reach(Job {
             session,
             pipeline,
             stage: 0,
             step: Step::Token(generated),
         });
+    }
+
+    /// So many tokens more go to the user, as one message; how many there are now, unless the answer ends with them or cannot
+    /// be told.
+    pub(super) fn show(&mut self, session: usize, pipeline: PipelineId, tokens: u32) -> Option<u32> {
+        let request = self.sessions[session].request;
+        let open = &self.pipelines[pipeline.0];
+        let (head, leader) = (open.teller(&self.sessions[session]), open.leader());
+        let ingress = request.ingress.unwrap_or(leader);
+        let event = Bytes(EVENT_BYTES).times(u64::from(tokens));
+        let mut time = Some(self.now);
+        for way in [(head, leader), (leader, ingress)] {
+            time = time.and_then(|time| self.network.send(&self.problem, time, way, event));
+        }
+        let Some(time) = time else {
+            self.fail(session, Failure::LinkLost);
+            return None;
+        };
+        let sending = request.air.down.map_or(Nanos::ZERO, |rate| transfer(event, rate));
+        let shown = time + (request.air.latency + sending).0;
+        let known = &mut self.sessions[session];
+        known.first.get_or_insert(shown);
+        known.last = known.last.max(shown);
+        known.generated += tokens;
+        let (generated, is_last) = (known.generated, known.generated == known.answer);
+        self.books.tokens[request.service] += u64::from(tokens);
+        self.hold(pipeline, u64::from(tokens));
+        if is_last {
+            self.over(session, State::Done);
+            return None;
+        }
+        Some(generated)
     }
 
     fn fail(&mut self, session: usize, failure: Failure) {
@@ -554,8 +610,10 @@ impl Serving {
             return;
         };
         let open = &mut self.pipelines[pipeline.0];
-        let stages = open.pipeline.shape.stages.iter().map(|stage| stage.node.index());
-        let nodes: Vec<usize> = stages.collect();
+        let shape = &open.pipeline.shape;
+        let stages = shape.stages.iter().map(|stage| stage.node.index());
+        let assistant = shape.assistant.iter().map(|assistant| assistant.node.index());
+        let nodes: Vec<usize> = stages.chain(assistant).collect();
         match was {
             State::Running => {
                 open.taken -= 1;

@@ -1,5 +1,6 @@
 //! A request, from its arrival to its end.
 
+use super::assisted::Assisted;
 use super::{PipelineId, Request, Time};
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,8 @@ pub(super) struct Session {
     pub(super) first: Option<Time>,
     pub(super) last: Time,
     pub(super) ended: Option<Time>,
+    /// How far it is with the small model beside its pipeline.
+    pub(super) assisted: Assisted,
 }
 
 impl Session {
@@ -78,6 +81,7 @@ impl Session {
             first: None,
             last: now,
             ended: None,
+            assisted: Assisted::default(),
         }
     }
 

@@ -1,9 +1,11 @@
 use super::*;
+use crate::cost::CostModel;
 use crate::fixtures::{smollm, smollm_fleet, smollm_node, wire};
-use crate::problem::{Candidate, Ingress, Mode, Problem, Service};
+use crate::links::LinkIndex;
+use crate::problem::{Candidate, Draft, Ingress, Mode, Problem, Service, Tier};
 use crate::random::Random;
 use crate::search::{Budget, solve};
-use crate::solution::Placed;
+use crate::solution::{Placed, Role};
 use crate::units::{ModelOrd, VariantOrd};
 
 const SECOND: Time = 1_000_000_000;
@@ -49,6 +51,7 @@ fn opened(problem: &Problem, placed: &Placed) -> Pipeline {
         chunk_rows: service.chunk_rows,
         context_tokens: service.context_tokens,
         sessions: service.concurrency,
+        escalated_percent: service.escalated_percent,
         shape,
     }
 }
@@ -409,4 +412,151 @@ fn requests_of_geometric_length_wait_as_long_as_in_an_m_g_1_queue() {
         (waited / expected - 1.0).abs() < 0.1,
         "{waited} against {expected}"
     );
+}
+
+/// SmolLM2 on node 1, and a model of two of its layers, which may help it, on both nodes; requests enter at node 0.
+fn two_models(mode: Mode) -> Problem {
+    let mut problem = question(&[60, 900]);
+    problem.nodes[1].tier = Tier::Server;
+    let mut small = smollm();
+    let variant = &mut small.variants[0];
+    variant.layer_bytes.truncate(2);
+    variant.quality_milli = 500;
+    for bytes in [
+        &mut variant.embedding_bytes,
+        &mut variant.head_bytes,
+        &mut variant.unsplit_ends_bytes,
+    ] {
+        bytes.0 /= 8;
+    }
+    problem.models.push(small);
+    let small = ModelOrd(1);
+    problem.models[0].draft = Some(Draft {
+        model: small,
+        acceptance_percent: 80,
+    });
+    let service = &mut problem.services[0];
+    let variant = VariantOrd(0);
+    service.candidates.push(Candidate {
+        model: small,
+        variant,
+    });
+    service.modes = vec![mode];
+    service.prompt_tokens = 100;
+    service.concurrency = 2;
+    problem
+}
+
+/// One request after the other, each alone: what became of them.
+fn one_by_one(problem: &Problem, requests: usize, output: u32, seed: u64) -> Vec<Record> {
+    let mut serving = serving(problem, Nanos::ZERO).with_seed(seed);
+    for _ in 0..requests {
+        serving.arrive(request(100, output));
+        serving.advance(serving.now() + 300 * SECOND);
+    }
+    let records: Vec<Record> = serving.records().collect();
+    assert!(records.iter().all(|record| record.fate == Fate::Answered));
+    assert!(records.iter().all(|record| record.generated == output));
+    records
+}
+
+fn mean(figures: impl Iterator<Item = Option<Time>>) -> f64 {
+    let figures: Vec<f64> = figures.map(|figure| figure.unwrap_or(0) as f64).collect();
+    figures.iter().sum::<f64>() / figures.len() as f64
+}
+
+#[test]
+fn drafted_and_verified_tokens_come_as_fast_as_predicted() {
+    let mut problem = two_models(Mode::Speculative);
+    problem.services[0].output_tokens = 400;
+    let placed = placed(&problem);
+    let small = placed.pipeline.assistant.expect("it drafts").assistant;
+    assert!(matches!(small.role, Role::Drafts { .. }), "{small:?}");
+    assert_eq!(placed.pipeline.stages[0].node, NodeOrd(1));
+    let records = one_by_one(&problem, 40, 400, 5);
+    let ttft = mean(records.iter().map(Record::ttft)) / placed.predicted.ttft.0 as f64;
+    assert!((ttft - 1.0).abs() < 0.01, "{ttft}");
+    // What is accepted is drawn, so the mean of sixteen thousand tokens is near; the last round of each is cut short.
+    let tpot = mean(records.iter().map(Record::tpot)) / placed.predicted.tpot.0 as f64;
+    assert!((tpot - 1.0).abs() < 0.04, "{tpot}");
+    let other = one_by_one(&problem, 2, 400, 6);
+    assert_ne!(records[0].last, other[0].last, "another seed draws otherwise");
+    assert_eq!(records[..2], one_by_one(&problem, 2, 400, 5));
+}
+
+#[test]
+fn all_that_is_drafted_is_accepted_where_acceptance_is_certain() {
+    let mut problem = two_models(Mode::Speculative);
+    problem.models[0]
+        .draft
+        .as_mut()
+        .expect("it is named")
+        .acceptance_percent = 100;
+    let placed = placed(&problem);
+    let Role::Drafts { tokens } = placed.pipeline.assistant.expect("it drafts").assistant.role else {
+        panic!("{:?}", placed.pipeline)
+    };
+    // Whole rounds after the first token.
+    let output = 1 + 5 * (tokens + 1);
+    let record = one_by_one(&problem, 1, output, 1)[0];
+    let predicted = placed.predicted.tpot.0 as f64;
+    let tpot = record.tpot().unwrap() as f64 / predicted;
+    assert!((tpot - 1.0).abs() < 0.03, "{tpot}");
+}
+
+#[test]
+fn a_cascade_passes_on_the_share_that_was_told() {
+    for (escalated_percent, least, most) in [(0, 0.0, 0.0), (30, 0.22, 0.38), (100, 1.0, 1.0)] {
+        let mut problem = two_models(Mode::Cascade);
+        problem.services[0].escalated_percent = escalated_percent;
+        let placed = placed(&problem);
+        let records = one_by_one(&problem, 300, 40, 9);
+        let passed_on = records.iter().filter(|record| record.tpot() > Some(0)).count();
+        let share = passed_on as f64 / 300.0;
+        assert!((least..=most).contains(&share), "{escalated_percent}: {share}");
+        // What was predicted for the share that was drawn.
+        problem.services[0].escalated_percent = (share * 100.0).round() as u32;
+        let shape = placed.pipeline.shape();
+        let links = LinkIndex::new(&problem);
+        let cost = CostModel::new(&problem, &links, &problem.services[0], shape.candidate, &[0, 0]);
+        let predicted = cost.evaluate(&shape).expect("it runs").predicted;
+        let ttft = mean(records.iter().map(Record::ttft)) / predicted.ttft.0 as f64;
+        assert!((ttft - 1.0).abs() < 0.02, "{escalated_percent}: {ttft}");
+        let tpot = mean(records.iter().map(Record::tpot)) - predicted.tpot.0 as f64;
+        assert!(
+            tpot.abs() < 0.03 * predicted.ttft.0 as f64,
+            "{escalated_percent}: {tpot}"
+        );
+    }
+}
+
+#[test]
+fn sessions_with_a_small_model_end_in_order_under_load_and_when_its_node_dies() {
+    for mode in [Mode::Speculative, Mode::Cascade] {
+        let problem = two_models(mode);
+        let mut serving = serving(&problem, Nanos(2 * SECOND));
+        load(&mut serving, 2.0, 60, 7);
+        let (books, records) = (serving.books(), serving.records().collect::<Vec<_>>());
+        let tokens: u64 = records.iter().map(|record| u64::from(record.generated)).sum();
+        assert_eq!(books.tokens, [tokens]);
+        let fates = |fate| records.iter().filter(|record| record.fate == fate).count();
+        assert!(
+            fates(Fate::Answered) > 10 && fates(Fate::Failed(Failure::Busy)) > 0,
+            "{mode:?}"
+        );
+        for node in 0..2 {
+            let log = books.log.iter().flatten();
+            let mut spans: Vec<_> = log.filter(|batch| batch.node.index() == node).collect();
+            spans.sort_by_key(|batch| batch.began);
+            assert!(
+                spans.windows(2).all(|pair| pair[0].ended <= pair[1].began),
+                "node {node}"
+            );
+        }
+        let small = placed(&problem).pipeline.assistant.expect("it has one").assistant;
+        serving.set_alive(small.node, false);
+        assert!(serving.records().all(|record| record.fate != Fate::InFlight));
+        assert_eq!(serving.sessions_on(PipelineId(0)), 0);
+        serving.advance(serving.now() + 10 * SECOND);
+    }
 }
