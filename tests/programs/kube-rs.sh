@@ -14,6 +14,8 @@ cd "$(dirname "$0")/../.."
 needs_pods=(
     pod_can_await_conditions pod_can_exec_and_write_to_stdin pod_can_exec_and_write_to_stdin_from_node_proxy can_get_pod_logs_and_evict
 )
+# Without a scheduler nobody can pass this: it reads how that is.
+needs_pods+=(event_recorder_attaches_events_without_namespace)
 
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 sources=$target/kube-rs
