@@ -217,12 +217,16 @@ fn token_review(caller: &Caller, spec: &Value) -> Result<Value, Status> {
     let token = spec["token"].as_str().filter(|token| !token.is_empty());
     let token =
         token.ok_or_else(|| Status::bad_request("spec.token: Required value: the token to review"))?;
-    let user = caller
+    let mut audiences = strings(&spec["audiences"]);
+    if audiences.is_empty() {
+        audiences.push(super::tokens::ISSUER.to_owned());
+    }
+    let verified = caller
         .tokens()
-        .and_then(|tokens| tokens.verify(token, Timestamp::now()));
-    Ok(match user {
-        Some(user) => {
-            json!({ "authenticated": true, "user": user_value(&user), "audiences": [super::tokens::ISSUER] })
+        .and_then(|tokens| tokens.verify_for(token, &audiences, Timestamp::now()));
+    Ok(match verified {
+        Some((user, audiences)) => {
+            json!({ "authenticated": true, "user": user_value(&user), "audiences": audiences })
         }
         None => json!({ "user": {}, "error": "invalid bearer token" }),
     })
@@ -304,6 +308,15 @@ mod tests {
             said["status"]["user"]["username"],
             "system:serviceaccount:ns:robot"
         );
+        let for_others = json!({ "spec": { "audiences": ["a"] } });
+        let granted = request_token(&admin, "ns", "robot", "u1", for_others).unwrap();
+        let token = granted["status"]["token"].clone();
+        for (audiences, meant) in [(json!(["a", "b"]), json!(["a"])), (json!([]), Value::Null)] {
+            let review = json!({ "spec": { "token": token, "audiences": audiences } });
+            let said = answer(&admin, "tokenreviews", review).await.unwrap();
+            assert_eq!(said["status"]["audiences"], meant, "{said}");
+            assert_eq!(said["status"]["authenticated"] == true, !meant.is_null());
+        }
         for (seconds, why) in [
             (1_i64, "may not specify a duration less than 10 minutes"),
             (1_i64 << 33, "may not specify a duration larger than 2^32 seconds"),

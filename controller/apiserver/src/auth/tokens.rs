@@ -146,11 +146,22 @@ impl Tokens {
 
     /// Who holds this token; `None` when it is unknown, forged, meant for others or over.
     pub fn verify(&self, token: &str, now: Timestamp) -> Option<UserInfo> {
+        let own = [ISSUER.to_owned()];
+        self.verify_for(token, &own, now).map(|(user, _)| user)
+    }
+
+    /// Who holds this token, and for which of the audiences it is meant; `None` when for none of them, too.
+    pub fn verify_for(
+        &self,
+        token: &str,
+        audiences: &[String],
+        now: Timestamp,
+    ) -> Option<(UserInfo, Vec<String>)> {
         if token.is_empty() || token.len() > LONGEST_TOKEN_BYTES {
             return None;
         }
         if let Some(user) = self.fixed.get(&sha256(token)) {
-            return Some(user.clone());
+            return Some((user.clone(), audiences.to_vec()));
         }
         let (signed, signature) = token.rsplit_once('.')?;
         // The header is compared, not interpreted: a token cannot choose how it is verified.
@@ -161,10 +172,18 @@ impl Tokens {
             .ok()?;
         let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(body).ok()?).ok()?;
         let now = now.as_second();
-        let meant = claims.iss == ISSUER && claims.aud.iter().any(|audience| audience == ISSUER);
-        (meant && claims.nbf <= now && now < claims.exp).then(|| UserInfo {
-            uid: claims.uid,
-            ..UserInfo::authenticated(claims.sub, claims.groups)
+        let meant: Vec<String> = audiences
+            .iter()
+            .filter(|audience| claims.aud.contains(*audience))
+            .cloned()
+            .collect();
+        let is_good = claims.iss == ISSUER && !meant.is_empty() && claims.nbf <= now && now < claims.exp;
+        is_good.then(|| {
+            let user = UserInfo {
+                uid: claims.uid,
+                ..UserInfo::authenticated(claims.sub, claims.groups)
+            };
+            (user, meant)
         })
     }
 }
