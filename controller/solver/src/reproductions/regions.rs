@@ -82,9 +82,9 @@ pub(super) fn is_passable(cluster: &Cluster) -> bool {
     let mut reached = vec![false; door];
     let mut open = vec![door];
     while let Some(from) = open.pop() {
-        for to in 0..door {
-            if !reached[to] && cluster.link(from, to).is_some() {
-                reached[to] = true;
+        for (to, reached) in reached.iter_mut().enumerate() {
+            if !*reached && cluster.link(from, to).is_some() {
+                *reached = true;
                 open.push(to);
             }
         }
