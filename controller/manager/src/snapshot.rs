@@ -473,9 +473,9 @@ impl Snapshot {
                 .demands
                 .iter()
                 .find(|demand| demand.service == name.name);
+            let Some(demand) = demand else { continue };
             let entry = entrances.for_user(world, user);
-            let entry = entry.and_then(|node| self.node_ord(node));
-            if let (Some(demand), Some(node)) = (demand, entry) {
+            if let Some(node) = entry.and_then(|node| self.node_ord(node)) {
                 *weights.entry(node).or_default() += small(demand.requests_per_hour.max(1));
             }
         }

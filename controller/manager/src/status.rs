@@ -21,6 +21,7 @@ use crate::{
 
 mod links;
 
+pub(crate) use self::links::loose_end;
 pub use self::links::of_links;
 
 /// A reason and a sentence for a condition.

@@ -7,7 +7,7 @@ use crds::EdgeLink;
 use kube::ResourceExt;
 use serde_json::Value;
 
-use crate::world::World;
+use crate::{status::loose_end, world::World};
 
 /// Objects by kind, namespace and name.
 #[derive(Debug, Default)]
@@ -61,15 +61,9 @@ fn wrong_with(link: &EdgeLink, nodes: &BTreeSet<String>) -> Option<String> {
             spec.from
         ));
     }
-    let stranger = [("from", &spec.from), ("to", &spec.to)]
-        .into_iter()
-        .find(|(_, node)| !nodes.contains(*node));
-    if let Some((field, node)) = stranger {
+    if let Some(loose) = loose_end(link, nodes) {
         let known: Vec<&str> = nodes.iter().take(16).map(String::as_str).collect();
-        let known = known.join(", ");
-        return Some(format!(
-            "spec.{field} is {node:?}, and there is no EdgeNode of that name; there are {known}"
-        ));
+        return Some(format!("{loose}; there are {}", known.join(", ")));
     }
     let back = spec.reverse_rate_bits_per_second.as_ref();
     let rates = [

@@ -38,13 +38,19 @@ fn ends(link: &EdgeLink) -> (&str, &str) {
     if from < to { (from, to) } else { (to, from) }
 }
 
+/// The end that is no EdgeNode, in words.
+pub(crate) fn loose_end(link: &EdgeLink, nodes: &BTreeSet<String>) -> Option<String> {
+    let ends = [("from", &link.spec.from), ("to", &link.spec.to)];
+    let (field, node) = ends.into_iter().find(|(_, node)| !nodes.contains(*node))?;
+    Some(format!(
+        "spec.{field} is {node:?}, and there is no EdgeNode of that name"
+    ))
+}
+
 fn of_link(world: &World, nodes: &BTreeSet<String>, counts: &str, link: &EdgeLink) -> Said {
     let spec = &link.spec;
-    for (field, node) in [("from", &spec.from), ("to", &spec.to)] {
-        if !nodes.contains(node) {
-            let message = format!("spec.{field} is {node:?}, and there is no EdgeNode of that name");
-            return Said::new(Some(false), Reason::NotFound, message);
-        }
+    if let Some(message) = loose_end(link, nodes) {
+        return Said::new(Some(false), Reason::NotFound, message);
     }
     if counts != link.name_any() {
         let message = format!(
