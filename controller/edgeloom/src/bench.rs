@@ -8,9 +8,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use solver::reproductions::{
-    self, Row, Run,
-    helix::{self, ModelFiles},
+use solver::{
+    region::Cluster,
+    reproductions::{
+        self, Row, Run,
+        helix::{self, ModelFiles},
+    },
 };
 
 use crate::output;
@@ -86,13 +89,12 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         arguments.words.join(" ")
     );
     if let Some((file, folder, model)) = own {
-        let mut told = false;
-        return on_files(&run, file, folder, model, &mut |row| {
-            if !std::mem::replace(&mut told, true) {
-                print_header(arguments.output)?;
-            }
-            print(arguments.output, &row)
-        });
+        let (name, cluster) = cluster_of(file, folder, model)?;
+        print_header(arguments.output)?;
+        for row in reproductions::cluster_rows(&run, &name, &cluster) {
+            print(arguments.output, &row)?;
+        }
+        return Ok(());
     }
     print_header(arguments.output)?;
     for reproduction in reproductions::matching(&arguments.words) {
@@ -104,14 +106,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tells each row as soon as it is there.
-fn on_files(
-    run: &Run<'_>,
-    file: &Path,
-    folder: &Path,
-    model: &str,
-    tell: &mut dyn FnMut(Row) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+/// A user's own cluster, and what its rows are called.
+fn cluster_of(file: &Path, folder: &Path, model: &str) -> anyhow::Result<(String, Cluster)> {
     let model = helix::model(model)?;
     let name = file.display().to_string();
     let parsed = helix::cluster::parse(&name, &read(file)?)?;
@@ -120,7 +116,7 @@ fn on_files(
     let cluster = helix::assemble(&parsed, model, &model_files(folder)?)
         .with_context(|| format!("the times in {} cannot be used", folder.display()))?;
     let stem = file.file_stem().unwrap_or(file.as_os_str()).to_string_lossy();
-    reproductions::cluster_rows(run, &format!("{stem} {}", model.name), &cluster).try_for_each(tell)
+    Ok((format!("{stem} {}", model.name), cluster))
 }
 
 /// The CSV files of a folder and of the folders in it.
@@ -220,12 +216,8 @@ mod tests {
             peak_memory: &|| None,
             work_percent: 1,
         };
-        let mut rows = Vec::new();
-        on_files(&run, &file, &times, model, &mut |row| {
-            rows.push(row);
-            Ok(())
-        })?;
-        Ok(rows)
+        let (name, cluster) = cluster_of(&file, &times, model)?;
+        Ok(reproductions::cluster_rows(&run, &name, &cluster).collect())
     }
 
     #[test]
