@@ -68,6 +68,8 @@ pub enum Reason {
     LoadFailed,
     /// Memory for the stage is not free.
     MemoryNotFree,
+    /// Disk for the stage's file is not free.
+    StorageNotFree,
     /// A node that holds a stage of the pipeline is lost.
     StageLost,
     /// The Lease is renewed in time.
@@ -116,6 +118,7 @@ impl Reason {
             Self::Loading => "Loading",
             Self::LoadFailed => "LoadFailed",
             Self::MemoryNotFree => "MemoryNotFree",
+            Self::StorageNotFree => "StorageNotFree",
             Self::StageLost => "StageLost",
             Self::LeaseRenewed => "LeaseRenewed",
             Self::LeaseExpired => "LeaseExpired",

@@ -72,7 +72,7 @@ pub struct EdgeNodeSpec {
     /// Where its power comes from.
     #[serde(default)]
     pub power: Power,
-    /// What keeps services away.
+    /// What keeps services away that do not tolerate it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["key".into()]))]
     #[schemars(length(max = 32))]
@@ -120,7 +120,9 @@ pub struct NodeLimits {
     /// Cores, such as `500m` or `2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cores: Option<Quantity>,
-    /// Disk for parameter blocks.
+    /// Disk for weights that are fetched, and for the parts of models that are loaded. Services are placed within it; the agent
+    /// removes what nobody uses, the oldest first, before it writes more. Files that a Model names by `file://` on the node itself
+    /// do not count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Quantity>,
 }
@@ -196,9 +198,11 @@ pub struct Taint {
 /// What a taint does.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema, PartialEq, Eq)]
 pub enum TaintEffect {
-    /// No new stage.
+    /// No new stage; stages that are there stay.
     NoSchedule,
-    /// No stage.
+    /// No new stage where another node is nearly as good: each counts, in a decision, as a second more for a request.
+    PreferNoSchedule,
+    /// No stage: services leave the node, as a cordoned one, where there is room elsewhere.
     NoExecute,
 }
 

@@ -18,6 +18,7 @@
     reason = "KubeSchema copies each struct into a function to derive its schema"
 )]
 
+pub mod affinity;
 pub mod api_key;
 pub mod causes;
 pub mod condition;

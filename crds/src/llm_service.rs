@@ -1,11 +1,16 @@
 //! `LLMService`: a promise to answer, and how well it is kept.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::mode::{ActivationPrecision, InferenceMode};
+use crate::{
+    affinity::{Affinity, Toleration},
+    mode::{ActivationPrecision, InferenceMode},
+};
 
 /// A service that answers OpenAI-compatible requests with one of its models.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -133,6 +138,18 @@ pub struct LLMServiceSpec {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 64))]
     pub ingress_nodes: Vec<String>,
+    /// Labels that an EdgeNode needs to hold a stage; shorter than `affinity` for the plain case.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub node_selector: BTreeMap<String, String>,
+    /// Which EdgeNodes may hold stages or should rather, and which services stages keep away from.
+    #[serde(default)]
+    pub affinity: Affinity,
+    /// Taints of EdgeNodes that do not keep stages away.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 32))]
+    pub tolerations: Vec<Toleration>,
 }
 
 /// A Model in the same namespace.

@@ -40,6 +40,17 @@ pub(crate) struct Arguments {
     /// How long a replaced agent may take to become Ready; then no further one is replaced.
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     agent_ready_timeout: u64,
+    /// Most pipelines that may move in an epoch where nothing forces them but a better place. Moves after a loss, from nodes
+    /// that are to be left, and of services that could not stay are not counted. As many as like when absent; 0 for none.
+    #[arg(long, value_name = "NUMBER")]
+    disruption_pipelines: Option<u32>,
+    /// Most bytes of weights that such moves may load in an epoch, such as 20Gi. One move may exceed it; the epochs after it pay for
+    /// that.
+    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    disruption_bytes: Option<u64>,
+    /// Seconds of such an epoch.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..))]
+    disruption_epoch: u32,
     /// Installs the definitions of Edgeloom's kinds that are missing or differ.
     #[arg(long)]
     install_crds: bool,
@@ -53,6 +64,13 @@ pub(crate) struct Arguments {
     /// Stops when standard input closes.
     #[arg(long, hide = true)]
     lifeline: bool,
+}
+
+/// A quantity of bytes as Kubernetes writes it.
+fn bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no number of bytes, such as 20Gi");
+    let quantity: crds::Quantity = text.parse().map_err(|_| wrong())?;
+    u64::try_from(quantity.value()).map_err(|_| wrong())
 }
 
 /// Runs until it is asked to stop.
@@ -100,6 +118,11 @@ async fn manage(
         rollout: (!rollout.daemon_sets.is_empty()).then_some(rollout),
         namespace: arguments.namespace,
         pulse: pulse.clone(),
+        disruption: manager::disruption::Limits {
+            pipelines: arguments.disruption_pipelines,
+            bytes: arguments.disruption_bytes,
+            epoch_seconds: arguments.disruption_epoch,
+        },
         ..manager::Config::new(client.clone(), Metrics::register(registry)?)
     };
     if !arguments.leader_elect {

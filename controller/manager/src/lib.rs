@@ -10,6 +10,7 @@
 pub mod apply;
 mod cordons;
 pub mod corrections;
+pub mod disruption;
 pub mod entrances;
 pub mod events;
 pub mod figures;

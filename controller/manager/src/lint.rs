@@ -12,6 +12,8 @@ use crate::{
     world::{ServiceName, World},
 };
 
+mod company;
+
 /// What is wrong with a plan.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Finding {
@@ -61,6 +63,16 @@ pub enum Finding {
         /// What there is.
         available: i64,
     },
+    /// Files of the pipelines that are to stay do not fit on a disk.
+    #[error("node {node}: weights need {needed} bytes of disk, and spec.limits.storage is {available}")]
+    Storage {
+        /// The node.
+        node: String,
+        /// What the files need.
+        needed: i64,
+        /// What there is.
+        available: i64,
+    },
     /// Text would reach a node that the service does not trust.
     #[error(
         "{placement}: node {node} would see text of a private service, and its trust domain is not trusted"
@@ -70,6 +82,26 @@ pub enum Finding {
         placement: String,
         /// The node.
         node: String,
+    },
+    /// A new stage is on a node that the service may not have.
+    #[error("{placement}: node {node} is not for the service: {rule}")]
+    Rule {
+        /// The Placement.
+        placement: String,
+        /// The node.
+        node: String,
+        /// What keeps it away.
+        rule: String,
+    },
+    /// A new stage is beside a service that it is to be apart from.
+    #[error("{placement}: node {node} has a stage of {other}, and both are to be apart")]
+    Apart {
+        /// The Placement.
+        placement: String,
+        /// The node.
+        node: String,
+        /// The other service.
+        other: String,
     },
     /// A mode that no agent runs.
     #[error("{placement}: no agent runs the mode {mode:?}")]
@@ -108,7 +140,9 @@ pub fn lint(world: &World, plan: &Plan<Proposed>) -> Vec<Finding> {
             check_privacy(world, placement, &mut findings);
         }
     }
+    company::check(world, plan, &mut findings);
     check_memory(world, plan, &mut findings);
+    check_storage(world, plan, &mut findings);
     check_serving(plan, &mut findings);
     check_hops(plan, &mut findings);
     findings
@@ -252,6 +286,60 @@ fn check_memory(world: &World, plan: &Plan<Proposed>, findings: &mut Vec<Finding
         if needed > available {
             findings.push(Finding::Memory {
                 node: node.to_owned(),
+                needed,
+                available,
+            });
+        }
+    }
+}
+
+/// Disks of nodes that get a new stage: each fetched file once, and each part of a model once.
+fn check_storage(world: &World, plan: &Plan<Proposed>, findings: &mut Vec<Finding>) {
+    for node in &world.nodes {
+        let Some(bound) = &node.spec.limits.storage else {
+            continue;
+        };
+        let (mut files, mut has_new) = (BTreeMap::new(), false);
+        let stays = |placement: &&PlannedPlacement| placement.phase != PlacementPhase::Draining;
+        for placement in plan.placements.iter().filter(stays) {
+            let model = &placement.spec.model;
+            let variant = world
+                .models
+                .iter()
+                .filter_map(|model| model.status.as_ref())
+                .flat_map(|status| &status.variants)
+                .find(|variant| variant.digest == model.digest);
+            let stages = placement
+                .spec
+                .pipelines
+                .iter()
+                .flat_map(|pipeline| &pipeline.stages);
+            for stage in stages.filter(|stage| is_named(node, &stage.node)) {
+                has_new |= placement.existing.is_none();
+                let Some(variant) = variant else { continue };
+                if !model.uri.starts_with("file:") {
+                    files.insert(format!("{} whole", model.digest), variant.size_bytes);
+                }
+                if (stage.first_layer, stage.end_layer) != (0, model.layers) {
+                    let mut bytes = 0;
+                    for layer in stage.first_layer..stage.end_layer {
+                        bytes += usize::try_from(layer).map_or(0, |layer| variant.layer(layer));
+                    }
+                    if stage.end_layer == model.layers {
+                        bytes += match variant.head_bytes {
+                            0 => variant.embedding_bytes,
+                            own => own,
+                        };
+                    }
+                    let name = format!("{} {} {}", model.digest, stage.first_layer, stage.end_layer);
+                    files.insert(name, bytes);
+                }
+            }
+        }
+        let (needed, available) = (files.values().sum::<i64>(), bound.value());
+        if has_new && needed > available {
+            findings.push(Finding::Storage {
+                node: node.metadata.name.clone().unwrap_or_default(),
                 needed,
                 available,
             });

@@ -29,6 +29,7 @@ use crate::{
 };
 
 pub mod decision;
+pub(crate) mod disks;
 pub mod forecast;
 pub mod peers;
 pub mod phases;
@@ -86,7 +87,7 @@ pub struct ServicePlan {
     pub serving: Option<String>,
     /// The Placement that is made ready to take over.
     pub next: Option<String>,
-    /// What keeps the decision from being carried out, or the service from leaving a node that takes no new stages.
+    /// What keeps the decision from being carried out, or the service from leaving a node that it is to leave.
     pub blocked: Option<String>,
     /// What the cost model says of requests like those that were observed, when there were any.
     pub forecast: Option<ServiceFigures>,
@@ -197,8 +198,11 @@ impl Plan<Proposed> {
             });
             let accuracy = serving.and_then(|placement| learner.look(placement));
             plan.finished.extend(outcome.finished);
-            let stays = snapshot.staying.get(&name).filter(|_| decision.is_some());
-            let stays = stays.map(|why| format!("it stays on a node that takes no new stages: {why}"));
+            let stays = snapshot
+                .staying
+                .get(&name)
+                .or_else(|| snapshot.waiting.get(&name));
+            let stays = stays.filter(|_| decision.is_some());
             let together = together::of(snapshot, solution, &name);
             plan.services.insert(
                 name,
@@ -207,7 +211,7 @@ impl Plan<Proposed> {
                     verdict,
                     serving: name_in_phase(&outcome.placements, |phase| phase == PlacementPhase::Serving),
                     next: name_in_phase(&outcome.placements, |phase| phase < PlacementPhase::Serving),
-                    blocked: outcome.blocked.or(stays),
+                    blocked: outcome.blocked.or(stays.cloned()),
                     forecast,
                     accuracy,
                     contingencies: None,

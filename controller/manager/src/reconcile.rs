@@ -16,6 +16,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     apply::{self, Applied, Written},
+    disruption::{Ledger, Limits},
     events::Storyteller,
     figures,
     foresight::Foresight,
@@ -87,6 +88,8 @@ pub struct Config {
     pub pulse: Pulse,
     /// Agents that it updates, if it does.
     pub rollout: Option<rollout::Config>,
+    /// How much may move for a better place.
+    pub disruption: Limits,
 }
 
 impl Config {
@@ -100,6 +103,7 @@ impl Config {
             leadership: Leadership::undisputed(),
             pulse: Pulse::default(),
             rollout: None,
+            disruption: Limits::NONE,
         }
     }
 }
@@ -132,6 +136,7 @@ async fn manage(config: Config) -> Result<(), Error> {
         identity,
         config,
         foresight: Foresight::default(),
+        moved: Ledger::default(),
     };
     let _shown = manager.config.metrics.while_leading();
     manager.rounds().await;
@@ -145,6 +150,7 @@ struct Manager {
     inspector: Inspector,
     storyteller: Storyteller,
     foresight: Foresight,
+    moved: Ledger,
 }
 
 /// The update of agents, at one moment.
@@ -228,6 +234,12 @@ impl Manager {
             solution = self.solve(world, &again).await?;
             snapshot = again;
         }
+        let limits = self.config.disruption;
+        self.moved.pay(&limits, world);
+        if let Some(again) = self.moved.ask_again(&limits, world, &snapshot, &solution) {
+            solution = self.solve(world, &again).await?;
+            snapshot = again;
+        }
         if solution.cancelled {
             return Err(RoundError::Lost);
         }
@@ -248,6 +260,7 @@ impl Manager {
         let statuses = status::of_services(world, &plan, now);
         let (client, leadership) = (&self.config.client, &self.config.leadership);
         let (plan, written) = apply::apply(client, leadership, world, plan, &statuses, now).await?;
+        self.moved.enter(world, &snapshot, &solution, &plan);
         self.foresight
             .look_into(standby::asked(world, &snapshot), snapshot, solution);
         self.storyteller.tell(world, &plan, &statuses, now).await;

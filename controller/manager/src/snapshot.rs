@@ -11,32 +11,36 @@ use crds::{
     ActivationPrecision, ConditionType, EdgeNode, InferenceMode, LLMService, Model, PlacementSpec, condition,
     edge_node::{Benchmark, BenchmarkPoint, PowerSource, Tier},
     llm_service::{FaultTolerance, PrivacyLevel},
+    model::{ModelVariant, ModelVariantStatus},
     stage::StagePhase,
 };
 use kube::ResourceExt;
 use solver::{
     problem::{
-        ActivationFormat, Battery, Candidate, Correction, DeclaredSpeed, Draft, EngineMemory, ExcludedNode,
-        Exclusion, Ingress, Link, LoadedStage, Mode, Node, Precision, Privacy, Problem, Service, SpeedPoint,
-        SpeedTable, Variant,
+        ActivationFormat, Battery, Candidate, Correction, DeclaredSpeed, Draft, EngineMemory, Ingress, Link,
+        LoadedStage, Mode, Node, Precision, Privacy, Problem, Service, SpeedPoint, SpeedTable, Variant,
     },
     solution::{PipelineShape, StageShape},
     units::{
-        Bytes, BytesPerSecond, KernelOrd, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd, TrustDomainOrd,
-        VariantOrd,
+        Bytes, BytesPerSecond, FileOrd, KernelOrd, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd,
+        TrustDomainOrd, VariantOrd,
     },
 };
 
 use crate::{
     corrections::{self, Factors},
     entrances::Entrances,
+    plan::disks,
     world::{ServiceName, World},
 };
 
 pub(crate) mod links;
+mod rules;
 pub mod stay;
 
 pub use links::RateSource;
+use rules::Rules;
+pub use rules::Terms;
 
 /// Rows of a prompt that are computed and sent at once: enough to keep the matrix kernels busy, few enough that a
 /// token of another session waits for one chunk only.
@@ -95,10 +99,14 @@ pub struct Snapshot {
     pub services: Vec<ServiceName>,
     /// Services that were not asked about, and why.
     pub skipped: BTreeMap<ServiceName, Skipped>,
-    /// Services that may stay on nodes that take no new stages, and why they have room nowhere else.
+    /// Services that may stay on nodes that they are to leave, and why they have room nowhere else.
     pub staying: BTreeMap<ServiceName, String>,
+    /// Services whose better placement waits for the disruption budget, and until when.
+    pub waiting: BTreeMap<ServiceName, String>,
     /// Where the rates of EdgeLinks come from, by sender and receiver.
     pub rates: BTreeMap<(NodeOrd, NodeOrd), RateSource>,
+    /// Texts of the rules that the question counts.
+    pub terms: Terms,
     /// Why nodes could not time models.
     pub untimed: BTreeMap<NodeOrd, String>,
 }
@@ -184,6 +192,7 @@ impl Snapshot {
             });
             self.problem.models.push(question);
         }
+        self.problem.files.clone_from(&kernels.file_bytes);
         for model in &world.models {
             self.name_draft(model);
         }
@@ -341,6 +350,7 @@ impl Snapshot {
     }
 
     fn add_services(&mut self, world: &World, options: Options) {
+        let apart = rules::Apart::of(world, &mut self.terms);
         for service in world
             .services
             .iter()
@@ -353,7 +363,8 @@ impl Snapshot {
             }
             match self.candidates_of(world, service, &name) {
                 Ok(candidates) => {
-                    let question = self.service_of(world, service, &name, candidates, options);
+                    let rules = rules::of(world, service, &apart, &mut self.terms, options);
+                    let question = self.service_of(world, service, &name, candidates, rules);
                     self.problem.services.push(question);
                     self.services.push(name);
                 }
@@ -396,7 +407,7 @@ impl Snapshot {
         service: &LLMService,
         name: &ServiceName,
         candidates: Vec<Candidate>,
-        options: Options,
+        rules: Rules,
     ) -> Service {
         let spec = &service.spec;
         let domain_of = |domain: &String| {
@@ -443,7 +454,10 @@ impl Snapshot {
                 .collect(),
             link_margin_milli: links::margin_milli(spec.link_rate_percentile),
             joule_cost: milliseconds(spec.energy_weight_milliseconds_per_joule),
-            excluded: self.excluded(world, options),
+            excluded: rules.excluded,
+            aversions: rules.aversions,
+            carries: rules.carries,
+            shuns: rules.shuns,
             previous: self.previous_of(world, name, &asked.candidates),
             switching_margin_milli: if world
                 .runs_on(name)
@@ -494,32 +508,6 @@ impl Snapshot {
             .collect()
     }
 
-    fn excluded(&self, world: &World, options: Options) -> Vec<ExcludedNode> {
-        let reason = |node: &EdgeNode| {
-            let agent = node.status.as_ref().and_then(|status| status.agent.as_ref());
-            if !options.offline && (!world.is_alive(&node.name_any()) || agent.is_none()) {
-                Some(Exclusion::NotReady)
-            } else if !world.is_schedulable(node) {
-                Some(Exclusion::Unschedulable)
-            } else if !node.spec.taints.is_empty() {
-                Some(Exclusion::Taint)
-            } else {
-                None
-            }
-        };
-        world
-            .nodes
-            .iter()
-            .enumerate()
-            .filter_map(|(index, node)| {
-                Some(ExcludedNode {
-                    node: NodeOrd::from_index(index),
-                    why: reason(node)?,
-                })
-            })
-            .collect()
-    }
-
     /// What runs now.
     fn previous_of(
         &self,
@@ -559,12 +547,25 @@ impl Snapshot {
 struct Kernels {
     by_digest: BTreeMap<String, KernelOrd>,
     candidates: BTreeMap<String, Candidate>,
+    files: BTreeMap<String, FileOrd>,
+    file_bytes: Vec<Bytes>,
 }
 
 impl Kernels {
     fn of(&mut self, digest: &str) -> KernelOrd {
         let next = KernelOrd::from_index(self.by_digest.len());
         *self.by_digest.entry(digest.to_owned()).or_insert(next)
+    }
+
+    /// The file that a node fetches to hold layers of a variant; none where it is used in the place that its URI names.
+    fn file_of(&mut self, variant: &ModelVariantStatus, spec: Option<&ModelVariant>) -> Option<FileOrd> {
+        spec.filter(|spec| disks::is_fetched(&spec.uri))?;
+        let next = FileOrd::from_index(self.files.len());
+        let file = *self.files.entry(variant.digest.clone()).or_insert(next);
+        if file == next {
+            self.file_bytes.push(positive(variant.size_bytes));
+        }
+        Some(file)
     }
 }
 
@@ -611,6 +612,7 @@ fn model_of(model: &Model, kernels: &mut Kernels) -> Option<solver::problem::Mod
                 1_000
             },
             quality_milli: quality.map_or(1_000, |spec| small(spec.quality_milli)),
+            files: kernels.file_of(variant, quality).into_iter().collect(),
         }
     });
     let question = solver::problem::Model {
@@ -652,6 +654,12 @@ fn node_of(node: &EdgeNode, trust_domain: TrustDomainOrd, kernels: &Kernels, opt
     Node {
         memory: positive(memory),
         reserved: Bytes::ZERO,
+        storage: node
+            .spec
+            .limits
+            .storage
+            .as_ref()
+            .map(|storage| positive(storage.value())),
         tier: match node.spec.tier {
             Tier::Device => solver::problem::Tier::Device,
             Tier::Server => solver::problem::Tier::Server,

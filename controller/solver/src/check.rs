@@ -3,7 +3,7 @@
 //! Shares no code with search or cost: memory is added up from the problem's own figures, links are looked up by
 //! scanning, layers are ticked off one by one. Judges legality only, not whether a better answer exists.
 
-use crate::problem::{Candidate, Mode, Privacy, Problem, Service, Tier};
+use crate::problem::{Candidate, Exclusion, Mode, Privacy, Problem, Service, Tier};
 use crate::solution::{
     Assistant, Illegality, NodeReason, Outcome, PipelineShape, Role, Solution, StageShape,
 };
@@ -78,6 +78,7 @@ pub fn check_pipeline(
         let earlier = &shape.stages[..position];
         if earlier.iter().all(|other| other.node != stage.node) {
             check_memory(problem, service, shape, stage.node, occupancy, &mut found);
+            check_company(problem, service, shape, stage.node, occupancy, &mut found);
         }
     }
     if let Some(assistant) = shape.assistant {
@@ -93,6 +94,7 @@ pub fn check_pipeline(
         );
         if shape.stages.iter().all(|stage| stage.node != assistant.node) {
             check_memory(problem, service, shape, assistant.node, occupancy, &mut found);
+            check_company(problem, service, shape, assistant.node, occupancy, &mut found);
         }
     }
     check_links(problem, asked, shape, &mut found);
@@ -216,6 +218,17 @@ fn check_node(
         .iter()
         .filter(|excluded| excluded.node == stage.node)
     {
+        let runs = service
+            .previous
+            .as_ref()
+            .filter(|runs| runs.candidate == candidate);
+        let runs = runs.is_some_and(|runs| {
+            let mut stages = runs.stages.iter();
+            stages.any(|other| other.node == stage.node && other.layers == stage.layers)
+        });
+        if runs && matches!(excluded.why, Exclusion::TaintForNew(_)) {
+            continue;
+        }
         refuse(NodeReason::Excluded(excluded.why));
     }
     if let Some(battery) = node.battery.filter(|battery| battery.charge <= battery.reserve) {
@@ -298,6 +311,82 @@ fn check_memory(
     if bytes > free {
         let missing = Bytes(u64::try_from(bytes - free).unwrap_or(u64::MAX));
         found.push(Illegality::Memory { node: ord, missing });
+    }
+}
+
+/// Files on the node's disk, each once, and services there that are to be apart.
+fn check_company(
+    problem: &Problem,
+    service: ServiceOrd,
+    shape: &PipelineShape,
+    ord: NodeOrd,
+    occupancy: &Occupancy,
+    found: &mut Vec<Illegality>,
+) {
+    let asked = &problem.services[service.index()];
+    for (other, company) in &occupancy.stages {
+        let theirs = &problem.services[other.index()];
+        let shuns =
+            |one: &Service, another: &Service| one.shuns.iter().any(|term| another.carries.contains(term));
+        if company.uses(ord) && (shuns(asked, theirs) || shuns(theirs, asked)) {
+            found.push(Illegality::Apart {
+                node: ord,
+                other: *other,
+            });
+        }
+    }
+    let Some(storage) = problem.nodes[ord.index()].storage else {
+        return;
+    };
+    let mut held: Vec<(Candidate, LayerRange)> = Vec::new();
+    for shape in occupancy.stages.iter().map(|(_, shape)| shape).chain([shape]) {
+        let here = shape.stages.iter().filter(|stage| stage.node == ord);
+        held.extend(here.map(|stage| (shape.candidate, stage.layers)));
+        let small = shape.assistant.filter(|assistant| assistant.node == ord);
+        held.extend(small.map(|small| (small.candidate, assistant_stage(problem, small).layers)));
+    }
+    for kept in asked.kept.iter().filter(|kept| kept.node == ord) {
+        held.extend(
+            asked
+                .previous
+                .as_ref()
+                .map(|previous| (previous.candidate, kept.layers)),
+        );
+    }
+    held.sort_unstable();
+    held.dedup();
+    let mut files: Vec<usize> = Vec::new();
+    let mut needed: u128 = 0;
+    for (candidate, layers) in held {
+        let (_, variant) = problem.variant(candidate);
+        files.extend(variant.files.iter().map(|file| file.index()));
+        let all = variant.layer_bytes.len();
+        let (start, end) = (layers.start as usize, layers.end as usize);
+        // A part of a model is a file of its own beside the model's.
+        if end - start < all {
+            let layer = |at: usize| u128::from(variant.layer_bytes[at].0);
+            needed += (start..end).map(layer).sum::<u128>();
+            needed += if start == 0 {
+                u128::from(variant.embedding_bytes.0)
+            } else {
+                0
+            };
+            needed += if end == all {
+                u128::from(variant.head_bytes.0)
+            } else {
+                0
+            };
+        }
+    }
+    files.sort_unstable();
+    files.dedup();
+    needed += files
+        .iter()
+        .map(|file| u128::from(problem.files[*file].0))
+        .sum::<u128>();
+    if needed > u128::from(storage.0) {
+        let missing = Bytes(u64::try_from(needed - u128::from(storage.0)).unwrap_or(u64::MAX));
+        found.push(Illegality::Storage { node: ord, missing });
     }
 }
 

@@ -29,6 +29,7 @@ pub fn smollm() -> Model {
             unsplit_ends_bytes: table,
             resident_milli: 1_000,
             quality_milli: 1_000,
+            files: Vec::new(),
         }],
         draft: None,
     }
@@ -44,6 +45,7 @@ pub fn smollm_node(memory: Bytes) -> Node {
     Node {
         memory,
         reserved: Bytes::ZERO,
+        storage: None,
         tier: Tier::Device,
         trust_domain: TrustDomainOrd(0),
         compute_share_milli: 1_000,
@@ -112,6 +114,7 @@ pub fn smollm_fleet(memory_mebi: &[u64]) -> Problem {
         models: vec![smollm()],
         services: vec![Service::new(vec![FIRST])],
         loaded: Vec::new(),
+        files: Vec::new(),
         regions: Regions::default(),
     }
 }
@@ -155,6 +158,7 @@ pub fn round_model(num_layers: usize) -> Model {
             unsplit_ends_bytes: Bytes::mebi(260),
             resident_milli: 1_000,
             quality_milli: 1_000,
+            files: Vec::new(),
         }],
         draft: None,
     }
@@ -229,6 +233,7 @@ pub fn fleet_in_regions(num_nodes: u32, num_regions: u64, num_layers: usize, see
         models: vec![model],
         services: vec![service],
         loaded: Vec::new(),
+        files: Vec::new(),
     }
 }
 

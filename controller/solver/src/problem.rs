@@ -7,15 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::solution::PipelineShape;
 use crate::units::{
-    Bytes, BytesPerSecond, KernelOrd, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd, TrustDomainOrd,
-    VariantOrd,
+    Bytes, BytesPerSecond, FileOrd, KernelOrd, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd, TermOrd,
+    TrustDomainOrd, VariantOrd,
 };
 
 mod lose;
 mod regions;
+mod rules;
 mod validate;
 
 pub use regions::{Access, Backbone, Regions, Segment};
+pub use rules::{Aversion, ExcludedNode, Exclusion};
 pub use validate::InvalidProblem;
 pub(crate) use validate::require;
 
@@ -32,6 +34,9 @@ pub struct Problem {
     pub regions: Regions,
     /// The models; a [`ModelOrd`] counts these.
     pub models: Vec<Model>,
+    /// Files of weights, by the bytes that they take on a node's disk; a [`FileOrd`] counts these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<Bytes>,
     /// The services; a [`ServiceOrd`](crate::units::ServiceOrd) counts these, and breaks ties of priority.
     pub services: Vec<Service>,
     /// Stages whose weights are in memory now. They cost no time to load; otherwise they bind nobody.
@@ -58,6 +63,11 @@ pub struct Node {
     /// Part of [`memory`](Self::memory) held by what is not in this problem. Stages of this problem's own services,
     /// loaded or not, do not count: they are decided anew.
     pub reserved: Bytes,
+    /// Disk for weights of this problem's services; `None` where it has no bound. A stage needs its variant's
+    /// [files](Variant::files), and where it is a part of the model, its own part of the weights once more: it is loaded from a
+    /// file of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Bytes>,
     /// Where the node stands.
     pub tier: Tier,
     /// Who is trusted together with it.
@@ -253,6 +263,9 @@ pub struct Variant {
     pub resident_milli: u32,
     /// Quality in thousandths, on a scale common to all models of a service.
     pub quality_milli: u32,
+    /// Files that a node has on its disk to hold any of the layers, each once whoever else needs it too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileOrd>,
 }
 
 /// How a request is answered.
@@ -365,30 +378,6 @@ pub struct Ingress {
     pub weight: u32,
 }
 
-/// Why a node is not to be used for a service, decided before the solver is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Exclusion {
-    /// Its agent does not answer.
-    NotReady,
-    /// It takes no new stages.
-    Unschedulable,
-    /// It has a taint that the service does not tolerate.
-    Taint,
-    /// The service selects other nodes.
-    NotSelected,
-    /// Its engine cannot run this model.
-    EngineUnsupported,
-}
-
-/// A node that this service may not use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExcludedNode {
-    /// The node.
-    pub node: NodeOrd,
-    /// Why.
-    pub why: Exclusion,
-}
-
 /// A service: what must be answered, how fast, by what, where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -446,10 +435,23 @@ pub struct Service {
     pub joule_cost: Nanos,
     /// A running pipeline is kept unless the new one costs less by this many thousandths of the running one's cost.
     pub switching_margin_milli: u32,
+    /// What runs is kept for as long as it is legal and leaves room for others, whatever another pipeline would save.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
     /// Mean sessions in flight, in thousandths: how busy later services find the nodes of this one.
     pub sessions_in_flight_milli: u32,
     /// Nodes that may not be used, and why.
     pub excluded: Vec<ExcludedNode>,
+    /// Nodes that it would rather not use, and what that costs; several entries for a node add up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aversions: Vec<Aversion>,
+    /// Terms of other services that it falls under.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carries: Vec<TermOrd>,
+    /// Terms of its own: it shares no node with a service that [carries](Self::carries) one of them, whichever of both is
+    /// placed first. That it falls under one itself means nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shuns: Vec<TermOrd>,
     /// What runs now.
     pub previous: Option<PipelineShape>,
     /// Stages of [`previous`](Self::previous) that stay in memory until the new pipeline serves. It has to fit beside them; a
@@ -555,8 +557,12 @@ impl Service {
             link_margin_milli: 0,
             joule_cost: Nanos::ZERO,
             switching_margin_milli: 100,
+            stays: false,
             sessions_in_flight_milli: 1_000,
             excluded: Vec::new(),
+            aversions: Vec::new(),
+            carries: Vec::new(),
+            shuns: Vec::new(),
             previous: None,
             kept: Vec::new(),
         }

@@ -31,6 +31,7 @@ mod infeasible;
 mod instance;
 mod labels;
 mod level;
+pub(crate) mod presence;
 mod regional;
 mod relax;
 mod report;

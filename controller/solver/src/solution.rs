@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::problem::{Candidate, Exclusion, Mode, Precision};
-use crate::units::{Bytes, LayerRange, MicroJoules, Nanos, NodeOrd};
+use crate::units::{Bytes, LayerRange, MicroJoules, Nanos, NodeOrd, ServiceOrd, TermOrd};
 
 /// The answer to a [`Problem`](crate::problem::Problem).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -354,6 +354,9 @@ pub struct Cost {
     pub traffic: Nanos,
     /// Loss of fidelity at cuts.
     pub fidelity: Nanos,
+    /// Stages on nodes that the service would rather not use.
+    #[serde(default)]
+    pub preference: Nanos,
     /// Quality missing to the best candidate's.
     pub quality: Nanos,
 }
@@ -370,9 +373,10 @@ impl Cost {
             energy,
             traffic,
             fidelity,
+            preference,
             quality,
         } = *self;
-        ttft + decode + ttft_violation + tpot_violation + energy + traffic + fidelity + quality
+        ttft + decode + ttft_violation + tpot_violation + energy + traffic + fidelity + preference + quality
     }
 
     /// Both together, term by term.
@@ -385,6 +389,7 @@ impl Cost {
             energy,
             traffic,
             fidelity,
+            preference,
             quality,
         } = *other;
         Self {
@@ -395,6 +400,7 @@ impl Cost {
             energy: self.energy + energy,
             traffic: self.traffic + traffic,
             fidelity: self.fidelity + fidelity,
+            preference: self.preference + preference,
             quality: self.quality + quality,
         }
     }
@@ -572,8 +578,6 @@ pub struct RunnerUp {
     pub predicted: Predicted,
     /// Its cost.
     pub cost: Cost,
-    /// By how much more it costs than the best pipeline (not the kept one).
-    pub behind: Nanos,
 }
 
 /// The best of one mode.
@@ -615,12 +619,23 @@ pub enum Offer {
         /// What it lacks.
         missing: Bytes,
     },
-    /// No legal pipeline was found.
-    NoneFound,
+    /// No legal pipeline of this kind was met.
+    NoneFound(Sought),
     /// There is no small model for it.
     NoAssistant(NoAssistant),
     /// It is not searched where regions join nodes.
     NotAmongRegions,
+}
+
+/// How far pipelines of a kind were looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sought {
+    /// There is none.
+    Everywhere,
+    /// None costs less than the best of another kind; dearer ones were not looked for.
+    WhereCheaper,
+    /// Until the work budget ended.
+    UntilBudget,
 }
 
 /// Why no small model can stand beside a pipeline.
@@ -733,6 +748,20 @@ pub enum Illegality {
     Activation,
     /// Its small model may not assist the large one, or not so.
     Assistant,
+    /// A node has not enough disk for the files of weights.
+    Storage {
+        /// The node.
+        node: NodeOrd,
+        /// What it lacks.
+        missing: Bytes,
+    },
+    /// It shares a node with a service from which one of both is to be kept apart.
+    Apart {
+        /// The node.
+        node: NodeOrd,
+        /// The other service.
+        other: ServiceOrd,
+    },
 }
 
 /// A service that has no pipeline.
@@ -837,6 +866,15 @@ pub enum NodeReason {
     },
     /// Nothing is known about its speed with this model.
     SpeedUnknown,
+    /// A service that is there, and this one, are kept apart by a rule of one of them.
+    Apart(TermOrd),
+    /// It has no disk for the files of weights.
+    StorageTooSmall {
+        /// Free disk, beside files of other services.
+        free: Bytes,
+        /// What the smallest candidate's files take beside those that are there.
+        needed: Bytes,
+    },
     /// Its share of compute is zero.
     NoCompute,
     /// Its tier has no allowed mode.

@@ -65,6 +65,14 @@ ordinal!(
     ReachOrd
 );
 ordinal!(
+    /// A rule about where services may be: a taint, a term of an affinity. Whoever made the problem knows its text.
+    TermOrd
+);
+ordinal!(
+    /// Position of a file of weights in [`Problem::files`](crate::problem::Problem::files).
+    FileOrd
+);
+ordinal!(
     /// A trust domain; nodes of one domain are trusted, or not, together.
     TrustDomainOrd
 );

@@ -623,6 +623,7 @@ fn small_problem(seed: u64) -> Problem {
         models: vec![large, small],
         services: vec![service],
         loaded: Vec::new(),
+        files: Vec::new(),
         regions: Regions::default(),
     }
 }

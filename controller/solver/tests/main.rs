@@ -9,6 +9,7 @@ mod mobility;
 mod properties;
 mod region;
 mod regional;
+mod rules;
 mod scenarios;
 mod support;
 mod together;

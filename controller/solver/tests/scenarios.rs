@@ -400,6 +400,7 @@ fn edge_shard(server_megabits: u64) -> Problem {
         models: vec![model],
         services: vec![service],
         loaded: Vec::new(),
+        files: Vec::new(),
         regions: Regions::default(),
     }
 }

@@ -9,13 +9,13 @@ use solver::cost::{CostModel, Evaluation};
 use solver::fixtures::{FIRST, round_model, smollm_node, wire};
 use solver::links::LinkIndex;
 use solver::problem::{
-    Access, ActivationFormat, Backbone, Battery, Candidate, Ingress, Mode, Node, Precision, Privacy, Regions,
-    Segment, Service, SpeedPoint, Tier,
+    Access, ActivationFormat, Aversion, Backbone, Battery, Candidate, Ingress, Mode, Node, Precision,
+    Privacy, Regions, Segment, Service, SpeedPoint, Tier,
 };
 use solver::solution::{PipelineShape, StageShape};
 use solver::units::{
-    Bytes, BytesPerSecond, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd, RegionOrd, ServiceOrd,
-    TrustDomainOrd, VariantOrd,
+    Bytes, BytesPerSecond, FileOrd, LayerRange, MicroJoules, ModelOrd, Nanos, NodeOrd, RegionOrd, ServiceOrd,
+    TermOrd, TrustDomainOrd, VariantOrd,
 };
 
 fn node() -> impl Strategy<Value = Node> {
@@ -119,12 +119,38 @@ fn service_of(modes: BoxedStrategy<Vec<Mode>>) -> BoxedStrategy<Service> {
 
 /// Up to five nodes and six layers, tight memory, sparse links of very different speeds, two variants.
 pub(crate) fn small_problem() -> impl Strategy<Value = Problem> {
-    small_problem_of(service)
+    with_rules(small_problem_of(service))
 }
 
 /// The same without U-shaped pipelines.
 pub(crate) fn small_chains() -> impl Strategy<Value = Problem> {
-    small_problem_of(chain_service)
+    with_rules(small_problem_of(chain_service))
+}
+
+/// Sometimes disks with a bound, a node that the first service would rather avoid, services that keep apart.
+fn with_rules(problem: impl Strategy<Value = Problem>) -> impl Strategy<Value = Problem> {
+    let disk = prop_oneof![3 => Just(None), 1 => (100_u64..900).prop_map(|mebi| Some(Bytes::mebi(mebi)))];
+    let averse = prop_oneof![2 => Just(None), 1 => (0_u64..400).prop_map(Some)];
+    (problem, prop::collection::vec(disk, 5), averse, 0_u32..6).prop_map(
+        |(mut problem, disks, averse, apart)| {
+            for (node, disk) in problem.nodes.iter_mut().zip(disks) {
+                node.storage = disk;
+            }
+            let (first, others) = problem.services.split_first_mut().expect("a service");
+            first.aversions.extend(averse.map(|millis| Aversion {
+                node: NodeOrd(0),
+                cost: Nanos::from_millis(millis),
+            }));
+            // The first shuns all others, or they shun the first.
+            first.shuns.extend((apart == 0).then_some(TermOrd(0)));
+            first.carries.extend((apart == 1).then_some(TermOrd(0)));
+            for other in others {
+                other.carries.extend((apart == 0).then_some(TermOrd(0)));
+                other.shuns.extend((apart == 1).then_some(TermOrd(0)));
+            }
+            problem
+        },
+    )
 }
 
 fn small_problem_of(service: Services) -> impl Strategy<Value = Problem> {
@@ -143,9 +169,11 @@ fn small_problem_of(service: Services) -> impl Strategy<Value = Problem> {
                 })
                 .collect();
             let mut model = round_model(num_layers);
+            model.variants[0].files = vec![FileOrd(0)];
             if two_variants {
                 let mut finer = model.variants[0].clone();
                 model.variants[0].quality_milli = 900;
+                finer.files = vec![FileOrd(0), FileOrd(1)];
                 finer
                     .layer_bytes
                     .iter_mut()
@@ -163,6 +191,7 @@ fn small_problem_of(service: Services) -> impl Strategy<Value = Problem> {
                 models: vec![model],
                 services: vec![service],
                 loaded: Vec::new(),
+                files: vec![Bytes::mebi(120), Bytes::mebi(90)],
                 regions: Regions::default(),
             }
         },
@@ -184,12 +213,12 @@ pub(crate) fn segment() -> impl Strategy<Value = Segment> {
 
 /// The same with access links to one to three regions in place of most links.
 pub(crate) fn small_regional_problem() -> impl Strategy<Value = Problem> {
-    small_regional_problem_of(service)
+    with_rules(small_regional_problem_of(service))
 }
 
 /// The same without U-shaped pipelines.
 pub(crate) fn small_regional_chains() -> impl Strategy<Value = Problem> {
-    small_regional_problem_of(chain_service)
+    with_rules(small_regional_problem_of(chain_service))
 }
 
 fn small_regional_problem_of(service: Services) -> impl Strategy<Value = Problem> {
@@ -243,7 +272,7 @@ pub(crate) fn plain(mut problem: Problem) -> Problem {
 
 /// Several services on such a problem.
 pub(crate) fn crowded_problem() -> impl Strategy<Value = Problem> {
-    crowded_problem_of(service)
+    with_rules(crowded_problem_of(service))
 }
 
 /// The same without U-shaped pipelines.

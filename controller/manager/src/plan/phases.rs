@@ -15,7 +15,7 @@ use crds::{
 };
 use kube::ResourceExt;
 
-use super::{PlannedPlacement, stages};
+use super::{PlannedPlacement, disks, stages};
 use crate::world::{ServiceName, World, phase_of, revision_of};
 
 /// How far a Placement's stages are.
@@ -141,16 +141,18 @@ fn add_new(
         .map(|placement| &placement.spec)
         .collect();
     // A node that is too small without the new one already, since its limit was lowered, frees memory by no waiting.
-    let shrunk = nodes_too_small(world, &staying);
+    let mut shrunk = nodes_too_small(world, &staying);
+    shrunk.extend(disks::too_full(world, &staying));
     let too_small = nodes_too_small(world, &[&staying[..], &[&new.spec]].concat());
-    let too_small = too_small
-        .into_iter()
-        .find(|node| stages_of(&new.spec).any(|stage| stage.node == *node));
+    let too_full = disks::too_full(world, &[&staying[..], &[&new.spec]].concat());
+    let is_used = |node: &String| stages_of(&new.spec).any(|stage| stage.node == *node);
+    let too_small = too_small.into_iter().find(is_used).map(|node| (node, "memory"));
+    let too_small = too_small.or_else(|| too_full.into_iter().find(is_used).map(|node| (node, "disk")));
     let serving = advance
         .placements
         .iter_mut()
         .find(|placement| placement.phase == PlacementPhase::Serving);
-    if let (Some(serving), Some(node)) = (serving, too_small) {
+    if let (Some(serving), Some((node, what))) = (serving, too_small) {
         // Nor does a pipeline come back that has lost a stage which its node does not hold any more.
         let is_lost = !serving.progress.is_ready()
             && stages_of(&serving.spec).any(|stage| shrunk.contains(&stage.node));
@@ -161,7 +163,7 @@ fn add_new(
             }
             UpdatePolicy::MakeBeforeBreak => {
                 advance.blocked = Some(format!(
-                    "a better placement waits: {node} has no memory for the old and the new pipeline together, and \
+                    "a better placement waits: {node} has no {what} for the old and the new pipeline together, and \
                      updatePolicy MakeBeforeBreak allows no pause"
                 ));
                 return;

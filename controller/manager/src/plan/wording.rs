@@ -1,10 +1,10 @@
 //! The solver's reasons in one sentence each, as they stand in objects. The page-long form is the solver's own.
 
 use solver::{
-    problem::{Candidate, Mode},
+    problem::{Candidate, Exclusion, Mode},
     solution::{
         Alternative, Binding, Cause, Decision, Infeasible, NoAssistant, NodeReason, Offer, Placed, Remedy,
-        WhyNot,
+        Sought, WhyNot,
     },
     units::{Nanos, NodeOrd},
 };
@@ -178,7 +178,14 @@ impl Wording<'_> {
                     self.node(*nearest)
                 )
             }
-            Offer::NoneFound => "there is no legal pipeline of this kind".to_owned(),
+            Offer::NoneFound(Sought::Everywhere) => "there is no legal pipeline of this kind".to_owned(),
+            Offer::NoneFound(Sought::WhereCheaper) => {
+                "none costs less than the best of another kind, and dearer ones were not looked for"
+                    .to_owned()
+            }
+            Offer::NoneFound(Sought::UntilBudget) => {
+                "none was found before the search ended at its work budget".to_owned()
+            }
         }
     }
 
@@ -211,6 +218,13 @@ impl Wording<'_> {
     fn refusal(&self, node: NodeOrd, why: NodeReason) -> String {
         match (why, self.0.untimed.get(&node)) {
             (NodeReason::SpeedUnknown, Some(why)) => format!("it could not time the model: {why}"),
+            (
+                NodeReason::Excluded(
+                    Exclusion::Taint(term) | Exclusion::TaintForNew(term) | Exclusion::Unmatched(term),
+                )
+                | NodeReason::Apart(term),
+                _,
+            ) => self.0.terms.text(term).to_owned(),
             (other, _) => reason(other),
         }
     }
@@ -350,11 +364,17 @@ pub(super) fn beside(its_cost: Nanos, chosen: Nanos, of: &str) -> String {
 }
 
 fn reason(reason: NodeReason) -> String {
-    use solver::problem::Exclusion;
     match reason {
         NodeReason::Excluded(Exclusion::NotReady) => "its agent does not answer".to_owned(),
         NodeReason::Excluded(Exclusion::Unschedulable) => "it takes no new stages".to_owned(),
-        NodeReason::Excluded(Exclusion::Taint) => "it has a taint".to_owned(),
+        NodeReason::Excluded(Exclusion::Taint(_) | Exclusion::TaintForNew(_)) => "it has a taint".to_owned(),
+        NodeReason::Excluded(Exclusion::Unmatched(_)) => {
+            "it has not the labels that are asked for".to_owned()
+        }
+        NodeReason::Apart(_) => "it holds a service from which this one is kept apart".to_owned(),
+        NodeReason::StorageTooSmall { free, needed } => {
+            format!("{free} of disk are left for weights, and {needed} more are needed")
+        }
         NodeReason::Excluded(Exclusion::NotSelected) => "the service does not select it".to_owned(),
         NodeReason::Excluded(Exclusion::EngineUnsupported) => "its engine cannot run the model".to_owned(),
         NodeReason::BatteryLow { charge, reserve } => {

@@ -1,5 +1,5 @@
-//! Services that are to leave a node, because it takes no new stages, and have room nowhere else: they stay where they
-//! are. The question is asked again with their own nodes open to them, and to nobody else.
+//! Services that are to leave a node, because it takes no new stages or is none of theirs any more, and have room nowhere
+//! else: they stay where they are. The question is asked again with their own nodes open to them, and to nobody else.
 //!
 //! And services that could leave if they were allowed a pause: the question is asked again for a pipeline that fits beside
 //! theirs. One stage of two can often be moved where the two cannot be exchanged.
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crds::placement::PlacementPhase;
 use solver::{
     Solution,
-    problem::{Exclusion, KeptStage},
+    problem::{ExcludedNode, Exclusion, KeptStage},
     solution::Outcome,
     units::{Bytes, NodeOrd},
 };
@@ -20,8 +20,8 @@ use crate::{
     world::{ServiceName, World, phase_of},
 };
 
-/// The question once more, if a service that works has no pipeline in `solution`, the answer to `asked`, only because
-/// nodes that it runs on take no new stages.
+/// The question once more, if a service that works has no pipeline in `solution`, the answer to `asked`, only because it is to
+/// leave nodes that it runs on.
 #[must_use]
 pub fn ask_again(world: &World, asked: &Snapshot, solution: &Solution) -> Option<Snapshot> {
     let mut again = asked.clone();
@@ -38,16 +38,36 @@ pub fn ask_again(world: &World, asked: &Snapshot, solution: &Solution) -> Option
             continue;
         };
         let nodes: BTreeSet<NodeOrd> = runs.stages.iter().map(|stage| stage.node).collect();
-        let before = question.excluded.len();
-        question
-            .excluded
-            .retain(|excluded| excluded.why != Exclusion::Unschedulable || !nodes.contains(&excluded.node));
-        if question.excluded.len() < before {
+        let before = question.excluded.clone();
+        let opens = |excluded: &ExcludedNode| is_left(excluded.why) && nodes.contains(&excluded.node);
+        question.excluded.retain(|excluded| !opens(excluded));
+        if question.excluded.len() < before.len() {
+            let takes_none = before
+                .iter()
+                .any(|excluded| opens(excluded) && excluded.why == Exclusion::Unschedulable);
+            let node = if takes_none {
+                "a node that takes no new stages"
+            } else {
+                "a node that it is to leave"
+            };
             let why = decision::infeasible(asked, infeasible);
-            again.staying.insert(name.clone(), why);
+            again
+                .staying
+                .insert(name.clone(), format!("it stays on {node}: {why}"));
         }
     }
     (!again.staying.is_empty()).then_some(again)
+}
+
+/// Whether what runs on a node leaves it as soon as there is room elsewhere, and no sooner.
+fn is_left(why: Exclusion) -> bool {
+    match why {
+        Exclusion::Unschedulable | Exclusion::Taint(_) | Exclusion::Unmatched(_) => true,
+        Exclusion::NotReady
+        | Exclusion::TaintForNew(_)
+        | Exclusion::NotSelected
+        | Exclusion::EngineUnsupported => false,
+    }
 }
 
 /// The question once more, if a service is to leave a node, and `plan`, the answer to `asked`, does not let it: what is
@@ -60,8 +80,7 @@ pub fn ask_beside(world: &World, asked: &Snapshot, plan: &Plan<Proposed>) -> Opt
         let question = &mut again.problem.services[ordinal];
         let leaves = question.previous.as_ref().is_some_and(|runs| {
             question.excluded.iter().any(|excluded| {
-                excluded.why == Exclusion::Unschedulable
-                    && runs.stages.iter().any(|stage| stage.node == excluded.node)
+                is_left(excluded.why) && runs.stages.iter().any(|stage| stage.node == excluded.node)
             })
         });
         if leaves && known.is_some_and(|known| known.blocked.is_some()) {

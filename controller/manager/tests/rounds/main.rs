@@ -16,6 +16,7 @@ use crds::{
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::ResourceExt as _;
 use manager::{
+    disruption::{Ledger, Limits},
     figures::{self, Family},
     lint,
     plan::{self, Plan, Proposed, Verdict, standby::Foreseen},
@@ -28,7 +29,9 @@ use solver::{Budget, Solution};
 
 mod assisted;
 mod corrections;
+mod disruption;
 mod links;
+mod rules;
 mod standby;
 mod u_shape;
 
@@ -119,6 +122,8 @@ fn service() -> LLMService {
 /// A world and the hand that moves it on.
 struct Scene {
     world: World,
+    limits: Limits,
+    moved: Ledger,
 }
 
 impl Scene {
@@ -135,6 +140,8 @@ impl Scene {
         };
         Self {
             world: world.sorted(),
+            limits: Limits::NONE,
+            moved: Ledger::default(),
         }
     }
 
@@ -156,12 +163,16 @@ impl Scene {
         let solve =
             |snapshot: &Snapshot| manager::solve(&snapshot.problem).expect("a snapshot is a valid question");
         let snapshot = Snapshot::take(&self.world, Options::default());
-        let solution = solve(&snapshot);
-        let Some(again) = stay::ask_again(&self.world, &snapshot, &solution) else {
-            return (snapshot, solution);
-        };
-        let solution = solve(&again);
-        (again, solution)
+        let (mut snapshot, mut solution) = (snapshot.clone(), solve(&snapshot));
+        if let Some(again) = stay::ask_again(&self.world, &snapshot, &solution) {
+            (solution, snapshot) = (solve(&again), again);
+        }
+        let mut moved = self.moved;
+        moved.pay(&self.limits, &self.world);
+        if let Some(again) = moved.ask_again(&self.limits, &self.world, &snapshot, &solution) {
+            (solution, snapshot) = (solve(&again), again);
+        }
+        (snapshot, solution)
     }
 
     /// What the loss of a node would leave of the services that ask.
@@ -193,6 +204,9 @@ impl Scene {
     /// One round as the manager applies it. Returns whether anything was written.
     fn round(&mut self) -> (Plan<Proposed>, bool) {
         let plan = self.plan();
+        self.moved.pay(&self.limits, &self.world);
+        let (snapshot, solution) = self.solve();
+        self.moved.enter(&self.world, &snapshot, &solution, &plan);
         let before = self.written();
         let mut placements = vec![];
         for planned in &plan.placements {

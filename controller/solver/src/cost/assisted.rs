@@ -154,6 +154,7 @@ impl<'p> CostModel<'p> {
             tpot: drafting(times.decode).0,
             picojoules: spent,
             energy_cost: energy_cost(spent, self.service.joule_cost).min(LONGEST.0),
+            preference_cost: self.aversion(node).0,
             ..ingress
         };
         Some(Lead {
@@ -362,6 +363,7 @@ fn share_of(cost: &Cost, percent: u64) -> Cost {
         energy,
         traffic,
         fidelity,
+        preference,
         quality,
     } = *cost;
     let mut shared = Cost {
@@ -372,6 +374,7 @@ fn share_of(cost: &Cost, percent: u64) -> Cost {
         energy: part(energy),
         traffic: part(traffic),
         fidelity: part(fidelity),
+        preference: part(preference),
         quality: part(quality),
     };
     shared.decode += part(cost.total()).saturating_sub(shared.total());

@@ -53,6 +53,8 @@ pub struct CostModel<'p> {
     pub(super) lead: Option<Lead>,
     /// What a stage on each node is charged, by layer and once; empty for nothing.
     charges: Vec<(Nanos, Nanos)>,
+    /// What a stage on each node costs since the service would rather not be there; empty for nothing.
+    aversions: Vec<Nanos>,
 }
 
 impl<'p> CostModel<'p> {
@@ -127,6 +129,7 @@ impl<'p> CostModel<'p> {
             rounds,
             lead: None,
             charges: Vec::new(),
+            aversions: aversions(problem, service),
         }
     }
 
@@ -191,11 +194,18 @@ impl<'p> CostModel<'p> {
             },
             fixed: Part {
                 charge: once.min(LONGEST).0,
+                preference_cost: self.aversion(node).0,
                 ..fixed
             },
             first: part(speed.chunk_embedding, speed.decode_embedding),
             last,
         })
+    }
+
+    /// What a stage on a node costs, since the service would rather not be there.
+    pub(super) fn aversion(&self, node: NodeOrd) -> Nanos {
+        let known = self.aversions.get(node.index()).copied();
+        known.unwrap_or(Nanos::ZERO).min(LONGEST)
     }
 
     pub(super) fn compute_part(&self, battery: Option<Battery>, chunk: Nanos, decode: Nanos) -> Part {
@@ -369,9 +379,21 @@ impl<'p> CostModel<'p> {
             energy: Nanos(total.energy_cost),
             traffic: Nanos(total.traffic_cost),
             fidelity: Nanos(total.fidelity_cost),
+            preference: Nanos(total.preference_cost),
             quality: self.quality,
         }
     }
+}
+
+fn aversions(problem: &Problem, service: &Service) -> Vec<Nanos> {
+    if service.aversions.is_empty() {
+        return Vec::new();
+    }
+    let mut by_node = vec![Nanos::ZERO; problem.nodes.len()];
+    for aversion in &service.aversions {
+        by_node[aversion.node.index()] += aversion.cost;
+    }
+    by_node
 }
 
 fn missing_quality(problem: &Problem, service: &Service, variant: &Variant) -> u32 {

@@ -14,6 +14,8 @@ pub(crate) struct Part {
     pub(super) energy_cost: u64,
     pub(super) traffic_cost: u64,
     pub(super) fidelity_cost: u64,
+    /// What it costs that a service would rather not use the node.
+    pub(super) preference_cost: u64,
     /// What the caller charges for the use of the node; guides a search, and is no part of what is reported.
     pub(super) charge: u64,
 }
@@ -29,6 +31,7 @@ impl Part {
             energy_cost,
             traffic_cost,
             fidelity_cost,
+            preference_cost,
             charge,
         } = self;
         Self {
@@ -39,6 +42,7 @@ impl Part {
             energy_cost: times(energy_cost),
             traffic_cost: times(traffic_cost),
             fidelity_cost: times(fidelity_cost),
+            preference_cost: times(preference_cost),
             charge: times(charge),
         }
     }
@@ -53,6 +57,7 @@ impl Part {
             energy_cost,
             traffic_cost,
             fidelity_cost,
+            preference_cost,
             charge,
         } = other;
         Self {
@@ -63,6 +68,7 @@ impl Part {
             energy_cost: self.energy_cost.saturating_add(energy_cost),
             traffic_cost: self.traffic_cost.saturating_add(traffic_cost),
             fidelity_cost: self.fidelity_cost.saturating_add(fidelity_cost),
+            preference_cost: self.preference_cost.saturating_add(preference_cost),
             charge: self.charge.saturating_add(charge),
         }
     }
@@ -109,6 +115,7 @@ impl Weights {
             energy_cost,
             traffic_cost,
             fidelity_cost,
+            preference_cost,
             charge,
         } = *part;
         ttft.saturating_mul(self.ttft)
@@ -116,6 +123,7 @@ impl Weights {
             .saturating_add(energy_cost)
             .saturating_add(traffic_cost)
             .saturating_add(fidelity_cost)
+            .saturating_add(preference_cost)
             .saturating_add(charge)
     }
 }

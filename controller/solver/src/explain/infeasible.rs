@@ -101,13 +101,21 @@ pub(super) fn reason(reason: &NodeReason) -> String {
     match *reason {
         NodeReason::Excluded(Exclusion::NotReady) => "is not ready".to_owned(),
         NodeReason::Excluded(Exclusion::Unschedulable) => "takes no new stages".to_owned(),
-        NodeReason::Excluded(Exclusion::Taint) => "has a taint that is not tolerated".to_owned(),
+        NodeReason::Excluded(Exclusion::Taint(_)) => "has a taint that is not tolerated".to_owned(),
+        NodeReason::Excluded(Exclusion::TaintForNew(_)) => {
+            "has a taint that is not tolerated and keeps new stages away".to_owned()
+        }
+        NodeReason::Excluded(Exclusion::Unmatched(_)) => "has not the labels that are asked for".to_owned(),
         NodeReason::Excluded(Exclusion::NotSelected) => "is not selected by the service".to_owned(),
         NodeReason::Excluded(Exclusion::EngineUnsupported) => {
             "has an engine that cannot run this model".to_owned()
         }
         NodeReason::BatteryLow { charge, reserve } => format!("has {charge} left, its reserve is {reserve}"),
         NodeReason::SpeedUnknown => "has neither measured nor declared speed for this model".to_owned(),
+        NodeReason::Apart(_) => "holds a service from which this one is kept apart".to_owned(),
+        NodeReason::StorageTooSmall { free, needed } => {
+            format!("has {free} of disk left for weights, and {needed} more are needed")
+        }
         NodeReason::NoCompute => "gives models no compute".to_owned(),
         NodeReason::TierNotAllowed => "is of a tier that no allowed mode uses".to_owned(),
         NodeReason::Untrusted => "is not trusted with text".to_owned(),

@@ -3,7 +3,7 @@
 use super::{Page, mode_name, precision_name};
 use crate::solution::{
     Alternative, AssistantCost, Binding, Certificate, Cost, Decision, HopCost, Illegality, Offer, Placed,
-    PlacedAssistant, Predicted, Stage, StageCost,
+    PlacedAssistant, Predicted, Sought, Stage, StageCost,
 };
 use crate::units::Nanos;
 
@@ -33,11 +33,14 @@ impl Page<'_> {
                     "  runner-up  {candidate}, {}: {route}",
                     mode_name(runner_up.mode)
                 ));
-                self.line(format_args!(
-                    "             {}, {} behind",
-                    figures(&runner_up.predicted),
-                    runner_up.behind
-                ));
+                let (its, chosen) = (runner_up.cost.total(), placed.cost.total());
+                let compared = if its < chosen {
+                    format!("cheaper by {}", chosen.saturating_sub(its))
+                } else {
+                    format!("{} behind", its.saturating_sub(chosen))
+                };
+                let figures = figures(&runner_up.predicted);
+                self.line(format_args!("             {figures}, {compared}"));
             }
             None => self.line("  runner-up  none was found"),
         }
@@ -208,7 +211,11 @@ impl Page<'_> {
                     self.node(*nearest)
                 )
             }
-            Offer::NoneFound => "no legal pipeline found".to_owned(),
+            Offer::NoneFound(Sought::Everywhere) => "there is no legal pipeline".to_owned(),
+            Offer::NoneFound(Sought::WhereCheaper) => {
+                "none costs less than the best of another kind".to_owned()
+            }
+            Offer::NoneFound(Sought::UntilBudget) => "none was found before the work budget ended".to_owned(),
             Offer::NoAssistant(why) => self.no_assistant(why),
             Offer::NotAmongRegions => "not searched where regions join nodes".to_owned(),
         };
@@ -245,6 +252,16 @@ impl Page<'_> {
             Illegality::Memory { node, missing } => format!("{} lacks {missing} of memory", self.node(node)),
             Illegality::Link { from, to } => format!("no link {} → {}", self.node(from), self.node(to)),
             Illegality::Assistant => "its small model may no longer assist it so".to_owned(),
+            Illegality::Storage { node, missing } => {
+                format!("{} lacks {missing} of disk for weights", self.node(node))
+            }
+            Illegality::Apart { node, other } => {
+                format!(
+                    "{} holds service {} too, from which it is kept apart",
+                    self.node(node),
+                    other.0
+                )
+            }
             Illegality::Activation => "its precision at a cut is no longer allowed".to_owned(),
         }
     }
@@ -272,6 +289,7 @@ fn terms(cost: &Cost) -> String {
         energy,
         traffic,
         fidelity,
+        preference,
         quality,
     } = *cost;
     let terms = [
@@ -282,6 +300,7 @@ fn terms(cost: &Cost) -> String {
         ("battery", energy),
         ("traffic", traffic),
         ("fidelity", fidelity),
+        ("nodes it would rather avoid", preference),
         ("quality", quality),
     ];
     let present = terms.into_iter().filter(|term| term.1 > Nanos::ZERO);

@@ -53,6 +53,7 @@ impl Metro {
                 .map(|ordinal| self.service(ordinal, &mut random))
                 .collect(),
             loaded: Vec::new(),
+            files: Vec::new(),
         };
         let classes = self.classes(&fleet, &mut random);
         JointProblem {
@@ -177,6 +178,7 @@ fn model(ordinal: usize) -> Model {
             unsplit_ends_bytes: table,
             resident_milli: 1_000,
             quality_milli: 1_000,
+            files: Vec::new(),
         }],
         draft: None,
     }

@@ -127,6 +127,7 @@ impl JointProblem {
         self.fleet.validate()?;
         for service in (0..self.fleet.services.len()).map(ServiceOrd::from_index) {
             self.fleet.with_chains_only(service)?;
+            self.fleet.without_company(service)?;
         }
         let field = |name: &'static str| move || name.to_owned();
         require(

@@ -76,6 +76,21 @@ impl Problem {
         )
     }
 
+    /// Refuses services that keep apart and nodes whose disk has a bound, for searches that do not look at these.
+    pub(crate) fn without_company(&self, service: ServiceOrd) -> Result<(), InvalidProblem> {
+        require(
+            self.services[service.index()].shuns.is_empty(),
+            || format!("services[{}].shuns", service.index()),
+            "nothing, since this search does not look at it",
+        )?;
+        let bounded = self.nodes.iter().position(|node| node.storage.is_some());
+        require(
+            bounded.is_none(),
+            || format!("nodes[{}].storage", bounded.unwrap_or_default()),
+            "no bound, since this search does not look at it",
+        )
+    }
+
     fn holds_node(&self, node: NodeOrd) -> bool {
         node.index() < self.nodes.len()
     }
@@ -209,6 +224,13 @@ impl Problem {
                 .all(|variant| variant.layer_bytes.len() == num_layers);
             require(equal, path, "equally many layers in all variants")?;
             require((1..=4_096).contains(&num_layers), path, "1 to 4096 layers")?;
+            let mut files = model.variants.iter().flat_map(|variant| &variant.files);
+            let known = files.all(|file| file.index() < self.files.len());
+            require(
+                known,
+                || format!("models[{index}].variants.files"),
+                "files that exist",
+            )?;
             if let Some(draft) = model.draft {
                 let other = draft.model.index() < self.models.len() && draft.model.index() != index;
                 let path = || format!("models[{index}].draft");
@@ -270,6 +292,11 @@ impl Problem {
             || path("ingress"),
             "nodes that exist, weights above zero",
         )?;
+        let avoided = service
+            .aversions
+            .iter()
+            .all(|avoided| self.holds_node(avoided.node));
+        require(avoided, || path("aversions"), "nodes that exist")?;
         let excluded = service
             .excluded
             .iter()

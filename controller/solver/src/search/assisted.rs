@@ -213,7 +213,9 @@ impl Survey<'_> {
         );
         let nodes = (0..self.problem.nodes.len()).map(NodeOrd::from_index);
         let may = |node: &NodeOrd| {
-            self.unusable(*node).is_none() && self.trusts(*node) && cost.knows_speed_of(*node)
+            let presence = &self.residual.presence;
+            let stores = presence.stores(self.problem, self.service, *node, small, &[layers]);
+            self.unusable(*node).is_none() && self.trusts(*node) && cost.knows_speed_of(*node) && stores
         };
         let seat = |node: NodeOrd| {
             let sharing = self.residual.sharing(node, small, layers);
@@ -374,6 +376,9 @@ impl Survey<'_> {
         let Combination { pair, seat, .. } = *combination;
         let mut residual: Residual = self.residual.clone();
         residual.take_stage(seat.node, pair.small, seat.layers, seat.need);
+        residual
+            .presence
+            .store(self.problem, seat.node, pair.small, seat.layers);
         let candidate = self.candidates[pair.large];
         let assistant = combination.assistant();
         let asked = match &combination.first {

@@ -16,6 +16,8 @@ pub(super) struct BothEnds {
     /// The greatest of `last[b..]`.
     last_most: Vec<i128>,
     room: i128,
+    /// `[a][b]`: whether the disk has room for both; empty where it has no bound.
+    stored: Vec<Vec<bool>>,
 }
 
 impl BothEnds {
@@ -60,12 +62,14 @@ impl BothEnds {
             last,
             last_most,
             room: i128::from(residual.free[node.index()].0) - kept,
+            stored: stored(problem, service, candidate, residual, node),
         }
     }
 
     /// Whether `[0, a)` and `[b, L)` fit together.
     pub(super) fn fit(&self, a: u32, b: u32) -> bool {
-        self.first[a as usize] + self.last[b as usize] <= self.room
+        let stored = self.stored.is_empty() || self.stored[a as usize][b as usize];
+        stored && self.first[a as usize] + self.last[b as usize] <= self.room
     }
 
     /// Ends of first stages beside which some last one fits.
@@ -83,6 +87,11 @@ impl BothEnds {
 
     /// Whether every last stage from `boundary` on that fits beside `[0, other)` fits beside `[0, one)` too.
     pub(super) fn leaves_as_much(&self, one: u32, other: u32, boundary: u32) -> bool {
+        // Where the disk has a bound, each last stage is looked at.
+        if !self.stored.is_empty() {
+            let fits = |b: u32| !self.fit(other, b) || self.fit(one, b);
+            return (boundary.max(1)..self.num_layers()).all(fits);
+        }
         let need = self.first[one as usize];
         need <= self.first[other as usize] || need + self.last_most[boundary as usize] <= self.room
     }
@@ -102,4 +111,28 @@ impl BothEnds {
     fn num_layers(&self) -> u32 {
         u32::try_from(self.first.len() - 1).expect("a model has fewer than 2^32 layers")
     }
+}
+
+fn stored(
+    problem: &Problem,
+    service: &Service,
+    candidate: Candidate,
+    residual: &Residual,
+    node: NodeOrd,
+) -> Vec<Vec<bool>> {
+    if problem.nodes[node.index()].storage.is_none() {
+        return Vec::new();
+    }
+    let num_layers = problem.variant(candidate).1.num_layers();
+    let both = |a: u32, b: u32| {
+        let ranges = [LayerRange::new(0, a), LayerRange::new(b, num_layers)];
+        a > 0
+            && a < b
+            && b < num_layers
+            && residual
+                .presence
+                .stores(problem, service, node, candidate, &ranges)
+    };
+    let row = |a: u32| (0..=num_layers).map(|b| both(a, b)).collect();
+    (0..=num_layers).map(row).collect()
 }

@@ -52,6 +52,9 @@ pub(super) fn cost_model<'s, 'p>(survey: &'s Survey<'p>, shape: &PipelineShape) 
 }
 
 fn worth_switching(survey: &Survey<'_>, running: u64, best: u64) -> bool {
+    if survey.service.stays {
+        return false;
+    }
     let margin = u128::from(running) * u128::from(survey.service.switching_margin_milli) / 1_000;
     u128::from(best) < u128::from(running) - margin
 }

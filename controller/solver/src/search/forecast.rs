@@ -24,7 +24,7 @@ pub fn forecast(
         .take_while(|earlier| *earlier != service)
     {
         if let Some(placed) = solution.services.get(earlier.index())?.placed() {
-            residual.take(&problem.services[earlier.index()], placed);
+            residual.take(problem, &problem.services[earlier.index()], placed);
         }
     }
     let asked = with_prompts(problem, service, prompt_tokens)?;
@@ -84,7 +84,7 @@ pub(super) fn beside_others(problem: &Problem, solution: &Solution, service: Ser
     let mut residual = Residual::new(problem);
     for other in order(problem).into_iter().filter(|other| *other != service) {
         if let Some(placed) = solution.services.get(other.index()).and_then(Outcome::placed) {
-            residual.take(&problem.services[other.index()], placed);
+            residual.take(problem, &problem.services[other.index()], placed);
         }
     }
     residual

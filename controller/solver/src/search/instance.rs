@@ -303,7 +303,12 @@ impl<'p> Instance<'p> {
                 sharing.weights &= share;
                 let stage = share.then_some((candidate, layers));
                 let visible = start == 0 || end == num_layers || start < shallow_layers(service);
+                // What the service has there itself it may keep, and share with others; a range that is not named shares nothing.
+                let stored = residual
+                    .presence
+                    .stores(problem, service, node, candidate, &[layers]);
                 (trusted || !visible)
+                    && stored
                     && memory
                         .stage(&problem.nodes[node.index()], layers, sharing)
                         .total()

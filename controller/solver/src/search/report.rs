@@ -2,13 +2,14 @@
 
 use super::choose::cost_model;
 use super::exact::Priced;
+use super::instance::NEVER;
 use super::survey::{Finds, Survey, U_SHAPE_NODES_MAX};
 use super::unsplit::mode_on;
 use crate::cost::{CostModel, Evaluation, Holdings};
 use crate::problem::{LoadedStage, Mode};
 use crate::solution::{
     Alternative, AssistantCost, Binding, Certificate, Decision, HopCost, Offer, Pipeline, PipelineShape,
-    Placed, PlacedAssistant, Role, RunnerUp, Stage,
+    Placed, PlacedAssistant, Role, RunnerUp, Sought, Stage,
 };
 use crate::units::Nanos;
 
@@ -16,7 +17,7 @@ use crate::units::Nanos;
 pub(super) fn placed(
     survey: &Survey<'_>,
     finds: &Finds,
-    told: &[Priced],
+    told: &Finds,
     shape: &PipelineShape,
     (decision, steps): (Decision, u64),
 ) -> Option<Placed> {
@@ -30,7 +31,7 @@ pub(super) fn placed(
     Some(Placed {
         pipeline: pipeline(survey, shape),
         binding: binding(survey, finds, shape, cost, &evaluation),
-        runner_up: runner_up(survey, finds, shape, total),
+        runner_up: runner_up(survey, finds, shape),
         alternatives: Mode::ALL
             .iter()
             .map(|&mode| alternative(survey, finds, told, mode))
@@ -213,7 +214,7 @@ fn assistants_part(role: Role, cost: &AssistantCost, first: u64, messages: u64) 
     }
 }
 
-fn runner_up(survey: &Survey<'_>, finds: &Finds, shape: &PipelineShape, total: Nanos) -> Option<RunnerUp> {
+fn runner_up(survey: &Survey<'_>, finds: &Finds, shape: &PipelineShape) -> Option<RunnerUp> {
     let nodes = |shape: &PipelineShape| {
         let assistant = shape
             .assistant
@@ -230,24 +231,23 @@ fn runner_up(survey: &Survey<'_>, finds: &Finds, shape: &PipelineShape, total: N
         mode: mode(survey, &other.shape),
         predicted: evaluation.predicted,
         cost: evaluation.cost,
-        behind: evaluation.cost.total().saturating_sub(total),
     })
 }
 
 /// What a mode offers; `told` has the best of those that are only told.
-pub(super) fn alternative(survey: &Survey<'_>, finds: &Finds, told: &[Priced], of: Mode) -> Alternative {
+pub(super) fn alternative(survey: &Survey<'_>, finds: &Finds, told: &Finds, of: Mode) -> Alternative {
     Alternative {
         mode: of,
         offer: offer(survey, finds, told, of),
     }
 }
 
-fn offer(survey: &Survey<'_>, finds: &Finds, told: &[Priced], of: Mode) -> Offer {
+fn offer(survey: &Survey<'_>, finds: &Finds, told: &Finds, of: Mode) -> Offer {
     let is_told = survey.service.told_modes.contains(&of);
     if !survey.service.modes.contains(&of) && !is_told {
         return Offer::NotAllowed;
     }
-    let found = finds.legal().into_iter().chain(told);
+    let found = finds.legal().into_iter().chain(&told.split);
     let best = found.min_by_key(|priced| (mode(survey, &priced.shape) != of, priced.value));
     if let Some(priced) = best.filter(|priced| mode(survey, &priced.shape) == of) {
         let evaluation = cost_model(survey, &priced.shape).and_then(|cost| cost.evaluate(&priced.shape));
@@ -267,12 +267,20 @@ fn offer(survey: &Survey<'_>, finds: &Finds, told: &[Priced], of: Mode) -> Offer
         return match survey.no_assistant(of) {
             Some(why) => Offer::NoAssistant(why),
             None if !survey.problem.regions.is_empty() => Offer::NotAmongRegions,
-            None => Offer::NoneFound,
+            None if finds.open.contains(&of) || told.open.contains(&of) => {
+                Offer::NoneFound(Sought::UntilBudget)
+            }
+            None => Offer::NoneFound(Sought::Everywhere),
         };
     }
     if of.has_several_stages() {
         return if survey.has_splittable() {
-            Offer::NoneFound
+            let best = finds.legal().first().map_or(NEVER, |best| best.value);
+            Offer::NoneFound(match finds.lower_bound {
+                bound if bound < best => Sought::UntilBudget,
+                _ if best < NEVER => Sought::WhereCheaper,
+                _ => Sought::Everywhere,
+            })
         } else {
             Offer::NotSplittable
         };

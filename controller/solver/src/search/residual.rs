@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::presence::Presence;
 use crate::cost::{Evaluation, Holdings, Sharing};
 use crate::problem::{Candidate, Problem, Service};
 use crate::solution::{AssistantCost, CostSheet, PipelineShape, Placed, Predicted, Role};
@@ -14,6 +15,8 @@ pub(crate) struct Residual {
     pub(crate) free: Vec<Bytes>,
     /// Work of each node, in thousandths of a busy one.
     pub(crate) load_milli: Vec<u64>,
+    /// Files on disk, and who keeps away from whom.
+    pub(crate) presence: Presence,
     workers: Vec<bool>,
     held: BTreeSet<(NodeOrd, Candidate, LayerRange)>,
 }
@@ -27,6 +30,7 @@ impl Residual {
                 .map(|node| node.memory.saturating_sub(node.reserved))
                 .collect(),
             load_milli: vec![0; problem.nodes.len()],
+            presence: Presence::default(),
             workers: vec![false; problem.nodes.len()],
             held: BTreeSet::new(),
         }
@@ -36,6 +40,7 @@ impl Residual {
     pub(crate) fn of(free: Vec<Bytes>, held: BTreeSet<(NodeOrd, Candidate, LayerRange)>) -> Self {
         Self {
             load_milli: vec![0; free.len()],
+            presence: Presence::default(),
             workers: vec![true; free.len()],
             free,
             held,
@@ -81,15 +86,18 @@ impl Residual {
     }
 
     /// Takes what a pipeline needs.
-    pub(crate) fn take(&mut self, service: &Service, placed: &Placed) {
+    pub(crate) fn take(&mut self, problem: &Problem, service: &Service, placed: &Placed) {
         let candidate = placed.pipeline.candidate;
         for stage in &placed.pipeline.stages {
             self.take_stage(stage.node, candidate, stage.layers, stage.memory.total());
+            self.presence
+                .enter(problem, service, stage.node, candidate, stage.layers);
         }
         if let Some(placed) = &placed.pipeline.assistant {
             let (node, candidate) = (placed.assistant.node, placed.assistant.candidate);
             let layers = LayerRange::new(0, placed.layers);
             self.take_stage(node, candidate, layers, placed.memory.total());
+            self.presence.enter(problem, service, node, candidate, layers);
         }
         self.work(
             service,
@@ -108,6 +116,15 @@ impl Residual {
         evaluation: &Evaluation,
     ) -> bool {
         let holdings = Holdings::of(problem, service, shape);
+        let mut presence = self.presence.clone();
+        for held in holdings.each(problem, shape) {
+            if self.presence.keeps_away(service, held.node).is_some()
+                || !presence.stores(problem, service, held.node, held.candidate, &[held.layers])
+            {
+                return false;
+            }
+            presence.enter(problem, service, held.node, held.candidate, held.layers);
+        }
         let mut needs: Vec<(NodeOrd, Bytes)> = Vec::with_capacity(shape.stages.len());
         for held in holdings.each(problem, shape) {
             let mut sharing = self.sharing(held.node, held.candidate, held.layers);
@@ -125,6 +142,7 @@ impl Residual {
             }
             needs.push((held.node, need));
         }
+        self.presence = presence;
         for (held, (_, need)) in holdings.each(problem, shape).zip(needs) {
             self.take_stage(held.node, held.candidate, held.layers, need);
         }

@@ -43,6 +43,8 @@ pub(crate) struct Finds {
     pub(crate) split: Vec<Priced>,
     /// No legal pipeline costs less.
     pub(crate) lower_bound: u64,
+    /// Modes with an assistant of which there may be more, since their search ended at its budget.
+    pub(super) open: Vec<Mode>,
 }
 
 impl Finds {
@@ -131,14 +133,31 @@ impl<'p> Survey<'p> {
         if let Some(why) = self.unusable(node) {
             return Some(why);
         }
-        let knows = self.costs.iter().any(|cost| cost.knows_speed_of(node));
-        (!knows).then_some(NodeReason::SpeedUnknown)
+        let known = self.candidates.iter().zip(&self.costs);
+        let mut known = known.filter(|(_, cost)| cost.knows_speed_of(node)).peekable();
+        if known.peek().is_none() {
+            return Some(NodeReason::SpeedUnknown);
+        }
+        let (problem, presence) = (self.problem, &self.residual.presence);
+        let free = presence.free_storage(problem, node)?;
+        // The least is a layer in the middle, or the whole model; which are stages that have the files too.
+        let needs = known.flat_map(|(candidate, _)| {
+            let layers = self.problem.variant(*candidate).1.num_layers();
+            let middle = LayerRange::new(layers / 2, layers / 2 + 1);
+            let ranges = [LayerRange::new(0, layers), middle];
+            ranges.map(|range| presence.more_storage(problem, self.service, node, *candidate, &[range]))
+        });
+        let needed = needs.min().filter(|needed| *needed > free)?;
+        Some(NodeReason::StorageTooSmall { free, needed })
     }
 
     /// The same whatever the model.
     pub(super) fn unusable(&self, node: NodeOrd) -> Option<NodeReason> {
         if let Some(why) = self.excluded[node.index()] {
             return Some(NodeReason::Excluded(why));
+        }
+        if let Some(term) = self.residual.presence.keeps_away(self.service, node) {
+            return Some(NodeReason::Apart(term));
         }
         let described = &self.problem.nodes[node.index()];
         if let Some(battery) = described
@@ -351,6 +370,7 @@ impl<'p> Survey<'p> {
             let of_mode = self.search_assisted(mode, false, &mut part);
             meter.absorb(&part);
             finds.lower_bound = finds.lower_bound.min(of_mode.lower_bound);
+            finds.open.extend((of_mode.lower_bound < NEVER).then_some(mode));
             finds.split.extend(of_mode.found);
             left -= 1;
         }
@@ -358,12 +378,14 @@ impl<'p> Survey<'p> {
     }
 
     /// What the modes would give that are only told.
-    pub(super) fn search_told(&self, meter: &mut Meter<'_>) -> Vec<Priced> {
+    pub(super) fn search_told(&self, meter: &mut Meter<'_>) -> Finds {
         let modes = self.service.told_modes.iter().filter(|mode| mode.has_assistant());
-        let mut told = Vec::new();
+        let mut told = Finds::default();
         for (done, &mode) in modes.clone().enumerate() {
             let mut part = meter.part(1, (modes.clone().count() - done) as u64);
-            told.extend(self.search_assisted(mode, false, &mut part).found);
+            let of_mode = self.search_assisted(mode, false, &mut part);
+            told.open.extend((of_mode.lower_bound < NEVER).then_some(mode));
+            told.split.extend(of_mode.found);
             meter.absorb(&part);
         }
         told

@@ -40,7 +40,10 @@ pub(super) fn attempts(
     let mut attempts = Vec::new();
     for &node in usable {
         let mode = mode_on(problem, node);
-        if !service.modes.contains(&mode) || !trusts(problem, service, node) {
+        let stores = residual
+            .presence
+            .stores(problem, service, node, candidate, &[layers]);
+        if !stores || !service.modes.contains(&mode) || !trusts(problem, service, node) {
             continue;
         }
         let shape = whole_on(candidate, layers, node);

@@ -21,6 +21,9 @@ const FLOOR_STEPS: u64 = 20_000_000;
 /// Steps for looking at one node.
 const NODE_STEPS: u64 = 64;
 
+/// Margin of a service that stays: more than any costs save, and sums of a hundred do not overflow.
+const STAYS: u64 = 1 << 57;
+
 /// Bytes on nodes.
 pub(super) type Memory = Vec<(u32, f64)>;
 
@@ -222,8 +225,12 @@ impl Columns {
             let Some(cost) = self.cost_of(position, runs) else {
                 continue;
             };
-            let milli = u128::from(level.service(position).switching_margin_milli);
-            let margin = u64::try_from(u128::from(cost) * milli / 1_000).unwrap_or(u64::MAX);
+            let service = level.service(position);
+            let milli = u128::from(service.switching_margin_milli);
+            let margin = match service.stays {
+                true => STAYS,
+                false => u64::try_from(u128::from(cost) * milli / 1_000).unwrap_or(u64::MAX),
+            };
             for column in self.of[position]
                 .iter_mut()
                 .filter(|column| column.shape != *runs)

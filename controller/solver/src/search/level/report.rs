@@ -111,7 +111,8 @@ impl Report<'_, '_> {
                 cost: Nanos(cheapest.value),
             });
         let service = self.level.services[position];
-        self.residual.take(self.level.service(position), &placed);
+        self.residual
+            .take(self.level.problem, self.level.service(position), &placed);
         self.occupancy.admit(service, shape.clone());
         self.outcomes.push((service, Outcome::Placed(Box::new(placed))));
     }

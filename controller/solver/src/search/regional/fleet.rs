@@ -440,6 +440,14 @@ impl<'s> Capacity<'s> {
         let free = self.residual.free_for(self.sources.service, node, stage);
         let described = &self.sources.problem.nodes[node.index()];
         let sharing = self.residual.sharing(node, self.sources.candidate, layers);
+        let &Sources {
+            problem,
+            service,
+            candidate,
+            ..
+        } = self.sources;
+        let presence = &self.residual.presence;
         self.memory.stage(described, layers, sharing).total() <= free
+            && presence.stores(problem, service, node, candidate, &[layers])
     }
 }

@@ -215,7 +215,12 @@ impl Realiser<'_> {
         let layers = LayerRange::new(start, end);
         let visible = start == 0 || end == self.fleet.num_layers || start < shallow_layers(service);
         let sharing = self.residual.sharing(node, candidate, layers);
+        let stored = self
+            .residual
+            .presence
+            .stores(problem, service, node, candidate, &[layers]);
         (!visible || trusts(problem, service, node))
+            && stored
             && self
                 .memory
                 .stage(&problem.nodes[node.index()], layers, sharing)
