@@ -27,5 +27,6 @@ pub use facts::ModelFacts;
 pub use memory::Memory;
 pub use sampling::Sampling;
 pub use stage::{Batch, BatchOutput, Input, LoadStage, Loaded, Output, Roles, Row, Sample, StageId};
+pub use stage_file::bytes_to_write as stage_file_bytes;
 pub use text::{Message, Text, TextStream};
 pub use worker::{Epoch, Held, State, Worker, WorkerConfig};

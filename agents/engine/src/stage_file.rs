@@ -51,11 +51,34 @@ pub(crate) fn prepare(
     }
     architecture::refusal(model)?;
     let plan = Plan::of(model, facts, layers)?;
-    let last = if layers.end == facts.layers { "-last" } else { "" };
-    let path =
-        folder(cache, digest)?.join(format!("layers-{:03}-{:03}{last}.gguf", layers.start, layers.end));
+    let path = path_of(cache, digest, layers, facts)?;
     store(&path, plan.bytes(), |file| plan.write(model, file))?;
     Ok(path)
+}
+
+/// Bytes that the file of a stage will take on disk: none for one that is there, or for the whole model, which is loaded from its
+/// own file.
+///
+/// # Errors
+///
+/// As [`prepare`] has them, but for those of writing.
+pub fn bytes_to_write(model_path: &Path, digest: &str, layers: &Range<u32>, cache: &Path) -> Result<u64> {
+    let model = Gguf::read(model_path)?;
+    let facts = ModelFacts::of(&model)?;
+    if *layers == (0..facts.layers) {
+        return Ok(0);
+    }
+    let bytes = Plan::of(&model, &facts, layers)?.bytes();
+    let path = path_of(cache, digest, layers, &facts)?;
+    let is_there = fs::metadata(path).is_ok_and(|metadata| metadata.len() == bytes);
+    Ok(if is_there { 0 } else { bytes })
+}
+
+/// Where the file of a stage is kept.
+fn path_of(cache: &Path, digest: &str, layers: &Range<u32>, facts: &ModelFacts) -> Result<PathBuf> {
+    let last = if layers.end == facts.layers { "-last" } else { "" };
+    let name = format!("layers-{:03}-{:03}{last}.gguf", layers.start, layers.end);
+    Ok(folder(cache, digest)?.join(name))
 }
 
 /// Where the tensors of a stage lie in the model's file.

@@ -21,6 +21,7 @@ use transport::Endpoint;
 
 use crate::{
     desired::Desired,
+    disk::Disk,
     execute,
     files::Files,
     health::Pulse,
@@ -76,6 +77,7 @@ pub(crate) struct Core {
     pub(crate) worker: Worker,
     pub(crate) endpoint: Endpoint,
     pub(crate) data_dir: PathBuf,
+    pub(crate) disk: Disk,
     pub(crate) memory_bytes: AtomicI64,
     pub(crate) stages: Stages,
     pub(crate) files: Files,
@@ -162,6 +164,7 @@ impl Agent {
             node,
             worker,
             endpoint,
+            disk: Disk::new(data_dir.clone()),
             data_dir,
             memory_bytes: AtomicI64::new(memory_bytes),
             stages: Stages::default(),
@@ -212,6 +215,12 @@ impl Agent {
     /// Changes the memory for stages, bytes; stages that are loaded stay.
     pub fn set_memory(&self, memory_bytes: i64) {
         self.core.memory_bytes.store(memory_bytes, Ordering::Relaxed);
+        self.core.touch();
+    }
+
+    /// Changes the disk for weights, bytes; none where nothing bounds it. Files that are wanted stay.
+    pub fn set_storage(&self, bytes: Option<i64>) {
+        self.core.disk.bound_by(bytes);
         self.core.touch();
     }
 

@@ -21,6 +21,7 @@ use kube::{
 use tokio::sync::{mpsc, watch};
 
 use crate::{
+    disk::Full,
     execute::fetch::{self, Sampled, Source, fetch, file_name, local_path, location_of, sample},
     limits::InForce,
     metrics::Metrics,
@@ -322,7 +323,9 @@ fn bring(source: &Source, data_dir: &Path) -> Result<(Option<Weights>, u64), fet
         }
         Location::File(_) | Location::Web(_) => {}
     }
-    let whole = fetch(source, data_dir, &AtomicI64::new(0))?;
+    // A server that knows no ranges: the file is there for stages then, and goes when others need its room.
+    let any = |_| Ok::<_, Full>(());
+    let whole = fetch(source, data_dir, &AtomicI64::new(0), &any)?;
     fetched_bytes += whole.fetched_bytes;
     Ok((Some(Weights::Whole(whole.path)), fetched_bytes))
 }

@@ -3,7 +3,7 @@
 pub(crate) mod fetch;
 mod verify;
 
-use std::{sync::Arc, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use crds::{StageSpec, condition::Reason};
 use engine::{LoadStage, StageId, Text};
@@ -13,6 +13,7 @@ use self::fetch::Source;
 use crate::{
     agent::Core,
     desired::Desired,
+    disk::{STAGE_FILES, Wanted},
     reconcile::Step,
     session::seats::{LoadedStage, Seats},
 };
@@ -28,12 +29,12 @@ pub(crate) fn begin(core: &Arc<Core>, desired: &Desired, step: Step) {
     match step {
         Step::Fetch { stage } => {
             if let Some(spec) = spec_of(&stage) {
-                fetch_weights(core, spec);
+                fetch_weights(core, spec, wanted(core, desired));
             }
         }
         Step::Load { stage } => {
             if let Some(spec) = spec_of(&stage) {
-                load(core, &stage, spec);
+                load(core, &stage, spec, wanted(core, desired));
             }
         }
         Step::Unload { stage } => unload(core, &stage),
@@ -49,7 +50,17 @@ pub(crate) fn begin(core: &Arc<Core>, desired: &Desired, step: Step) {
     }
 }
 
-fn fetch_weights(core: &Arc<Core>, spec: &StageSpec) {
+/// What stays on disk: what is asked for, and what is in memory still.
+fn wanted(core: &Core, desired: &Desired) -> Wanted {
+    let loaded = core.stages.all_ready();
+    let asked = desired
+        .stages
+        .values()
+        .filter_map(|stage| stage.spec.as_ref().ok());
+    Wanted::of(asked.chain(loaded.iter().map(|stage| &stage.spec)))
+}
+
+fn fetch_weights(core: &Arc<Core>, spec: &StageSpec, wanted: Wanted) {
     let source = Source {
         digest: spec.model.digest.clone(),
         uri: spec.model.uri.clone(),
@@ -59,7 +70,9 @@ fn fetch_weights(core: &Arc<Core>, spec: &StageSpec) {
     let core = Arc::clone(core);
     tokio::task::spawn_blocking(move || {
         let begun = Instant::now();
-        match fetch::fetch(&source, &core.data_dir, &progress) {
+        let forget = |path: &Path| core.files.forget(path);
+        let make_room = |bytes| core.disk.make_room(&wanted, bytes, &forget);
+        match fetch::fetch(&source, &core.data_dir, &progress, &make_room) {
             Ok(file) => {
                 core.metrics.fetched_bytes.inc_by(file.fetched_bytes);
                 tracing::info!(
@@ -87,14 +100,37 @@ fn fetch_weights(core: &Arc<Core>, spec: &StageSpec) {
     });
 }
 
-fn load(core: &Arc<Core>, name: &str, spec: &StageSpec) {
+fn load(core: &Arc<Core>, name: &str, spec: &StageSpec, wanted: Wanted) {
     let Some(path) = core.files.path(&spec.model.digest) else {
         return;
     };
     core.stages.loading(name, spec.memory.total_bytes);
     let (core, name, spec) = (Arc::clone(core), name.to_owned(), spec.clone());
     tokio::spawn(async move {
-        match load_now(&core, &name, spec, path).await {
+        // The file of a part of a model is written by the worker, which knows no bound.
+        let bytes = {
+            let (path, layers) = (path.clone(), layers_of(&spec));
+            let (digest, cache) = (spec.model.digest.clone(), core.data_dir.join(STAGE_FILES));
+            let asked = move || engine::stage_file_bytes(&path, &digest, &layers, &cache);
+            // What is wrong with the file is said when it is loaded.
+            tokio::task::spawn_blocking(asked).await.ok().and_then(Result::ok)
+        };
+        let forget = |path: &Path| core.files.forget(path);
+        let room = match core.disk.make_room(&wanted, bytes.unwrap_or(0), &forget) {
+            Ok(room) => room,
+            Err(full) => {
+                core.metrics.stage_load_failures.inc();
+                tracing::warn!(stage = name, %full, "stage not loaded");
+                let now = Instant::now();
+                core.stages
+                    .failed(&name, Reason::StorageNotFree, full.to_string(), now);
+                core.touch();
+                return;
+            }
+        };
+        let loaded = load_now(&core, &name, spec, path).await;
+        drop(room);
+        match loaded {
             Ok(stage) => {
                 tracing::info!(
                     stage = name,
@@ -127,6 +163,10 @@ fn load(core: &Arc<Core>, name: &str, spec: &StageSpec) {
     });
 }
 
+fn layers_of(spec: &StageSpec) -> std::ops::Range<u32> {
+    spec.first_layer.unsigned_abs()..spec.end_layer.unsigned_abs()
+}
+
 async fn load_now(
     core: &Core,
     name: &str,
@@ -148,7 +188,7 @@ async fn load_now(
         id: id.clone(),
         model_path,
         model_digest: spec.model.digest.clone(),
-        layers: spec.first_layer.unsigned_abs()..spec.end_layer.unsigned_abs(),
+        layers: layers_of(&spec),
         context: spec.context_tokens.unsigned_abs(),
         sessions: spec.sessions.unsigned_abs(),
         rows_max: spec.batch_rows.unsigned_abs(),

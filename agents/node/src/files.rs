@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -142,6 +142,14 @@ impl Files {
             message,
             retry_at: now + pause,
         };
+    }
+
+    /// It is not here any more.
+    pub(crate) fn forget(&self, gone: &Path) {
+        let is_gone = |file: &File| matches!(&file.state, State::Here { path, .. } if path == gone);
+        for file in self.lock().values_mut().filter(|file| is_gone(file)) {
+            file.state = State::Unknown;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, File>> {

@@ -14,6 +14,7 @@ mod agent;
 mod benchmark;
 mod config;
 pub mod desired;
+mod disk;
 mod execute;
 mod files;
 mod health;

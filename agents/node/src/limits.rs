@@ -67,6 +67,7 @@ impl Keeper {
         let next = match self.agent.core().worker.set_limits(memory, cores).await {
             Ok(()) => {
                 tracing::info!(memory_bytes = memory, cores, "other limits are in force");
+                self.agent.set_storage(report::storage_limit(&spec.limits));
                 self.profile.send_replace(report::profile(spec, self.emulated));
                 InForce {
                     limits: spec.limits.clone(),

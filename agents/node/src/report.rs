@@ -28,7 +28,9 @@ use tokio::{
 };
 
 use self::difference::difference;
-pub(crate) use self::machine::{Reported, core_limit, device, engine_limit, profile, steady_overhead};
+pub(crate) use self::machine::{
+    Reported, core_limit, device, engine_limit, profile, steady_overhead, storage_limit,
+};
 pub(crate) use self::routes::hops;
 use crate::{agent::Core, benchmark::Benchmarks, health::Pulse, limits::InForce, watch::Seen};
 

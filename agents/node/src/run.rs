@@ -13,6 +13,7 @@ use crate::{
     agent::{Agent, Parts},
     benchmark::{Benchmarks, Timekeeper},
     config::Config,
+    disk::STAGE_FILES,
     health::Health,
     join::join,
     keep, lease,
@@ -153,7 +154,7 @@ async fn start(config: Config, registry: Registry, health: Arc<Health>) -> Resul
         memory_limit_bytes: report::engine_limit(&node.spec.limits, &group, config.emulated),
         compute_share_cores: report::core_limit(&node.spec.limits),
         threads: None,
-        cache_dir: config.data_dir.join("stage-files"),
+        cache_dir: config.data_dir.join(STAGE_FILES),
     };
     let worker = engine::Worker::start(worker_config.clone()).await?;
     let overhead_bytes = report::steady_overhead(worker.held_memory()?.reserved_bytes, &node);
@@ -196,6 +197,7 @@ async fn start(config: Config, registry: Registry, health: Arc<Health>) -> Resul
         registry: registry.clone(),
         reconciles: health.reconciles.clone(),
     })?;
+    agent.set_storage(report::storage_limit(&node.spec.limits));
     // What was told before is served at once; the control plane may be away for long.
     agent.apply(kept);
     let router_config = router::Config {

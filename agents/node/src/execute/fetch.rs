@@ -19,6 +19,7 @@ use crds::{
 use self::download::download;
 pub(crate) use self::sample::{Sampled, sample};
 use super::verify::verify;
+use crate::disk::{Full, MODELS};
 
 /// Which weights, and where from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +69,9 @@ pub(crate) enum Error {
         /// Its size, 0 if the server does not say.
         total: u64,
     },
+    /// No room below the node's bound.
+    #[error(transparent)]
+    Bound(#[from] Full),
     /// The server cannot be asked, or answers with an error.
     #[error("{url}")]
     Http {
@@ -106,20 +110,26 @@ pub(crate) enum Error {
     },
 }
 
-/// Brings the weights to disk, or finds them there. `progress` counts bytes that are there.
-pub(crate) fn fetch(source: &Source, data_dir: &Path, progress: &AtomicI64) -> Result<Fetched, Error> {
+/// Brings the weights to disk, or finds them there. `progress` counts bytes that are there; `make_room` is asked before more are
+/// written.
+pub(crate) fn fetch<Room>(
+    source: &Source,
+    data_dir: &Path,
+    progress: &AtomicI64,
+    make_room: &dyn Fn(u64) -> Result<Room, Full>,
+) -> Result<Fetched, Error> {
     let url = match location_of(source)? {
         Location::File(path) => return in_place(source, &path, data_dir),
         Location::Web(url) => url,
     };
-    let folder = data_dir.join("models");
+    let folder = data_dir.join(MODELS);
     fs::create_dir_all(&folder).map_err(|error| file_error(&folder, error))?;
     let path = folder.join(format!("{}.gguf", file_name(&source.digest)));
     if path.exists() {
         return in_place(source, &path, data_dir);
     }
     let part = path.with_extension("part");
-    let fetched_bytes = download(&url, &part, progress)?;
+    let fetched_bytes = download(&url, &part, progress, make_room)?;
     if let Err(error) = check(source, &part, data_dir) {
         if let Error::Digest { .. } | Error::Header { .. } = &error {
             // Resuming it would never make it right.
@@ -146,7 +156,7 @@ pub(crate) fn local_path(source: &Source, data_dir: &Path) -> Option<PathBuf> {
     let path = match Location::of(&source.uri, None) {
         Ok(Location::File(path)) => path,
         _ => data_dir
-            .join("models")
+            .join(MODELS)
             .join(format!("{}.gguf", file_name(&source.digest))),
     };
     path.exists().then_some(path)
@@ -275,6 +285,11 @@ mod tests {
         url
     }
 
+    /// As much as is asked for.
+    fn any(_: u64) -> Result<(), Full> {
+        Ok(())
+    }
+
     const CONTENT: &[u8] = b"weights that are fetched in two parts";
 
     fn source(uri: String, sha256: &str) -> Source {
@@ -296,20 +311,33 @@ mod tests {
             .collect();
         let source = source(serve(CONTENT, 10), &sha256);
         assert!(local_path(&source, folder.path()).is_none());
-        fetch(&source, folder.path(), &progress).unwrap_err();
-        let fetched = fetch(&source, folder.path(), &progress).unwrap();
+        fetch(&source, folder.path(), &progress, &any).unwrap_err();
+        let fetched = fetch(&source, folder.path(), &progress, &any).unwrap();
         assert_eq!(fetched.fetched_bytes, CONTENT.len() as u64 - 10);
         assert_eq!(fs::read(&fetched.path).unwrap(), CONTENT);
         assert_eq!(progress.load(Ordering::Relaxed), CONTENT.len() as i64);
-        let again = fetch(&source, folder.path(), &progress).unwrap();
+        let again = fetch(&source, folder.path(), &progress, &any).unwrap();
         assert_eq!((again.fetched_bytes, again.path), (0, fetched.path));
+    }
+
+    #[test]
+    fn nothing_is_written_where_there_is_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = crate::disk::Disk::new(folder.path().to_owned());
+        disk.bound_by(Some(CONTENT.len() as i64 - 1));
+        let wanted = crate::disk::Wanted::default();
+        let make_room = |bytes| disk.make_room(&wanted, bytes, &|_| ());
+        let source = source(serve(CONTENT, CONTENT.len()), &"0".repeat(64));
+        let error = fetch(&source, folder.path(), &AtomicI64::new(0), &make_room).unwrap_err();
+        assert!(matches!(error, Error::Bound(_)), "{error}");
+        assert_eq!(fs::read_dir(folder.path().join(MODELS)).unwrap().count(), 0);
     }
 
     #[test]
     fn another_file_than_the_one_that_was_meant_is_refused_and_not_kept() {
         let folder = tempfile::tempdir().unwrap();
         let source = source(serve(CONTENT, CONTENT.len()), &"0".repeat(64));
-        let error = fetch(&source, folder.path(), &AtomicI64::new(0)).unwrap_err();
+        let error = fetch(&source, folder.path(), &AtomicI64::new(0), &any).unwrap_err();
         assert!(matches!(error, Error::Digest { .. }), "{error}");
         let kept = fs::read_dir(folder.path().join("models")).unwrap().count();
         assert_eq!(kept, 0);
@@ -353,7 +381,7 @@ mod tests {
         };
         let fetch_of = |content: &[u8]| {
             fs::write(&path, content).unwrap();
-            fetch(&source, folder.path(), &AtomicI64::new(0))
+            fetch(&source, folder.path(), &AtomicI64::new(0), &any)
         };
         assert_eq!(fetch_of(&meant).unwrap().bytes, meant.len() as u64);
         let another = fetch_of(&gguf("other").0).unwrap_err();

@@ -119,6 +119,11 @@ fn memory_limit(limits: &NodeLimits) -> Option<u64> {
     u64::try_from(limit).ok()
 }
 
+/// The declared disk for weights, bytes.
+pub(crate) fn storage_limit(limits: &NodeLimits) -> Option<i64> {
+    limits.storage.as_ref().map(crds::Quantity::value)
+}
+
 /// The declared share of processors, cores.
 pub(crate) fn core_limit(limits: &NodeLimits) -> Option<f64> {
     let limit = limits.cores.as_ref()?.milli();

@@ -11,6 +11,7 @@ use std::{
 use ureq::http::Response;
 
 use super::{Error, file_error};
+use crate::disk::Full;
 
 /// Bytes that are read and written at once.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -19,8 +20,13 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// How long a whole body may take: 100 GB at 10 Mbit/s.
 const BODY_WITHIN: Duration = Duration::from_secs(24 * 3600);
 
-/// Appends to `part` what is missing; returns the bytes that came.
-pub(super) fn download(url: &str, part: &Path, progress: &AtomicI64) -> Result<u64, Error> {
+/// Appends to `part` what is missing, if there is room for it; returns the bytes that came.
+pub(super) fn download<Room>(
+    url: &str,
+    part: &Path,
+    progress: &AtomicI64,
+    make_room: &dyn Fn(u64) -> Result<Room, Full>,
+) -> Result<u64, Error> {
     let there = fs::metadata(part).map_or(0, |metadata| metadata.len());
     let response = ask(url, (there > 0).then(|| format!("bytes={there}-")))?;
     let status = response.status().as_u16();
@@ -34,6 +40,10 @@ pub(super) fn download(url: &str, part: &Path, progress: &AtomicI64) -> Result<u
         _ => return Err(http(url, ureq::Error::StatusCode(status))),
     };
     let begun = if resumed { there } else { 0 };
+    // What is there already and written over makes its own room; of a server that does not say how much comes, none is made.
+    let over = if resumed { 0 } else { there };
+    let comes = announced(&response).unwrap_or(0).saturating_sub(over);
+    let _room = make_room(comes)?;
     let mut file = fs::OpenOptions::new()
         .create(true)
         .write(true)
@@ -80,10 +90,7 @@ pub(super) fn store(
     path: &Path,
     progress: impl Fn(u64),
 ) -> Result<u64, Error> {
-    let announced = response
-        .headers()
-        .get("content-length")
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let announced = announced(&response);
     let mut body = response.into_body().into_reader();
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut got = 0;
@@ -114,6 +121,12 @@ pub(super) fn store(
         }),
         _ => Ok(got),
     }
+}
+
+/// Bytes that a body has, as its server says.
+fn announced(response: &Response<ureq::Body>) -> Option<u64> {
+    let length = response.headers().get("content-length")?;
+    length.to_str().ok()?.parse().ok()
 }
 
 pub(super) fn http(url: &str, source: ureq::Error) -> Error {
