@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::llm_service::{PrivacyLevel, ServiceLevel};
+use crate::llm_service::{PrivacyLevel, ServiceLevel, TokenQuantile};
 
 /// Someone who uses services: who, from where, how much.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
@@ -86,6 +86,16 @@ pub struct Demand {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 100_000_000))]
     pub requests_per_hour: i32,
+    /// How long this user's prompts are, by a few percentiles; as the service says when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["percentile".into()]))]
+    #[schemars(length(max = 16))]
+    pub prompt_token_quantiles: Vec<TokenQuantile>,
+    /// How long its answers are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["percentile".into()]))]
+    #[schemars(length(max = 16))]
+    pub output_token_quantiles: Vec<TokenQuantile>,
 }
 
 fn one() -> i32 {

@@ -266,10 +266,34 @@ pub struct Workload {
     #[serde(default = "default_prompt")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub prompt_tokens: i32,
+    /// How long prompts are where they differ, by a few percentiles such as 50, 90 and 99; in the place of `promptTokens`. A promised
+    /// time to the first token is then judged for the prompt at the objective's percentile, everything else for the mean.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["percentile".into()]))]
+    #[schemars(length(max = 16))]
+    pub prompt_token_quantiles: Vec<TokenQuantile>,
     /// Tokens of an answer.
     #[serde(default = "default_answer")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub output_tokens: i32,
+    /// How long answers are where they differ, likewise; in the place of `outputTokens`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["percentile".into()]))]
+    #[schemars(length(max = 16))]
+    pub output_token_quantiles: Vec<TokenQuantile>,
+}
+
+/// A length that so many percent of prompts or answers do not exceed. Between percentiles lengths are taken to be spread evenly, from 0
+/// tokens at 0 percent; beyond the last one none is longer.
+#[derive(KubeSchema, Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenQuantile {
+    /// The share; 50 is the median, 100 the longest.
+    #[schemars(range(min = 1, max = 100))]
+    pub percentile: i32,
+    /// The length.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub tokens: i32,
 }
 
 impl Default for Workload {
@@ -277,6 +301,8 @@ impl Default for Workload {
         Self {
             prompt_tokens: default_prompt(),
             output_tokens: default_answer(),
+            prompt_token_quantiles: vec![],
+            output_token_quantiles: vec![],
         }
     }
 }

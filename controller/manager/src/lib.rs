@@ -18,6 +18,7 @@ pub mod foresight;
 pub mod identity;
 pub mod inspect;
 pub mod leader;
+mod lengths;
 pub mod lint;
 pub mod liveness;
 pub mod metrics;

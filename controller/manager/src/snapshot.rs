@@ -30,6 +30,7 @@ use solver::{
 use crate::{
     corrections::{self, Factors},
     entrances::Entrances,
+    lengths::Requests,
     plan::disks,
     world::{ServiceName, World},
 };
@@ -170,6 +171,15 @@ impl Snapshot {
     #[must_use]
     pub fn node_name(&self, node: NodeOrd) -> &str {
         &self.nodes[node.index()]
+    }
+
+    /// Tokens of the prompt that was decided for; what the service calls typical where it was not asked about.
+    pub(crate) fn prompt_tokens(&self, service: &LLMService) -> i32 {
+        let name = ServiceName::of(service);
+        let asked = self.services.iter().position(|known| *known == name);
+        let decided = asked.map(|asked| self.problem.services[asked].prompt_tokens);
+        let decided = decided.and_then(|tokens| i32::try_from(tokens).ok());
+        decided.unwrap_or(service.spec.workload.prompt_tokens)
     }
 
     fn add_models(&mut self, world: &World, kernels: &mut Kernels) {
@@ -422,6 +432,7 @@ impl Snapshot {
             shallow_layers,
         };
         let asked = Service::new(candidates);
+        let (prompt_tokens, output_tokens) = Requests::of(world, service).decided(service);
         let modes = |told: bool| {
             let modes = spec.modes.iter().map(|mode| mode_of(*mode));
             // Agents run no mode with an assistant yet: what these would give is told.
@@ -431,8 +442,8 @@ impl Snapshot {
             quality_value: Nanos::from_millis(1),
             context_tokens: small(spec.context_tokens),
             concurrency: small(spec.concurrency),
-            prompt_tokens: small(spec.workload.prompt_tokens),
-            output_tokens: small(spec.workload.output_tokens),
+            prompt_tokens,
+            output_tokens,
             chunk_rows: PREFILL_CHUNK_ROWS,
             slo_ttft: spec.slo.time_to_first_token_milliseconds.map(milliseconds),
             slo_tpot: spec.slo.time_per_output_token_milliseconds.map(milliseconds),

@@ -61,7 +61,7 @@ pub fn content(
             mode: mode_of(placed.pipeline.mode),
             prefill_chunk_rows: chunk_rows,
             stages,
-            predicted: prediction(&placed.predicted, service),
+            predicted: prediction(snapshot, &placed.predicted, service),
         }],
         explanation: explanation(snapshot, service, name, placed),
     }
@@ -84,7 +84,7 @@ fn explanation(
     let runner_up = placed.runner_up.iter().map(|runner_up| Alternative {
         mode: mode_of(runner_up.mode),
         pipeline: shape_line(snapshot, &runner_up.shape),
-        predicted: Some(prediction(&runner_up.predicted, service)),
+        predicted: Some(prediction(snapshot, &runner_up.predicted, service)),
         why_not: format!(
             "the runner-up: costs {}",
             wording::beside(runner_up.cost.total(), placed.cost.total(), " per request")
@@ -133,7 +133,7 @@ fn alternative_of(
     let (pipeline, predicted) = match &alternative.offer {
         Offer::Found { shape, predicted, .. } => (
             clip(shape_line(snapshot, shape), 2000),
-            Some(prediction(predicted, service)),
+            Some(prediction(snapshot, predicted, service)),
         ),
         _ => (String::new(), None),
     };
@@ -265,13 +265,13 @@ fn cost_of(placed: &Placed, ordinal: usize) -> StageCost {
     }
 }
 
-fn prediction(predicted: &Predicted, service: &LLMService) -> Prediction {
+fn prediction(snapshot: &Snapshot, predicted: &Predicted, service: &LLMService) -> Prediction {
     let MicroJoules(energy) = predicted.energy_per_token;
     Prediction {
         time_to_first_token_microseconds: micros(predicted.ttft),
         time_per_output_token_microseconds: micros(predicted.tpot),
         battery_microjoules_per_token: signed(energy),
-        prompt_tokens: Some(service.spec.workload.prompt_tokens),
+        prompt_tokens: Some(snapshot.prompt_tokens(service)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Who asks what, when.
 
+use crds::llm_service::TokenQuantile;
 use kube::ResourceExt as _;
 use solver::{
     data,
@@ -16,7 +17,7 @@ use super::{
     scenario::{self, Arrivals, Range, Trace},
     ways::{node_of, users_of},
 };
-use crate::world::ServiceName;
+use crate::{lengths::of_rank, world::ServiceName};
 
 /// A request that somebody will send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +68,20 @@ fn requests_of(
     let until = until.min(scenario.spec.duration_seconds);
     let mut planned = vec![];
     for (time, length) in times(scenario, entry, field, until, random)? {
+        // Only where lengths differ, so that other scenarios draw what they always drew.
+        let mut spread = |quantiles: &[TokenQuantile]| {
+            let differs = !quantiles.is_empty() && length.is_none();
+            differs
+                .then(|| of_rank(quantiles, random.bits() % 1_000_001))
+                .flatten()
+        };
+        let (prompt, output) = (
+            spread(&workload.prompt_token_quantiles),
+            spread(&workload.output_token_quantiles),
+        );
         let known = length.unwrap_or(Length {
-            prompt: typical(workload.prompt_tokens),
-            output: typical(workload.output_tokens),
+            prompt: prompt.unwrap_or(typical(workload.prompt_tokens)),
+            output: output.unwrap_or(typical(workload.output_tokens)),
         });
         let (prompt, output) = (
             draw(entry.prompt_tokens, random),

@@ -30,6 +30,7 @@ use solver::{Budget, Solution};
 mod assisted;
 mod corrections;
 mod disruption;
+mod lengths;
 mod links;
 mod rules;
 mod standby;
@@ -329,6 +330,12 @@ impl Scene {
             }
         }
         panic!("twelve rounds did not settle the plan");
+    }
+
+    /// The pipeline that serves when nothing changes any more.
+    fn serving_after_settling(&mut self) -> String {
+        self.settle();
+        self.serving().expect("a pipeline that serves")
     }
 
     fn serving(&self) -> Option<String> {
